@@ -1,0 +1,2 @@
+//! wcodec command.
+fn main() {}

@@ -1,0 +1,2 @@
+//! no_std primitives.
+#![no_std]
