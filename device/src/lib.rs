@@ -1,2 +1,9 @@
-//! no_std primitives.
+//! What the CPU and the GPU decoder share: on-disk records, and the codec's arithmetic one lane at a time.
+//!
+//! `no_std`, no allocation, no I/O, no panics in the decode steps: the same functions run inside the SIMD-less CPU backend
+//! and inside a GPU kernel. `docs/format.md` specifies what they mean.
 #![no_std]
+
+pub mod layout;
+pub mod planes;
+pub mod rans;

@@ -1,0 +1,135 @@
+use super::assert_offsets;
+use bytemuck::{Pod, Zeroable};
+
+/// First record of the index: how many of everything follows, in this order:
+/// `TensorRecord[entries]`, `PlaneRecord[planes]`, `u64[dims]`, table bytes, name bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct IndexHeader {
+    /// Number of [`TensorRecord`]s.
+    pub entries: u32,
+    /// Number of [`PlaneRecord`]s.
+    pub planes: u32,
+    /// Number of `u64` dimensions.
+    pub dims: u32,
+    /// Number of frequency tables.
+    pub tables: u32,
+    /// Bytes that the serialised tables take.
+    pub table_bytes: u32,
+    /// Bytes that the names take (UTF-8, not terminated).
+    pub name_bytes: u32,
+    /// Zero.
+    pub reserved: u64,
+}
+
+assert_offsets!(IndexHeader, 32, { entries: 0, planes: 4, dims: 8, tables: 12, table_bytes: 16, name_bytes: 20, reserved: 24 });
+
+/// Values of [`TensorRecord::kind`].
+pub mod kind {
+    /// A tensor with a name, a dtype and a shape.
+    pub const TENSOR: u8 = 0;
+    /// Bytes of the source file that belong to no tensor (its header); they have no name and no shape.
+    pub const BLOB: u8 = 1;
+}
+
+/// One tensor (or blob) of the archive.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct TensorRecord {
+    /// Position of the decoded bytes in the source file (0 where there is none).
+    pub source_off: u64,
+    /// Rows of the tile grid; `rows * row_bytes` is the decoded length.
+    pub rows: u64,
+    /// Bytes of one row.
+    pub row_bytes: u64,
+    /// Byte offset in the archive of the first tile's payload.
+    pub segment_off: u64,
+    /// Bytes that all tile payloads take together.
+    pub segment_len: u64,
+    /// Byte offset in the archive of the tile directory.
+    pub directory_off: u64,
+    /// XXH3-128 of the decoded bytes (seed 0), little-endian.
+    pub hash: [u8; 16],
+    /// CRC-32C of the tile directory.
+    pub directory_crc: u32,
+    /// Start of the name in the name bytes.
+    pub name_off: u32,
+    /// Length of the name in bytes.
+    pub name_len: u32,
+    /// First dimension in the dimension array.
+    pub dims_at: u32,
+    /// First record in the plane array.
+    pub planes_at: u32,
+    /// Rows of a tile (the last tile row may have fewer).
+    pub tile_rows: u32,
+    /// Bytes of a tile's row (the last tile column may have fewer).
+    pub tile_row_bytes: u32,
+    /// Element type, by number (`docs/format.md`).
+    pub dtype: u16,
+    /// Record map, by number: see [`crate::planes::Layout`].
+    pub layout: u8,
+    /// Number of planes.
+    pub planes: u8,
+    /// One of [`kind`].
+    pub kind: u8,
+    /// Number of dimensions.
+    pub ndim: u8,
+    /// Zero.
+    pub reserved: [u8; 14],
+}
+
+assert_offsets!(TensorRecord, 112, {
+    source_off: 0, rows: 8, row_bytes: 16, segment_off: 24, segment_len: 32, directory_off: 40, hash: 48, directory_crc: 64,
+    name_off: 68, name_len: 72, dims_at: 76, planes_at: 80, tile_rows: 84, tile_row_bytes: 88, dtype: 92, layout: 94, planes: 95,
+    kind: 96, ndim: 97, reserved: 98,
+});
+
+/// How a plane is coded, for all tiles of a tensor or (in a [`super::TilePlane`]) for one.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlaneMode {
+    /// The plane's bytes as they are.
+    Raw = 0,
+    /// One byte value repeated; nothing is stored.
+    Constant = 1,
+    /// One rANS symbol for each byte of the plane.
+    Bytes = 2,
+    /// One rANS symbol for two neighbouring exponents, as 4-bit ranks above a base.
+    Pairs = 3,
+    /// Only in a [`PlaneRecord`]: every tile says for itself.
+    PerTile = 255,
+}
+
+impl PlaneMode {
+    /// The mode with this number.
+    pub fn from_u8(v: u8) -> Option<Self> {
+        Some(match v {
+            0 => Self::Raw,
+            1 => Self::Constant,
+            2 => Self::Bytes,
+            3 => Self::Pairs,
+            255 => Self::PerTile,
+            _ => return None,
+        })
+    }
+
+    /// Whether the plane is a rANS stream.
+    pub fn is_coded(self) -> bool {
+        matches!(self, Self::Bytes | Self::Pairs)
+    }
+}
+
+/// What one plane of a tensor is, in all its tiles.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct PlaneRecord {
+    /// A [`PlaneMode`]: `Raw`, `Constant`, or `PerTile`.
+    pub mode: u8,
+    /// The byte, where the mode is `Constant`.
+    pub value: u8,
+    /// Zero.
+    pub reserved: [u8; 2],
+}
+
+assert_offsets!(PlaneRecord, 4, { mode: 0, value: 1, reserved: 2 });
+

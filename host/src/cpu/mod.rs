@@ -1,0 +1,117 @@
+//! Decoding on the CPU: one body per algorithm, several instruction sets, chosen once at run time.
+//!
+//! A backend decodes a rANS stream to its symbols ([`Backend::decode_symbols`]) and joins planes to elements ([`join`]). The symbol
+//! decoder is written by hand for each instruction set; the joins are one plain loop each, compiled for each instruction set.
+
+mod join;
+mod portable;
+pub(crate) mod tile;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use std::sync::OnceLock;
+use wcodec_device::rans::{Entry, LANES, SLOTS};
+
+/// An instruction set that can decode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Backend {
+    /// Plain Rust, any CPU.
+    Portable,
+    /// x86-64 with AVX2: eight lanes a vector, states gathered from the table.
+    Avx2,
+    /// x86-64 with AVX-512 (F, BW, VL, DQ): sixteen lanes a vector, words spread by `vpexpandd`.
+    Avx512,
+}
+
+impl Backend {
+    /// All that this CPU can run, slowest first.
+    pub fn available() -> &'static [Backend] {
+        static LIST: OnceLock<Vec<Backend>> = OnceLock::new();
+        LIST.get_or_init(|| {
+            #[allow(unused_mut)]
+            let mut list = vec![Backend::Portable];
+            #[cfg(target_arch = "x86_64")]
+            {
+                if x86::Avx2::new().is_some() {
+                    list.push(Backend::Avx2);
+                }
+                if x86::Avx512::new().is_some() {
+                    list.push(Backend::Avx512);
+                }
+            }
+            list
+        })
+    }
+
+    /// The fastest that this CPU can run, or the one that `WCODEC_CPU` (`portable`, `avx2`, `avx512`) names if it can.
+    pub fn best() -> Backend {
+        static BEST: OnceLock<Backend> = OnceLock::new();
+        *BEST.get_or_init(|| {
+            let wanted = std::env::var("WCODEC_CPU").unwrap_or_default();
+            let list = Self::available();
+            let named = list.iter().find(|b| b.name() == wanted);
+            *named.unwrap_or(&list[list.len() - 1])
+        })
+    }
+
+    /// `portable`, `avx2` or `avx512`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+        }
+    }
+
+    /// Decodes `out.len()` symbols.
+    fn decode_symbols(self, stream: Stream<'_>, out: &mut [u8]) -> Result<(), StreamFault> {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if self == Self::Avx512
+                && let Some(cpu) = x86::Avx512::new()
+            {
+                return cpu.decode_symbols(stream, out);
+            }
+            if self == Self::Avx2
+                && let Some(cpu) = x86::Avx2::new()
+            {
+                return cpu.decode_symbols(stream, out);
+            }
+        }
+        portable::decode_symbols(stream, out)
+    }
+}
+
+/// A rANS stream as it lies in a tile's payload.
+#[derive(Clone, Copy)]
+pub(crate) struct Stream<'a> {
+    pub table: &'a [Entry; SLOTS],
+    pub states: &'a [u8; 4 * LANES],
+    /// Two bytes a word.
+    pub words: &'a [u8],
+}
+
+/// How a stream failed its own checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StreamFault {
+    /// More words wanted than there are.
+    Exhausted,
+    /// Words left over.
+    Surplus,
+    /// A lane did not end where the encoder began.
+    State,
+    /// A lane's first state is below the floor.
+    Start,
+}
+
+impl StreamFault {
+    pub(crate) fn message(self) -> &'static str {
+        match self {
+            Self::Exhausted => "the stream ends too early",
+            Self::Surplus => "the stream has words left over",
+            Self::State => "a lane's final state is not the encoder's first",
+            Self::Start => "a lane's initial state is below the floor",
+        }
+    }
+}
