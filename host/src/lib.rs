@@ -1,1 +1,34 @@
-//! wcodec.
+//! Bit-exact compression of model weights that loads faster than raw.
+//!
+//! | to do this | use |
+//! |---|---|
+//! | make an archive of a safetensors file, or of tensors in memory | [`Encoder`] |
+//! | open an archive, list and look up tensors | [`Archive`], [`Tensor`] |
+//! | decode a tensor, a row and column range, everything in parallel | [`Tensor::decode_into`], [`Tensor::decode_slice`], [`Archive::decode_many`] |
+//! | get the source file back, byte for byte | [`Archive::write_source`], [`Archive::decompress_file`] |
+//! | check an archive without writing | [`Archive::verify`] |
+//!
+//! All parallel work runs on the current rayon pool.
+//!
+//! ```no_run
+//! let archive = wcodec::Archive::open("model.wcodec")?;
+//! let embedding = archive.tensor("model.embed_tokens.weight")?;
+//! let bytes = embedding.decode()?;
+//! let row = embedding.decode_slice(42..43, 0..embedding.columns())?;
+//! # Ok::<(), wcodec::Error>(())
+//! ```
+
+mod archive;
+mod container;
+mod cpu;
+mod dtype;
+mod encode;
+mod error;
+mod source;
+
+pub use archive::{Archive, Backing, PlaneReport, Tensor, TensorReport, VerifyReport};
+pub use cpu::Backend;
+pub use dtype::Dtype;
+pub use encode::{EncodeOptions, EncodeReport, Encoder, Profile, TensorInput};
+pub use error::{Error, ErrorKind, Result};
+pub use source::{FileReader, MappedFile, ReadAt};

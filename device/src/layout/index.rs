@@ -74,14 +74,16 @@ pub struct TensorRecord {
     pub kind: u8,
     /// Number of dimensions.
     pub ndim: u8,
+    /// Length of the dtype's name, which follows the tensor's name, where the dtype has no number.
+    pub dtype_len: u8,
     /// Zero.
-    pub reserved: [u8; 14],
+    pub reserved: [u8; 13],
 }
 
 assert_offsets!(TensorRecord, 112, {
     source_off: 0, rows: 8, row_bytes: 16, segment_off: 24, segment_len: 32, directory_off: 40, hash: 48, directory_crc: 64,
     name_off: 68, name_len: 72, dims_at: 76, planes_at: 80, tile_rows: 84, tile_row_bytes: 88, dtype: 92, layout: 94, planes: 95,
-    kind: 96, ndim: 97, reserved: 98,
+    kind: 96, ndim: 97, dtype_len: 98, reserved: 99,
 });
 
 /// How a plane is coded, for all tiles of a tensor or (in a [`super::TilePlane`]) for one.

@@ -57,6 +57,15 @@ impl Layout {
         }
     }
 
+    /// Bytes of the smallest run of records that is split as a whole: a row of other length does not end a run.
+    pub fn group_bytes(self) -> usize {
+        match self {
+            Self::Columns(n) => n as usize,
+            Self::Bf16 | Self::F8E4 => 4,
+            Self::F32 => 8,
+        }
+    }
+
     /// Whether plane 0 holds exponents that may be coded in pairs.
     pub fn has_exponents(self) -> bool {
         !matches!(self, Self::Columns(_))

@@ -1,0 +1,330 @@
+//! Tensors: whole, by rows and columns, many at once.
+
+use super::Archive;
+use crate::container::grid::{Grid, Piece};
+use crate::container::index::Entry;
+use crate::cpu::tile::{Scratch, TileShape, decode_tile};
+use crate::dtype::Dtype;
+use crate::error::{Error, Result};
+use rayon::prelude::*;
+use std::borrow::Cow;
+use std::mem::size_of;
+use std::ops::Range;
+use wcodec_device::layout::{MAX_TILE_BYTES, PlaneMode, TILE_ALIGN, TileHead, TilePlane};
+
+/// Decoded bytes that one thread takes at a time.
+const PIECE: u64 = 1 << 20;
+
+/// A tensor of an archive; nothing of it is read until it is decoded.
+#[derive(Clone, Copy)]
+pub struct Tensor<'a> {
+    pub(super) archive: &'a Archive,
+    pub(super) entry: &'a Entry,
+}
+
+impl std::fmt::Debug for Tensor<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tensor({:?} {} {:?})", self.name(), self.dtype_name(), self.shape())
+    }
+}
+
+impl<'a> Tensor<'a> {
+    /// Its name.
+    pub fn name(&self) -> &'a str {
+        &self.entry.name
+    }
+
+    /// Its element type.
+    pub fn dtype(&self) -> Dtype {
+        self.entry.dtype
+    }
+
+    /// The element type as the source spelt it.
+    pub fn dtype_name(&self) -> &'a str {
+        &self.entry.dtype_name
+    }
+
+    /// Its shape; the last dimension is contiguous.
+    pub fn shape(&self) -> &'a [u64] {
+        &self.entry.shape
+    }
+
+    /// Decoded bytes.
+    pub fn byte_len(&self) -> u64 {
+        self.entry.grid.bytes()
+    }
+
+    /// Rows: the product of all dimensions but the last (1 without dimensions, or where rows are no whole bytes).
+    pub fn rows(&self) -> u64 {
+        self.entry.grid.rows
+    }
+
+    /// Elements of a row, where a row is a whole number of elements that are whole bytes; otherwise bytes of a row.
+    pub fn columns(&self) -> u64 {
+        self.entry.grid.row_bytes / self.column_bytes()
+    }
+
+    /// Bytes of what [`columns`](Self::columns) counts.
+    pub fn column_bytes(&self) -> u64 {
+        self.entry.dtype.bits().map_or(1, |b| (b as u64 / 8).max(1))
+    }
+
+    /// Decodes into `out`, which must have [`byte_len`](Self::byte_len) bytes, on all threads of the current rayon pool.
+    ///
+    /// # Errors
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) with the tile and its offset; `out` then holds no complete tensor.
+    pub fn decode_into(&self, out: &mut [u8]) -> Result<()> {
+        self.archive.decode_many(&mut [(*self, out)])
+    }
+
+    /// Decodes into a new buffer.
+    pub fn decode(&self) -> Result<Vec<u8>> {
+        let mut out = self.buffer(self.byte_len())?;
+        self.decode_into(&mut out)?;
+        Ok(out)
+    }
+
+    /// Decodes rows and columns (of [`rows`](Self::rows) × [`columns`](Self::columns)) into a new buffer without gaps, reading
+    /// only the tiles that they touch.
+    pub fn decode_slice(&self, rows: Range<u64>, columns: Range<u64>) -> Result<Vec<u8>> {
+        let (n, width) = self.check_slice(&rows, &columns)?;
+        let len = n.checked_mul(width).ok_or_else(|| Error::argument("the slice is too large"))?;
+        let mut out = self.buffer(len)?;
+        self.decode_slice_into(rows, columns, &mut out)?;
+        Ok(out)
+    }
+
+    /// [`decode_slice`](Self::decode_slice) into `out`, which must have exactly the slice's bytes.
+    pub fn decode_slice_into(&self, rows: Range<u64>, columns: Range<u64>, out: &mut [u8]) -> Result<()> {
+        let (n, width) = self.check_slice(&rows, &columns)?;
+        if n.checked_mul(width) != Some(out.len() as u64) {
+            let why = format!("the buffer has {} bytes, the slice {n} rows of {width}", out.len());
+            return Err(self.place(Error::argument(why)));
+        }
+        if out.is_empty() {
+            return Ok(());
+        }
+        let grid = &self.entry.grid;
+        let bytes = columns.start * self.column_bytes()..columns.end * self.column_bytes();
+        let directory = self.directory()?;
+        // One band of tiles after the other, each with the part of `out` that its rows are.
+        let mut jobs = Vec::new();
+        let mut rest = out;
+        let mut row = rows.start;
+        while row < rows.end {
+            let band = row / grid.tile_rows;
+            let end = ((band + 1) * grid.tile_rows).min(rows.end);
+            let (part, after) = rest.split_at_mut(((end - row) * width) as usize);
+            jobs.push((row..end, part));
+            rest = after;
+            row = end;
+        }
+        jobs.into_par_iter().try_for_each_init(
+            || (Scratch::default(), Vec::new()),
+            |(scratch, tile), (rows, out)| self.decode_band_slice(&directory, rows, bytes.clone(), scratch, tile, out),
+        )
+    }
+
+    /// Part of a band: byte columns `bytes` of `rows`, which lie in one row of tiles.
+    fn decode_band_slice(
+        &self,
+        directory: &Directory<'_>,
+        rows: Range<u64>,
+        bytes: Range<u64>,
+        scratch: &mut Scratch,
+        whole: &mut Vec<u8>,
+        out: &mut [u8],
+    ) -> Result<()> {
+        let grid = &self.entry.grid;
+        let stride = (bytes.end - bytes.start) as usize;
+        let band = rows.start / grid.tile_rows * grid.columns();
+        for column in bytes.start / grid.tile_row_bytes..=(bytes.end - 1) / grid.tile_row_bytes {
+            let tile = band + column;
+            let rect = grid.rect(tile);
+            let payload = self.payload(directory, tile..tile + 1)?;
+            whole.resize(whole.len().max(MAX_TILE_BYTES), 0);
+            let decoded = &mut whole[..rect.rows * rect.width];
+            self.decode_one(directory, tile, &payload, scratch, decoded, rect.width)?;
+            let from = bytes.start.max(rect.column);
+            let to = bytes.end.min(rect.column + rect.width as u64);
+            let skip = (from - rect.column) as usize;
+            let n = (to - from) as usize;
+            let first = (rows.start - rect.row) as usize;
+            for (i, out) in out.chunks_mut(stride).enumerate() {
+                let at = (first + i) * rect.width + skip;
+                out[(from - bytes.start) as usize..][..n].copy_from_slice(&decoded[at..at + n]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows and bytes a row of a slice.
+    fn check_slice(&self, rows: &Range<u64>, columns: &Range<u64>) -> Result<(u64, u64)> {
+        if rows.start > rows.end || rows.end > self.rows() || columns.start > columns.end || columns.end > self.columns() {
+            let why = format!("rows {rows:?} and columns {columns:?} do not lie in {} × {}", self.rows(), self.columns());
+            return Err(self.place(Error::argument(why)));
+        }
+        Ok((rows.end - rows.start, (columns.end - columns.start) * self.column_bytes()))
+    }
+
+    /// A zeroed buffer; the file's own size vouches for the tensor's (see `docs/format.md`), but memory may still be short.
+    fn buffer(&self, len: u64) -> Result<Vec<u8>> {
+        let mut out = Vec::new();
+        let room = usize::try_from(len).ok().and_then(|n| out.try_reserve_exact(n).ok());
+        room.ok_or_else(|| self.place(Error::argument(format!("{len} bytes do not fit into memory"))))?;
+        out.resize(len as usize, 0);
+        Ok(out)
+    }
+
+    /// Names this tensor and the file in an error.
+    pub(super) fn place(&self, e: Error) -> Error {
+        self.archive.place(e.with_tensor(&self.entry.name))
+    }
+
+    /// Reads and checks the tile directory.
+    pub(super) fn directory(&self) -> Result<Directory<'a>> {
+        let record = &self.entry.record;
+        let len = self.entry.directory_len() as usize;
+        let reading = |e| self.place(Error::io("reading the tile directory", e).at(record.directory_off));
+        let bytes = self.archive.data.fetch(record.directory_off, len).map_err(reading)?;
+        if crc32c::crc32c(&bytes) != record.directory_crc {
+            let e = Error::corrupt("the tile directory is damaged: its checksum differs").at(record.directory_off);
+            return Err(self.place(e));
+        }
+        Ok(Directory { bytes, stride: self.entry.directory_stride() })
+    }
+
+    /// Where the payloads of consecutive tiles lie in the archive.
+    fn payload_range(&self, directory: &Directory<'_>, tiles: &Range<u64>) -> Result<Range<u64>> {
+        let record = &self.entry.record;
+        let start = directory.offset(tiles.start);
+        let end = if tiles.end == directory.len() { record.segment_len } else { directory.offset(tiles.end) };
+        if start > end || end > record.segment_len {
+            let e = Error::corrupt("its payload lies outside the segment").with_tile(tiles.start).at(record.segment_off);
+            return Err(self.place(e));
+        }
+        Ok(record.segment_off + start..record.segment_off + end)
+    }
+
+    fn payload(&self, directory: &Directory<'_>, tiles: Range<u64>) -> Result<Cow<'a, [u8]>> {
+        let range = self.payload_range(directory, &tiles)?;
+        let reading = |e| self.place(Error::io("reading tiles", e).with_tile(tiles.start).at(range.start));
+        self.archive.data.fetch(range.start, (range.end - range.start) as usize).map_err(reading)
+    }
+
+    /// Checks and decodes one tile from its payload.
+    fn decode_one(
+        &self,
+        directory: &Directory<'_>,
+        tile: u64,
+        payload: &[u8],
+        scratch: &mut Scratch,
+        out: &mut [u8],
+        stride: usize,
+    ) -> Result<()> {
+        let (head, planes) = directory.tile(tile, self.entry);
+        let fail = |why: String| {
+            let at = self.entry.record.segment_off + directory.offset(tile);
+            self.place(Error::corrupt(why).with_tile(tile).at(at))
+        };
+        if crc32c::crc32c(payload) != head.crc {
+            return Err(fail("damaged: its checksum differs".into()));
+        }
+        let rect = self.entry.grid.rect(tile);
+        let shape = TileShape { layout: self.entry.layout, rows: rect.rows, width: rect.width };
+        let tables = |n| self.archive.index.tables.get(n);
+        let planes = &planes[..self.entry.planes.len()];
+        decode_tile(self.archive.backend, tables, shape, planes, payload, scratch, out, stride).map_err(|f| fail(f.to_string()))
+    }
+
+    /// Decodes the tiles of a piece into `out`, the piece's bytes.
+    pub(super) fn decode_piece(&self, directory: &Directory<'_>, piece: &Piece, scratch: &mut Scratch, out: &mut [u8]) -> Result<()> {
+        let grid: &Grid = &self.entry.grid;
+        let payload = self.payload(directory, piece.tiles.clone())?;
+        let base = directory.offset(piece.tiles.start);
+        for tile in piece.tiles.clone() {
+            let range = self.payload_range(directory, &(tile..tile + 1))?;
+            let start = (range.start - self.entry.record.segment_off).checked_sub(base);
+            let len = (range.end - range.start) as usize;
+            let part = start.and_then(|s| payload.get(s as usize..s as usize + len)).ok_or_else(|| {
+                self.place(Error::corrupt("its payload is out of order").with_tile(tile).at(range.start))
+            })?;
+            let rect = grid.rect(tile);
+            let first = (rect.row * grid.row_bytes + rect.column - piece.bytes.start) as usize;
+            let stride = grid.row_bytes as usize;
+            let end = first + (rect.rows - 1) * stride + rect.width;
+            self.decode_one(directory, tile, part, scratch, &mut out[first..end], stride)?;
+        }
+        Ok(())
+    }
+}
+
+/// A tensor's tile directory, its checksum verified.
+pub(super) struct Directory<'a> {
+    bytes: Cow<'a, [u8]>,
+    stride: usize,
+}
+
+impl Directory<'_> {
+    fn len(&self) -> u64 {
+        (self.bytes.len() / self.stride) as u64
+    }
+
+    fn head(&self, tile: u64) -> TileHead {
+        let at = tile as usize * self.stride;
+        bytemuck::pod_read_unaligned(&self.bytes[at..at + size_of::<TileHead>()])
+    }
+
+    /// Start of a tile's payload in the segment.
+    fn offset(&self, tile: u64) -> u64 {
+        self.head(tile).offset16 as u64 * TILE_ALIGN as u64
+    }
+
+    /// A tile's head and its planes, those of the whole tensor filled in.
+    pub(super) fn tile(&self, tile: u64, entry: &Entry) -> (TileHead, [TilePlane; 64]) {
+        let mut at = tile as usize * self.stride + size_of::<TileHead>();
+        let mut planes = [TilePlane { mode: PlaneMode::Raw as u8, base: 0, table: 0, words: 0, patches: 0 }; 64];
+        for (plane, whole) in planes.iter_mut().zip(&entry.planes) {
+            if Entry::is_per_tile(whole) {
+                *plane = bytemuck::pod_read_unaligned(&self.bytes[at..at + size_of::<TilePlane>()]);
+                at += size_of::<TilePlane>();
+            } else {
+                (plane.mode, plane.base) = (whole.mode, whole.value);
+            }
+        }
+        (self.head(tile), planes)
+    }
+}
+
+impl Archive {
+    /// Decodes tensors into their buffers, all in parallel. Each buffer must have its tensor's [`byte_len`](Tensor::byte_len).
+    pub fn decode_many(&self, jobs: &mut [(Tensor<'_>, &mut [u8])]) -> Result<()> {
+        for (tensor, out) in jobs.iter() {
+            if out.len() as u64 != tensor.byte_len() {
+                let why = format!("the buffer has {} bytes, the tensor {}", out.len(), tensor.byte_len());
+                return Err(tensor.place(Error::argument(why)));
+            }
+        }
+        let directories = jobs.iter().map(|(t, _)| t.directory()).collect::<Result<Vec<_>>>()?;
+        let mut work = Vec::new();
+        for ((tensor, out), directory) in jobs.iter_mut().zip(&directories) {
+            let mut rest: &mut [u8] = out;
+            for piece in tensor.entry.grid.pieces(PIECE) {
+                let (part, after) = rest.split_at_mut(piece.len());
+                work.push((*tensor, directory, piece, part));
+                rest = after;
+            }
+        }
+        work.into_par_iter().try_for_each_init(Scratch::default, |scratch, (tensor, directory, piece, out)| {
+            tensor.decode_piece(directory, &piece, scratch, out)
+        })
+    }
+
+    /// Decodes every tensor, in the order of [`tensors`](Self::tensors).
+    pub fn decode_all(&self) -> Result<Vec<(Tensor<'_>, Vec<u8>)>> {
+        let mut all = self.tensors().map(|t| Ok((t, t.buffer(t.byte_len())?))).collect::<Result<Vec<_>>>()?;
+        let mut jobs: Vec<_> = all.iter_mut().map(|(t, out)| (*t, &mut out[..])).collect();
+        self.decode_many(&mut jobs)?;
+        Ok(all)
+    }
+}

@@ -1,0 +1,184 @@
+//! Reading archives.
+//!
+//! Opening reads the superblock and the index. A tensor's tile directory and tiles are read when it is decoded, and nothing else.
+//! Nothing in the file is believed: every position is checked before it is used, every tile's checksum before it is decoded.
+
+mod decode;
+mod report;
+mod restore;
+
+pub use decode::Tensor;
+pub use report::{PlaneReport, TensorReport};
+pub use restore::VerifyReport;
+
+use crate::container::index::{Index, read_index};
+use crate::cpu::Backend;
+use crate::error::{Error, ErrorKind, Result};
+use crate::source::{FileReader, MappedFile, ReadAt};
+use std::mem::size_of;
+use std::path::{Path, PathBuf};
+use wcodec_device::layout::{MAGIC, SUPERBLOCK_BYTES, Superblock, VERSION_MAJOR, feature, source_kind};
+
+/// How an archive's bytes are reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Backing {
+    /// Mapped into memory: no copies. The file must not be shortened meanwhile (see [`MappedFile`]).
+    #[default]
+    Map,
+    /// Positioned reads: memory is bounded by what is being decoded, and a file that changes gives errors.
+    Read,
+}
+
+/// An open `.wcodec` archive.
+pub struct Archive {
+    data: Box<dyn ReadAt>,
+    path: Option<PathBuf>,
+    superblock: Superblock,
+    index: Index,
+    backend: Backend,
+}
+
+impl std::fmt::Debug for Archive {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Archive").field("path", &self.path).field("tensors", &self.index.by_name.len()).finish_non_exhaustive()
+    }
+}
+
+impl Archive {
+    /// Opens a file, mapped into memory.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(path, Backing::default())
+    }
+
+    /// Opens a file.
+    pub fn open_with(path: impl AsRef<Path>, backing: Backing) -> Result<Self> {
+        let path = path.as_ref();
+        let data: std::io::Result<Box<dyn ReadAt>> = match backing {
+            Backing::Map => MappedFile::open(path).map(|d| Box::new(d) as _),
+            Backing::Read => FileReader::open(path).map(|d| Box::new(d) as _),
+        };
+        let data = data.map_err(|e| Error::io("opening", e).with_path(path))?;
+        let mut archive = Self::from_reader(data).map_err(|e| e.with_path(path))?;
+        archive.path = Some(path.to_owned());
+        Ok(archive)
+    }
+
+    /// Opens an archive that `data` holds.
+    pub fn from_reader(data: Box<dyn ReadAt>) -> Result<Self> {
+        let superblock = read_superblock(&*data)?;
+        let reading = |e| Error::io("reading the index", e).at(superblock.index_off);
+        let bytes = data.fetch(superblock.index_off, superblock.index_len as usize).map_err(reading)?;
+        if crc32c::crc32c(&bytes) != superblock.index_crc {
+            return Err(Error::corrupt("the index is damaged: its checksum differs").at(superblock.index_off));
+        }
+        let index = read_index(&bytes, &superblock)?;
+        drop(bytes);
+        Ok(Self { data, path: None, superblock, index, backend: Backend::best() })
+    }
+
+    /// Opens an archive in memory.
+    pub fn from_bytes(bytes: impl Into<std::sync::Arc<[u8]>>) -> Result<Self> {
+        Self::from_reader(Box::new(bytes.into()))
+    }
+
+    /// Decodes with `backend` from now on. It must be one of [`Backend::available`]; any other falls back to the portable one.
+    pub fn set_backend(&mut self, backend: Backend) {
+        self.backend = backend;
+    }
+
+    /// All tensors, in the order of the source file.
+    pub fn tensors(&self) -> impl ExactSizeIterator<Item = Tensor<'_>> + Clone {
+        // Blobs come first: there is one, the source's header, or none.
+        let blobs = self.index.entries.iter().take_while(|e| !e.is_tensor()).count();
+        self.index.entries[blobs..].iter().map(|entry| Tensor { archive: self, entry })
+    }
+
+    /// The tensor of this name.
+    pub fn tensor(&self, name: &str) -> Result<Tensor<'_>> {
+        match self.index.by_name.get(name) {
+            Some(&i) => Ok(Tensor { archive: self, entry: &self.index.entries[i as usize] }),
+            None => Err(self.place(Error::new(ErrorKind::NotFound, "no tensor of this name").with_tensor(name))),
+        }
+    }
+
+    /// Bytes of the archive.
+    pub fn archive_bytes(&self) -> u64 {
+        self.superblock.file_len
+    }
+
+    /// Bytes of the source file, or of all tensors where there was none.
+    pub fn source_bytes(&self) -> u64 {
+        self.index.entries.iter().map(|e| e.grid.bytes()).sum()
+    }
+
+    /// SHA-256 of the source file; `None` where the archive was made of tensors in memory.
+    pub fn source_sha256(&self) -> Option<[u8; 32]> {
+        (self.superblock.source_kind != source_kind::TENSORS).then_some(self.superblock.source_sha256)
+    }
+
+    /// Format version, major and minor.
+    pub fn version(&self) -> (u16, u16) {
+        (self.superblock.major, self.superblock.minor)
+    }
+
+    /// Number of frequency tables.
+    pub fn tables(&self) -> usize {
+        self.index.tables.freqs().len()
+    }
+
+    /// Names this archive's file in an error.
+    fn place(&self, e: Error) -> Error {
+        match &self.path {
+            Some(path) => e.with_path(path),
+            None => e,
+        }
+    }
+}
+
+/// Reads the superblock and checks it against itself, its copy at the end, and the file's length.
+fn read_superblock(data: &dyn ReadAt) -> Result<Superblock> {
+    const LEN: usize = size_of::<Superblock>();
+    let size = data.size();
+    let mut head = [0; LEN];
+    let have = size.min(LEN as u64) as usize;
+    data.read_exact_at(0, &mut head[..have]).map_err(|e| Error::io("reading the superblock", e))?;
+    if have < MAGIC.len() || head[..MAGIC.len()] != MAGIC {
+        return Err(Error::corrupt("this is no .wcodec archive: it does not begin with 'WCODEC'").at(0));
+    }
+    let sb: Superblock = bytemuck::pod_read_unaligned(&head);
+    // The version comes before the checksum: a newer major version may well have another superblock.
+    if have >= 12 && sb.major != VERSION_MAJOR {
+        let why = format!("format version {}.{} needs a newer wcodec: this one reads version {VERSION_MAJOR}.x", sb.major, sb.minor);
+        return Err(Error::new(ErrorKind::Unsupported, why));
+    }
+    if size < SUPERBLOCK_BYTES + LEN as u64 {
+        return Err(Error::corrupt(format!("the archive is cut short: {size} bytes are not even a superblock and its copy")));
+    }
+    if crc32c::crc32c(&head[..LEN - 4]) != sb.crc {
+        return Err(Error::corrupt("the superblock is damaged: its checksum differs").at(0));
+    }
+    if sb.file_len != size {
+        let what = if size < sb.file_len { "cut short" } else { "too long" };
+        return Err(Error::corrupt(format!("the archive is {what}: {size} bytes where {} were written", sb.file_len)));
+    }
+    let unknown = sb.required & !feature::KNOWN_REQUIRED;
+    if unknown != 0 {
+        let why = format!("the archive requires features that this version does not know (bits {unknown:#x}): a newer wcodec reads it");
+        return Err(Error::new(ErrorKind::Unsupported, why));
+    }
+    if sb.source_kind > source_kind::SAFETENSORS {
+        return Err(Error::new(ErrorKind::Unsupported, format!("unknown kind of source {}", sb.source_kind)));
+    }
+    let copy_at = size - LEN as u64;
+    let mut copy = [0; LEN];
+    data.read_exact_at(copy_at, &mut copy).map_err(|e| Error::io("reading the superblock's copy", e).at(copy_at))?;
+    if copy != head {
+        return Err(Error::corrupt("the superblock's copy at the end differs from it").at(copy_at));
+    }
+    let index_end = sb.index_off.checked_add(sb.index_len);
+    if sb.directory_off < SUPERBLOCK_BYTES || sb.directory_off > sb.index_off || index_end.is_none_or(|end| end > copy_at) {
+        return Err(Error::corrupt("the index lies outside the file").at(0));
+    }
+    Ok(sb)
+}

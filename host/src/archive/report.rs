@@ -1,0 +1,99 @@
+//! What an archive is made of, for people to read.
+
+use super::{Archive, Tensor};
+use crate::error::Result;
+use serde::Serialize;
+use wcodec_device::layout::PlaneMode;
+
+/// How a plane is coded in a tensor's tiles.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct PlaneReport {
+    /// Tiles in which the plane is kept as it is.
+    pub raw: u64,
+    /// Tiles in which it is one byte repeated.
+    pub constant: u64,
+    /// Tiles in which it is coded byte by byte.
+    pub bytes: u64,
+    /// Tiles in which it is coded by pairs of exponents.
+    pub pairs: u64,
+    /// Patches in all tiles.
+    pub patches: u64,
+    /// Different frequency tables in use.
+    pub tables: Vec<u16>,
+}
+
+/// What a tensor is made of.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct TensorReport {
+    /// Its name.
+    pub name: String,
+    /// Its element type, as the source spelt it.
+    pub dtype: String,
+    /// Its shape.
+    pub shape: Vec<u64>,
+    /// Decoded bytes.
+    pub bytes: u64,
+    /// Bytes in the archive: segment and tile directory.
+    pub coded_bytes: u64,
+    /// `coded_bytes / bytes` (0 for an empty tensor).
+    pub ratio: f64,
+    /// Coded bits for each element (0 for an empty tensor, or where the element's size is not known).
+    pub bits_per_weight: f64,
+    /// Tiles.
+    pub tiles: u64,
+    /// Rows and bytes a row of a tile.
+    pub tile: (u64, u64),
+    /// Its planes, in order.
+    pub planes: Vec<PlaneReport>,
+}
+
+impl Tensor<'_> {
+    /// Reads the tensor's tile directory and sums it up.
+    pub fn report(&self) -> Result<TensorReport> {
+        let entry = self.entry;
+        let directory = self.directory()?;
+        let tiles = entry.grid.tiles().unwrap_or(0);
+        let mut planes = vec![PlaneReport::default(); entry.planes.len()];
+        for tile in 0..tiles {
+            for (report, plane) in planes.iter_mut().zip(directory.tile(tile, entry).1) {
+                match PlaneMode::from_u8(plane.mode) {
+                    Some(PlaneMode::Raw) => report.raw += 1,
+                    Some(PlaneMode::Constant) => report.constant += 1,
+                    Some(PlaneMode::Bytes) => report.bytes += 1,
+                    Some(PlaneMode::Pairs) => report.pairs += 1,
+                    Some(PlaneMode::PerTile) | None => {}
+                }
+                report.patches += plane.patches as u64;
+                if PlaneMode::from_u8(plane.mode).is_some_and(PlaneMode::is_coded) && !report.tables.contains(&plane.table) {
+                    report.tables.push(plane.table);
+                }
+            }
+        }
+        planes.iter_mut().for_each(|p| p.tables.sort_unstable());
+        let coded_bytes = entry.record.segment_len + entry.directory_len();
+        let bytes = self.byte_len();
+        let elements = entry.dtype.bits().map_or(0, |b| bytes * 8 / b as u64);
+        let per = |n: f64, d: u64| if d == 0 { 0.0 } else { n / d as f64 };
+        Ok(TensorReport {
+            name: entry.name.clone(),
+            dtype: entry.dtype_name.clone(),
+            shape: entry.shape.clone(),
+            bytes,
+            coded_bytes,
+            ratio: per(coded_bytes as f64, bytes),
+            bits_per_weight: per(8.0 * coded_bytes as f64, elements),
+            tiles,
+            tile: (entry.grid.tile_rows, entry.grid.tile_row_bytes),
+            planes,
+        })
+    }
+}
+
+impl Archive {
+    /// Reports of all tensors.
+    pub fn report(&self) -> Result<Vec<TensorReport>> {
+        self.tensors().map(|t| t.report()).collect()
+    }
+}

@@ -1,0 +1,197 @@
+//! The source file again, and checks without writing it.
+
+use super::decode::Directory;
+use super::{Archive, Tensor};
+use crate::container::grid::Piece;
+use crate::cpu::tile::Scratch;
+use crate::encode::{refuse_existing, replace_file};
+use crate::error::{Error, ErrorKind, Result};
+use crate::source::ReadAt;
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use wcodec_device::layout::source_kind;
+use xxhash_rust::xxh3::Xxh3;
+
+/// What a verification looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerifyReport {
+    /// Tensors whose every tile, and 128-bit hash, is right.
+    pub tensors: usize,
+    /// Bytes decoded.
+    pub bytes: u64,
+    /// Whether the SHA-256 of the source file was checked too (it is unless the archive was made of tensors in memory).
+    pub sha256: bool,
+}
+
+/// Bytes decoded at a time, for each thread and at the least.
+const CHUNK_PER_THREAD: u64 = 1 << 20;
+const CHUNK: u64 = 8 << 20;
+
+/// One piece of one entry, decoded.
+struct Part<'a> {
+    tensor: Tensor<'a>,
+    bytes: Vec<u8>,
+    at: u64,
+}
+
+impl Archive {
+    /// Decodes everything in file order and checks every hash; `sink` sees each piece: its entry, its place in it, its bytes.
+    fn stream(
+        &self,
+        progress: &(dyn Fn(u64, u64) + Sync),
+        mut sink: impl FnMut(&Tensor<'_>, u64, &[u8]) -> Result<()> + Send,
+    ) -> Result<VerifyReport> {
+        let size = CHUNK.max(CHUNK_PER_THREAD * rayon::current_num_threads() as u64);
+        let total = self.source_bytes();
+        let from_file = self.superblock.source_kind == source_kind::SAFETENSORS;
+        let mut checks = Checks { sha: Sha256::new(), hash: Xxh3::new(), done: 0, from_file };
+        let mut entries = self.index.entries.iter().map(|entry| Tensor { archive: self, entry });
+        // Pieces in order, a directory at a time.
+        let mut current = None;
+        let mut next_chunk = || -> Result<Vec<_>> {
+            let (mut chunk, mut bytes): (Vec<Todo<'_>>, u64) = (Vec::new(), 0);
+            while bytes < size {
+                if current.is_none() {
+                    let Some(tensor) = entries.next() else { break };
+                    let directory = Arc::new(tensor.directory()?);
+                    current = Some((tensor, directory, tensor.entry.grid.pieces(CHUNK_PER_THREAD)));
+                    if tensor.byte_len() == 0 {
+                        chunk.push((tensor, None));
+                    }
+                }
+                let Some((tensor, directory, pieces)) = current.as_mut() else { break };
+                match pieces.next() {
+                    Some(piece) => {
+                        bytes += piece.len() as u64;
+                        chunk.push((*tensor, Some((directory.clone(), piece))));
+                    }
+                    None => current = None,
+                }
+            }
+            Ok(chunk)
+        };
+        let mut ready = decode_parts(next_chunk()?)?;
+        while !ready.is_empty() {
+            let chunk = next_chunk()?;
+            let mut use_it = || {
+                ready.iter().try_for_each(|part| {
+                    checks.see(part)?;
+                    sink(&part.tensor, part.at, &part.bytes)
+                })
+            };
+            let (next, used) = if rayon::current_num_threads() > 1 {
+                rayon::join(|| decode_parts(chunk), use_it)
+            } else {
+                let used = use_it();
+                (decode_parts(chunk), used)
+            };
+            used?;
+            progress(checks.done, total);
+            ready = next?;
+        }
+        if from_file && checks.sha.finalize()[..] != self.superblock.source_sha256 {
+            return Err(Error::corrupt("the decoded file's SHA-256 is not the source's"));
+        }
+        Ok(VerifyReport { tensors: self.index.by_name.len(), bytes: checks.done, sha256: from_file })
+    }
+
+    /// Decodes everything and checks every checksum and hash, keeping nothing. `progress(done, total)` counts bytes.
+    pub fn verify(&self, progress: impl Fn(u64, u64) + Sync) -> Result<VerifyReport> {
+        self.stream(&progress, |_, _, _| Ok(())).map_err(|e| self.place(e))
+    }
+
+    /// Decodes everything and compares it with the original, byte for byte.
+    ///
+    /// # Errors
+    /// [`Mismatch`](ErrorKind::Mismatch) names the first tensor and byte that differ.
+    pub fn verify_against(&self, original: &dyn ReadAt, progress: impl Fn(u64, u64) + Sync) -> Result<VerifyReport> {
+        self.need_source()?;
+        if original.size() != self.superblock.source_len {
+            let why = format!("the original has {} bytes, the archive's source had {}", original.size(), self.superblock.source_len);
+            return Err(self.place(Error::new(ErrorKind::Mismatch, why)));
+        }
+        let compare = |tensor: &Tensor<'_>, at: u64, bytes: &[u8]| {
+            let start = tensor.entry.record.source_off + at;
+            let theirs = original.fetch(start, bytes.len()).map_err(|e| Error::io("reading the original", e).at(start))?;
+            match bytes.iter().zip(&theirs[..]).position(|(a, b)| a != b) {
+                None => Ok(()),
+                Some(i) => {
+                    let e = Error::new(ErrorKind::Mismatch, "the archive differs from the original").at(start + i as u64);
+                    Err(if tensor.entry.is_tensor() { e.with_tensor(tensor.name()) } else { e })
+                }
+            }
+        };
+        self.stream(&progress, compare).map_err(|e| self.place(e))
+    }
+
+    /// Writes the source file to `out`, byte for byte.
+    pub fn write_source(&self, mut out: impl Write + Send, progress: impl Fn(u64, u64) + Sync) -> Result<VerifyReport> {
+        self.need_source()?;
+        let write = |_: &Tensor<'_>, _: u64, bytes: &[u8]| out.write_all(bytes).map_err(|e| Error::io("writing the output", e));
+        self.stream(&progress, write).map_err(|e| self.place(e))
+    }
+
+    /// Restores the source file at `output`, which appears only when it is complete, checked and on disk.
+    pub fn decompress_file(
+        &self,
+        output: impl AsRef<Path>,
+        overwrite: bool,
+        progress: impl Fn(u64, u64) + Sync,
+    ) -> Result<VerifyReport> {
+        let output = output.as_ref();
+        refuse_existing(output, overwrite)?;
+        replace_file(output, overwrite, |file| self.write_source(file, progress))
+    }
+
+    fn need_source(&self) -> Result<()> {
+        if self.superblock.source_kind == source_kind::TENSORS {
+            let why = "the archive was made of tensors in memory: there is no source file to restore";
+            return Err(self.place(Error::argument(why)));
+        }
+        Ok(())
+    }
+}
+
+/// One piece of one entry, to be decoded; an entry without bytes has none.
+type Todo<'a> = (Tensor<'a>, Option<(Arc<Directory<'a>>, Piece)>);
+
+fn decode_parts(chunk: Vec<Todo<'_>>) -> Result<Vec<Part<'_>>> {
+    let one = |scratch: &mut Scratch, (tensor, piece)| {
+        let Some((directory, piece)): Option<(Arc<Directory<'_>>, Piece)> = piece else {
+            return Ok(Part { tensor, bytes: Vec::new(), at: 0 });
+        };
+        let mut bytes = vec![0; piece.len()];
+        tensor.decode_piece(&directory, &piece, scratch, &mut bytes)?;
+        Ok(Part { tensor, bytes, at: piece.bytes.start })
+    };
+    chunk.into_par_iter().map_init(Scratch::default, one).collect()
+}
+
+/// Hashes of what goes by.
+struct Checks {
+    sha: Sha256,
+    hash: Xxh3,
+    done: u64,
+    from_file: bool,
+}
+
+impl Checks {
+    fn see(&mut self, part: &Part<'_>) -> Result<()> {
+        if self.from_file {
+            self.sha.update(&part.bytes);
+        }
+        if part.at == 0 {
+            self.hash.reset();
+        }
+        self.hash.update(&part.bytes);
+        self.done += part.bytes.len() as u64;
+        let whole = part.at + part.bytes.len() as u64 == part.tensor.byte_len();
+        if whole && self.hash.digest128().to_le_bytes() != part.tensor.entry.record.hash {
+            return Err(part.tensor.place(Error::corrupt("the decoded bytes' hash differs from the recorded one")));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,5 @@
+//! The `.wcodec` container: index, tables, tile grid. `docs/format.md` is its specification.
+
+pub(crate) mod grid;
+pub(crate) mod index;
+pub(crate) mod tables;

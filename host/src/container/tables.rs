@@ -1,0 +1,112 @@
+//! The file's pool of frequency tables.
+//!
+//! A table is 256 frequencies in symbol order: `0 n` for a run of `n + 1` zeros, `f` for 1 to 127, `0x80 | f >> 8` and `f & 255` above.
+
+use crate::encode::frequency::Freqs;
+use crate::error::{Error, Result};
+use std::sync::OnceLock;
+use wcodec_device::rans::{Entry, SLOTS, TableError, expand_table};
+
+/// Tables, expanded for decoding when first used.
+#[derive(Debug, Default)]
+pub(crate) struct TablePool {
+    freqs: Vec<Freqs>,
+    decode: Vec<OnceLock<Box<[Entry; SLOTS]>>>,
+}
+
+impl TablePool {
+    pub(crate) fn new(freqs: Vec<Freqs>) -> Self {
+        Self { decode: freqs.iter().map(|_| OnceLock::new()).collect(), freqs }
+    }
+
+    pub(crate) fn freqs(&self) -> &[Freqs] {
+        &self.freqs
+    }
+
+    /// The decode table numbered `n`.
+    pub(crate) fn get(&self, n: u16) -> Option<&[Entry; SLOTS]> {
+        let freqs = self.freqs.get(n as usize)?;
+        Some(self.decode[n as usize].get_or_init(|| {
+            let mut table = Box::new([Entry::default(); SLOTS]);
+            let sound = expand_table(freqs, &mut table);
+            debug_assert_eq!(sound, Ok(()), "checked by read_from");
+            table
+        }))
+    }
+
+    /// Appends all tables to `out`.
+    pub(crate) fn write_to(&self, out: &mut Vec<u8>) {
+        for freqs in &self.freqs {
+            let mut symbol = 0;
+            while symbol < 256 {
+                match freqs[symbol] {
+                    0 => {
+                        let run = freqs[symbol..].iter().take_while(|&&f| f == 0).count();
+                        out.extend([0, (run - 1) as u8]);
+                        symbol += run;
+                        continue;
+                    }
+                    f @ 1..=127 => out.push(f as u8),
+                    f => out.extend([0x80 | (f >> 8) as u8, f as u8]),
+                }
+                symbol += 1;
+            }
+        }
+    }
+
+    /// Reads `count` tables that fill `bytes`; `at` is their position in the file.
+    pub(crate) fn read_from(bytes: &[u8], count: usize, at: u64) -> Result<Self> {
+        let mut rest = bytes.iter().copied();
+        let mut freqs = Vec::with_capacity(count.min(bytes.len()));
+        for n in 0..count {
+            let fail = |why: &str| Error::corrupt(format!("frequency table {n}: {why}")).at(at);
+            let mut table = [0u16; 256];
+            let mut symbol = 0;
+            while symbol < 256 {
+                let byte = rest.next().ok_or_else(|| fail("cut short"))?;
+                let mut next = || rest.next().ok_or_else(|| fail("cut short"));
+                let (run, freq) = match byte {
+                    0 => (next()? as usize + 1, 0),
+                    1..=127 => (1, byte as u16),
+                    128..=143 => (1, (byte as u16 & 15) << 8 | next()? as u16),
+                    _ => return Err(fail("a frequency above 4095")),
+                };
+                let slots = table.get_mut(symbol..symbol + run).ok_or_else(|| fail("more than 256 symbols"))?;
+                slots.fill(freq);
+                symbol += run;
+            }
+            let mut scratch = Box::new([Entry::default(); SLOTS]);
+            match expand_table(&table, &mut scratch) {
+                Ok(()) => freqs.push(table),
+                Err(TableError::Sum(sum)) => return Err(fail(&format!("its frequencies add up to {sum}, not 4096"))),
+                Err(TableError::Whole(s)) => return Err(fail(&format!("symbol {s} has all slots"))),
+            }
+        }
+        if rest.next().is_some() {
+            return Err(Error::corrupt("bytes left over after the frequency tables").at(at));
+        }
+        Ok(Self::new(freqs))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encode::frequency::normalise;
+
+    #[test]
+    fn round_trip_and_truncation() {
+        let wide = normalise(&std::array::from_fn(|i| 1 + (i as u64 % 7) * (i as u64 % 11)), f32::INFINITY);
+        let mut narrow = [0; 256];
+        (narrow[3], narrow[200]) = (4000, 96);
+        let pool = TablePool::new(vec![wide, narrow]);
+        let mut bytes = Vec::new();
+        pool.write_to(&mut bytes);
+        assert_eq!(TablePool::read_from(&bytes, 2, 0).unwrap().freqs(), &[wide, narrow]);
+        for n in 0..bytes.len() {
+            assert!(TablePool::read_from(&bytes[..n], 2, 0).is_err());
+        }
+        assert!(TablePool::read_from(&bytes, 1, 0).is_err());
+        assert!(TablePool::read_from(&bytes, usize::MAX, 0).is_err());
+    }
+}

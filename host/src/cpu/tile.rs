@@ -1,0 +1,336 @@
+//! One tile: payload to planes to rows of the output.
+
+use super::join::{self, Exponents};
+use super::{Backend, Stream, StreamFault};
+use wcodec_device::layout::{MAX_TILE_BYTES, PlaneMode, TILE_ALIGN, TilePlane};
+use wcodec_device::planes::Layout;
+use wcodec_device::rans::{Entry, LANES, SLOTS, STATE_BYTES};
+
+/// A decode table.
+pub(crate) type Table = [Entry; SLOTS];
+
+/// Why a tile cannot be decoded.
+#[derive(Debug)]
+pub(crate) enum TileFault {
+    /// The payload is shorter or longer than its planes.
+    Length,
+    /// A plane's mode, base or patch position is impossible.
+    Plane(usize, &'static str),
+    /// A plane names a table that the file does not have.
+    Table(usize, u16),
+    /// A stream failed its own checks.
+    Stream(usize, StreamFault),
+}
+
+impl std::fmt::Display for TileFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Length => write!(f, "the payload's length is not that of its planes"),
+            Self::Plane(p, what) => write!(f, "plane {p}: {what}"),
+            Self::Table(p, t) => write!(f, "plane {p}: frequency table {t} does not exist"),
+            Self::Stream(p, fault) => write!(f, "plane {p}: {}", fault.message()),
+        }
+    }
+}
+
+/// What a tile is, apart from its bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct TileShape {
+    pub layout: Layout,
+    pub rows: usize,
+    /// Bytes of a row inside the tile, a multiple of the record.
+    pub width: usize,
+}
+
+impl TileShape {
+    pub(crate) fn bytes(&self) -> usize {
+        self.rows * self.width
+    }
+
+    fn elements(&self) -> usize {
+        self.bytes() / self.layout.record_bytes()
+    }
+}
+
+/// Buffers that a thread keeps from tile to tile.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    planes: Vec<Vec<u8>>,
+    linear: Vec<u8>,
+}
+
+/// A plane after its symbols are decoded.
+#[derive(Clone, Copy)]
+enum Ready<'a> {
+    Slice(&'a [u8]),
+    /// In the scratch buffer of the same number.
+    Scratch,
+    /// Pair symbols in the scratch buffer of the same number; the base; patches (positions, values).
+    Pairs(u8, Patches<'a>),
+    /// Already in the output (a single column).
+    Placed,
+}
+
+#[derive(Clone, Copy)]
+struct Patches<'a> {
+    positions: &'a [[u8; 2]],
+    values: &'a [u8],
+}
+
+impl Patches<'_> {
+    fn iter(&self) -> impl Iterator<Item = (usize, u8)> + '_ {
+        self.positions.iter().map(|&p| u16::from_le_bytes(p) as usize).zip(self.values.iter().copied())
+    }
+
+    /// Overwrites bytes of a plane.
+    fn apply(&self, plane: &mut [u8]) -> Result<(), &'static str> {
+        for (at, value) in self.iter() {
+            *plane.get_mut(at).ok_or(PATCH_OUTSIDE)? = value;
+        }
+        Ok(())
+    }
+}
+
+const PATCH_OUTSIDE: &str = "a patch lies outside the tile";
+
+/// Takes fields off the front of a payload.
+struct Cursor<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Cursor<'a> {
+    fn take(&mut self, n: usize) -> Result<&'a [u8], TileFault> {
+        let (head, rest) = self.rest.split_at_checked(n).ok_or(TileFault::Length)?;
+        self.rest = rest;
+        Ok(head)
+    }
+
+    /// Skips what is left of a plane's last 16 bytes.
+    fn align(&mut self, used: usize) -> Result<(), TileFault> {
+        self.take(used.next_multiple_of(TILE_ALIGN) - used).map(|_| ())
+    }
+}
+
+/// Decodes a tile into `out`, whose rows begin `stride` bytes apart. `out` ends with the last row's last byte.
+pub(crate) fn decode_tile<'t>(
+    backend: Backend,
+    tables: impl Fn(u16) -> Option<&'t Table>,
+    shape: TileShape,
+    planes: &[TilePlane],
+    payload: &[u8],
+    scratch: &mut Scratch,
+    out: &mut [u8],
+    stride: usize,
+) -> Result<(), TileFault> {
+    let Scratch { planes: buffers, linear } = scratch;
+    buffers.resize_with(buffers.len().max(planes.len()), Vec::new);
+    let contiguous = stride == shape.width || shape.rows == 1;
+    let elements = shape.elements();
+    let mut cursor = Cursor { rest: payload };
+    let mut ready = [Ready::Scratch; MAX_PLANES];
+    for (p, (plane, buffer)) in planes.iter().zip(buffers.iter_mut()).enumerate() {
+        let bytes = shape.layout.plane_bytes(p, elements);
+        let mode = PlaneMode::from_u8(plane.mode).ok_or(TileFault::Plane(p, "unknown mode"))?;
+        ready[p] = match mode {
+            PlaneMode::Raw => {
+                let slice = cursor.take(bytes)?;
+                cursor.align(bytes)?;
+                Ready::Slice(slice)
+            }
+            PlaneMode::Constant => {
+                resize_for(buffer, bytes).fill(plane.base);
+                Ready::Scratch
+            }
+            PlaneMode::Bytes | PlaneMode::Pairs => {
+                let table = tables(plane.table).ok_or(TileFault::Table(p, plane.table))?;
+                let (stream, patches) = take_stream(&mut cursor, plane, table)?;
+                let fault = |f| TileFault::Stream(p, f);
+                if mode == PlaneMode::Pairs {
+                    check_pairs(shape.layout, p, plane.base).map_err(|why| TileFault::Plane(p, why))?;
+                    backend.decode_symbols(stream, resize_for(buffer, elements.div_ceil(2))).map_err(fault)?;
+                    Ready::Pairs(plane.base, patches)
+                } else if shape.layout == Layout::Columns(1) && contiguous {
+                    backend.decode_symbols(stream, out).map_err(fault)?;
+                    patches.apply(out).map_err(|why| TileFault::Plane(p, why))?;
+                    Ready::Placed
+                } else {
+                    let buffer = resize_for(buffer, bytes);
+                    backend.decode_symbols(stream, buffer).map_err(fault)?;
+                    patches.apply(buffer).map_err(|why| TileFault::Plane(p, why))?;
+                    Ready::Scratch
+                }
+            }
+            PlaneMode::PerTile => return Err(TileFault::Plane(p, "unknown mode")),
+        };
+    }
+    if !cursor.rest.is_empty() {
+        return Err(TileFault::Length);
+    }
+    if matches!(ready[0], Ready::Placed) {
+        return Ok(());
+    }
+    let view = View { layout: shape.layout, ready: &ready[..planes.len()], buffers };
+    let record = shape.layout.record_bytes();
+    let group = shape.layout.group_bytes();
+    if contiguous {
+        view.join(backend, 0, &mut out[..shape.bytes()]);
+    } else if shape.width.is_multiple_of(group) {
+        for (row, out) in out.chunks_mut(stride).take(shape.rows).enumerate() {
+            view.join(backend, row * shape.width / record, &mut out[..shape.width]);
+        }
+    } else {
+        let linear = resize_for(linear, shape.bytes());
+        view.join(backend, 0, linear);
+        for (out, row) in out.chunks_mut(stride).zip(linear.chunks(shape.width)) {
+            out[..shape.width].copy_from_slice(row);
+        }
+    }
+    if let Ready::Pairs(_, patches) = ready[0] {
+        for (at, value) in patches.iter() {
+            if at >= elements {
+                return Err(TileFault::Plane(0, PATCH_OUTSIDE));
+            }
+            let (row, column) = (at * record / shape.width, at * record % shape.width);
+            let start = if contiguous { at * record } else { row * stride + column };
+            set_exponent(shape.layout, &mut out[start..start + record], value);
+        }
+    }
+    Ok(())
+}
+
+/// Most planes of any layout.
+const MAX_PLANES: usize = 64;
+
+/// `buffer`'s first `n` bytes; the buffer only grows, and never above a tile.
+fn resize_for(buffer: &mut Vec<u8>, n: usize) -> &mut [u8] {
+    debug_assert!(n <= MAX_TILE_BYTES);
+    if buffer.len() < n {
+        buffer.resize(n, 0);
+    }
+    &mut buffer[..n]
+}
+
+fn check_pairs(layout: Layout, plane: usize, base: u8) -> Result<(), &'static str> {
+    match layout {
+        Layout::Bf16 | Layout::F32 if plane == 0 && base <= 240 => Ok(()),
+        Layout::F8E4 if plane == 0 && base == 0 => Ok(()),
+        _ => Err("pair symbols where there can be none"),
+    }
+}
+
+fn take_stream<'a>(
+    cursor: &mut Cursor<'a>,
+    plane: &TilePlane,
+    table: &'a Table,
+) -> Result<(Stream<'a>, Patches<'a>), TileFault> {
+    let states = cursor.take(STATE_BYTES)?.first_chunk::<{ 4 * LANES }>().ok_or(TileFault::Length)?;
+    let words = cursor.take(2 * plane.words as usize)?;
+    let patches = plane.patches as usize;
+    let positions = cursor.take(2 * patches)?.as_chunks::<2>().0;
+    let values = cursor.take(patches)?;
+    cursor.align(2 * plane.words as usize + 3 * patches)?;
+    Ok((Stream { table, states, words }, Patches { positions, values }))
+}
+
+fn set_exponent(layout: Layout, element: &mut [u8], value: u8) {
+    match (layout, element) {
+        (Layout::Bf16, [lo, hi]) | (Layout::F32, [_, _, lo, hi]) => {
+            *lo = *lo & 0x7f | value << 7;
+            *hi = *hi & 0x80 | value >> 1;
+        }
+        (Layout::F8E4, [byte]) => *byte = *byte & 0x87 | (value & 15) << 3,
+        _ => {}
+    }
+}
+
+/// Planes ready to be joined.
+struct View<'a> {
+    layout: Layout,
+    ready: &'a [Ready<'a>],
+    buffers: &'a [Vec<u8>],
+}
+
+impl<'a> View<'a> {
+    /// `count` bytes of plane `p` from `from`.
+    fn bytes(&self, p: usize, from: usize, count: usize) -> &'a [u8] {
+        match self.ready[p] {
+            Ready::Slice(s) => &s[from..from + count],
+            _ => &self.buffers[p][from..from + count],
+        }
+    }
+
+    /// Exponents of `count` elements from the even element `from`.
+    fn exponents(&self, from: usize, count: usize) -> Exponents<'a> {
+        match self.ready[0] {
+            Ready::Pairs(base, _) => Exponents::Pairs(&self.buffers[0][from / 2..(from + count).div_ceil(2)], base),
+            _ => Exponents::Bytes(self.bytes(0, from, count)),
+        }
+    }
+
+    /// One exponent.
+    fn exponent(&self, at: usize) -> u8 {
+        match self.exponents(at & !1, 1 + (at & 1)) {
+            Exponents::Pairs(s, base) => base.wrapping_add(if at & 1 == 1 { s[0] >> 4 } else { s[0] & 15 }),
+            Exponents::Bytes(e) => e[at & 1],
+        }
+    }
+
+    /// Joins the elements from `from` (the first of a group) that fill `out`.
+    fn join(&self, backend: Backend, from: usize, out: &mut [u8]) {
+        let n = out.len() / self.layout.record_bytes();
+        match self.layout {
+            Layout::Columns(1) => out.copy_from_slice(self.bytes(0, from, n)),
+            Layout::Columns(2) => join::columns2(backend, self.bytes(0, from, n), self.bytes(1, from, n), out),
+            Layout::Columns(4) => {
+                let p = |i| self.bytes(i, from, n);
+                join::columns4(backend, p(0), p(1), p(2), p(3), out)
+            }
+            Layout::Columns(columns) => {
+                for p in 0..columns as usize {
+                    let plane = self.bytes(p, from, n);
+                    for (record, &byte) in out.chunks_exact_mut(columns as usize).zip(plane) {
+                        record[p] = byte;
+                    }
+                }
+            }
+            Layout::Bf16 => {
+                let (whole, tail) = out.split_at_mut(n / 2 * 4);
+                let raw = self.bytes(1, from, n);
+                match self.exponents(from, n) {
+                    Exponents::Pairs(s, base) => join::bf16_pairs(backend, s, base, raw, whole),
+                    Exponents::Bytes(e) => join::bf16_bytes(backend, e, raw, whole),
+                }
+                if n & 1 == 1 {
+                    let word = u16::from_le_bytes([raw[n - 1], self.exponent(from + n - 1)]);
+                    tail.copy_from_slice(&word.rotate_right(1).to_le_bytes());
+                }
+            }
+            Layout::F32 => {
+                let even = n & !1;
+                let (whole, tail) = out.split_at_mut(even * 4);
+                let p = |i| self.bytes(i, from, even);
+                match self.exponents(from, n) {
+                    Exponents::Pairs(s, base) => join::f32_pairs(backend, s, base, p(1), p(2), p(3), whole),
+                    Exponents::Bytes(e) => join::f32_bytes(backend, &e[..even], p(1), p(2), p(3), whole),
+                }
+                if n & 1 == 1 {
+                    let last = |i| self.bytes(i, from + even, 1)[0];
+                    let word = u32::from_le_bytes([last(3), last(2), last(1), self.exponent(from + even)]);
+                    tail.copy_from_slice(&word.rotate_right(1).to_le_bytes());
+                }
+            }
+            Layout::F8E4 => {
+                let (whole, tail) = out.split_at_mut(n & !3);
+                let raw = self.bytes(1, from / 2, n.div_ceil(2));
+                match self.exponents(from, n) {
+                    Exponents::Pairs(s, _) => join::f8e4_pairs(backend, s, raw, whole),
+                    Exponents::Bytes(e) => join::f8e4_bytes(backend, e, raw, whole),
+                }
+                for (i, byte) in tail.iter_mut().enumerate().map(|(i, b)| ((n & !3) + i, b)) {
+                    let nibble = raw[i / 2] >> (4 * (i & 1)) & 15;
+                    *byte = (self.exponent(from + i) << 4 | nibble).rotate_right(1);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The second pass: pieces of tensors, read and encoded on all threads a batch at a time.
+
+use super::plan::{Data, Job};
+use super::tile::{Scratch, Tables, encode_tile};
+use crate::container::grid::Piece;
+use crate::error::{Error, Result};
+use crate::source::ReadAt;
+use rayon::prelude::*;
+use std::borrow::Cow;
+use wcodec_device::layout::{TilePlane};
+
+/// What is encoded.
+pub(crate) struct Input<'a> {
+    pub source: Option<&'a dyn ReadAt>,
+    pub jobs: &'a [Job<'a>],
+}
+
+impl<'a> Input<'a> {
+    /// Bytes `at..at + len` of job `job`.
+    pub(crate) fn read(&self, job: usize, at: u64, len: usize) -> Result<Cow<'a, [u8]>> {
+        let job = &self.jobs[job];
+        match (&job.data, self.source) {
+            (Data::Memory(bytes), _) => Ok(Cow::Borrowed(&bytes[at as usize..at as usize + len])),
+            (Data::Source(start), Some(source)) => {
+                source.fetch(start + at, len).map_err(|e| Error::io("reading", e).with_tensor(&job.name).at(start + at))
+            }
+            (Data::Source(_), None) => unreachable!("jobs from a source come with it"),
+        }
+    }
+}
+
+/// A tile's directory entry before its offset is known.
+pub(crate) struct TileDone {
+    pub len: usize,
+    pub crc: u32,
+    pub planes: Vec<TilePlane>,
+}
+
+/// A piece, encoded.
+pub(crate) struct PieceDone<'a> {
+    pub job: usize,
+    /// The source bytes, for whoever hashes them.
+    pub bytes: Cow<'a, [u8]>,
+    pub payload: Vec<u8>,
+    pub tiles: Vec<TileDone>,
+}
+
+/// Bytes that one thread encodes at a time.
+const PIECE: u64 = 1 << 19;
+
+/// Pieces of all jobs, grouped to batches of at least `size` bytes (a single piece may be larger).
+pub(crate) fn batches<'a>(jobs: &'a [Job<'a>], size: u64) -> impl Iterator<Item = Vec<(usize, Piece)>> + 'a {
+    let mut pieces = jobs.iter().enumerate().flat_map(|(j, job)| job.grid.pieces(PIECE).map(move |p| (j, p)));
+    std::iter::from_fn(move || {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while bytes < size {
+            let Some((job, piece)) = pieces.next() else { break };
+            bytes += piece.len() as u64;
+            batch.push((job, piece));
+        }
+        (!batch.is_empty()).then_some(batch)
+    })
+}
+
+/// Reads and encodes a batch.
+pub(crate) fn encode<'a>(input: &Input<'a>, tables: &Tables, batch: Vec<(usize, Piece)>) -> Result<Vec<PieceDone<'a>>> {
+    batch
+        .into_par_iter()
+        .map_init(Scratch::default, |scratch, (job, piece)| {
+            let bytes = input.read(job, piece.bytes.start, piece.len())?;
+            let Job { layout, grid, .. } = &input.jobs[job];
+            let mut payload = Vec::with_capacity(bytes.len());
+            let mut tiles = Vec::with_capacity((piece.tiles.end - piece.tiles.start) as usize);
+            for tile in piece.tiles.clone() {
+                let rect = grid.rect(tile);
+                scratch.linear.clear();
+                let first = rect.row * grid.row_bytes + rect.column - piece.bytes.start;
+                for row in 0..rect.rows {
+                    let at = first as usize + row * grid.row_bytes as usize;
+                    scratch.linear.extend_from_slice(&bytes[at..at + rect.width]);
+                }
+                let start = payload.len();
+                let planes = encode_tile(*layout, tables, scratch, &mut payload);
+                let crc = crc32c::crc32c(&payload[start..]);
+                tiles.push(TileDone { len: payload.len() - start, crc, planes });
+            }
+            Ok(PieceDone { job, bytes, payload, tiles })
+        })
+        .collect()
+}

@@ -1,0 +1,124 @@
+//! Counts to frequencies, and what a symbol costs under them.
+
+use wcodec_device::rans::{SCALE_BITS, SLOTS};
+
+/// Counts of the 256 symbols.
+pub(crate) type Histogram = [u32; 256];
+/// Frequencies that add up to 4096, each below 4096.
+pub(crate) type Freqs = [u16; 256];
+
+/// Counts bytes. Four histograms, because consecutive equal symbols would wait for each other's increment.
+pub(crate) fn histogram(bytes: &[u8]) -> Histogram {
+    let mut parts = [[0u32; 256]; 4];
+    let (quads, rest) = bytes.as_chunks::<4>();
+    for quad in quads {
+        for (part, &byte) in parts.iter_mut().zip(quad) {
+            part[byte as usize] += 1;
+        }
+    }
+    for &byte in rest {
+        parts[0][byte as usize] += 1;
+    }
+    std::array::from_fn(|i| parts[0][i] + parts[1][i] + parts[2][i] + parts[3][i])
+}
+
+/// Frequencies for `counts` that cost the fewest bits.
+///
+/// Every symbol that keeps a slot has at least one of the 4096. A symbol so rare that its slot costs the others more than
+/// patching it costs, at `patch_bits` apiece, gets none.
+pub(crate) fn normalise(counts: &[u64; 256], patch_bits: f32) -> Freqs {
+    let total: u64 = counts.iter().sum();
+    // A slot taken from the rest costs them total * log2(4096 / 4095) bits.
+    let slot_cost = total as f32 * std::f32::consts::LOG2_E / SLOTS as f32;
+    let most = (0..256).max_by_key(|&s| (counts[s], 255 - s)).unwrap_or(0);
+    let kept: Vec<usize> = (0..256)
+        .filter(|&s| counts[s] > 0 && (s == most || counts[s] as f32 * (patch_bits - SCALE_BITS as f32) > slot_cost))
+        .collect();
+    let sum: u64 = kept.iter().map(|&s| counts[s]).sum::<u64>().max(1);
+    let mut freqs = [0u16; 256];
+    for &s in &kept {
+        freqs[s] = ((counts[s] as u128 * SLOTS as u128 / sum as u128) as u16).clamp(1, SLOTS as u16 - 1);
+    }
+    if kept.len() <= 1 {
+        // A single symbol cannot have every slot: its neighbour holds one that no encoder uses.
+        freqs[most] = SLOTS as u16 - 1;
+        freqs[(most + 1) & 255] = 1;
+        return freqs;
+    }
+    // Hand out what rounding left, or take back what the minimum of one overdrew, where it changes the cost least.
+    let mut used: i64 = freqs.iter().map(|&f| f as i64).sum();
+    while used != SLOTS as i64 {
+        let gain = |s: &usize| counts[*s] as f64 * ((freqs[*s] + 1) as f64 / freqs[*s] as f64).ln();
+        let loss = |s: &usize| match freqs[*s] {
+            0 | 1 => f64::INFINITY,
+            f => counts[*s] as f64 * (f as f64 / (f - 1) as f64).ln(),
+        };
+        if used < SLOTS as i64 {
+            let room = kept.iter().filter(|&&s| (freqs[s] as usize) < SLOTS - 1);
+            let s = *room.max_by(|a, b| gain(a).total_cmp(&gain(b)).then(b.cmp(a))).unwrap_or(&most);
+            freqs[s] += 1;
+            used += 1;
+        } else {
+            let s = *kept.iter().min_by(|a, b| loss(a).total_cmp(&loss(b)).then(a.cmp(b))).unwrap_or(&most);
+            freqs[s] -= 1;
+            used -= 1;
+        }
+    }
+    freqs
+}
+
+/// Bits that each symbol costs, `patch_bits` where it has no probability.
+pub(crate) fn costs(freqs: &Freqs, patch_bits: f32) -> [f32; 256] {
+    freqs.map(|f| if f == 0 { patch_bits } else { SCALE_BITS as f32 - (f as f32).log2() })
+}
+
+/// Bits that a histogram costs.
+pub(crate) fn total_cost(histogram: &Histogram, costs: &[f32; 256]) -> f32 {
+    // Eight partial sums: the order of additions is fixed, so every machine and thread count gives the same sum.
+    let mut sums = [0f32; 8];
+    for (h, c) in histogram.as_chunks::<8>().0.iter().zip(costs.as_chunks::<8>().0) {
+        for i in 0..8 {
+            sums[i] += h[i] as f32 * c[i];
+        }
+    }
+    sums.iter().sum()
+}
+
+/// Zero-order entropy of a histogram, in bits.
+pub(crate) fn entropy(histogram: &Histogram) -> f32 {
+    let total: u32 = histogram.iter().sum();
+    let inside: f32 = histogram.iter().filter(|&&c| c > 0).map(|&c| c as f32 * (c as f32).log2()).sum();
+    if total == 0 { 0.0 } else { total as f32 * (total as f32).log2() - inside }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn sums_to_4096_and_keeps_what_is_dear(counts in prop::collection::vec(prop_oneof![3 => 0u64..3, 1 => 0u64..1_000_000], 256), patch in 13f32..60.0) {
+            let counts: [u64; 256] = counts.try_into().unwrap();
+            for patch in [patch, f32::INFINITY] {
+                let freqs = normalise(&counts, patch);
+                prop_assert_eq!(freqs.iter().map(|&f| f as u32).sum::<u32>(), 4096);
+                prop_assert!(freqs.iter().all(|&f| f < 4096));
+                if patch.is_infinite() {
+                    prop_assert!(counts.iter().zip(&freqs).all(|(&c, &f)| c == 0 || f > 0));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_rare_symbol_loses_its_slot_only_when_that_pays() {
+        let mut counts = [0u64; 256];
+        counts[1] = 1 << 30;
+        counts[2] = 1 << 30;
+        counts[3] = 1;
+        assert_eq!(normalise(&counts, 24.0)[3], 0);
+        counts[3] = 1 << 25;
+        assert!(normalise(&counts, 24.0)[3] > 0);
+    }
+}

@@ -1,0 +1,204 @@
+//! Encoding: look at a sample of the tiles, learn frequency tables, then encode every tile and write the container.
+//!
+//! Two passes over the input, the first over a sample only. The second runs in batches of a few MiB: while one batch is hashed
+//! and written, the next is read and encoded on all threads. Memory stays at two batches, whatever the tensors' sizes. The same
+//! input and options give the same bytes on every machine and number of threads.
+
+mod batch;
+mod cluster;
+pub(crate) mod frequency;
+mod plan;
+mod split;
+mod stream;
+mod tile;
+mod write;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::source::{FileReader, ReadAt, safetensors};
+use plan::Job;
+use std::fs::File;
+use std::io::{Seek, Write};
+use std::path::Path;
+use std::sync::Arc;
+use wcodec_device::layout::source_kind;
+
+/// How hard to try.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Profile {
+    /// The fast path: plane splitting, pair symbols, up to 32 tables of each kind learnt from up to 2048 tiles.
+    #[default]
+    Default,
+    /// The same tools with up to 128 tables of each kind learnt from up to 16384 tiles.
+    Max,
+}
+
+/// Options of an [`Encoder`].
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct EncodeOptions {
+    /// How hard to try.
+    pub profile: Profile,
+    /// Whether an existing output file is replaced.
+    pub overwrite: bool,
+}
+
+/// A tensor in memory, to be encoded.
+#[derive(Clone, Copy, Debug)]
+pub struct TensorInput<'a> {
+    /// Its name, unique in the archive.
+    pub name: &'a str,
+    /// Its element type.
+    pub dtype: crate::Dtype,
+    /// Its shape; the last dimension is contiguous.
+    pub shape: &'a [u64],
+    /// Its bytes, little-endian.
+    pub data: &'a [u8],
+}
+
+/// What an encoding came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EncodeReport {
+    /// Bytes of the source file, or of all tensors given in memory.
+    pub source_bytes: u64,
+    /// Bytes of the archive.
+    pub archive_bytes: u64,
+    /// Number of tensors.
+    pub tensors: usize,
+    /// Number of tiles.
+    pub tiles: u64,
+    /// Number of frequency tables.
+    pub tables: usize,
+}
+
+impl EncodeReport {
+    /// Archive bytes per source byte.
+    pub fn ratio(&self) -> f64 {
+        self.archive_bytes as f64 / self.source_bytes.max(1) as f64
+    }
+}
+
+type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
+
+/// Makes archives.
+///
+/// ```no_run
+/// let report = wcodec::Encoder::new().encode_file("model.safetensors", "model.wcodec")?;
+/// println!("{:.1} %", 100.0 * report.ratio());
+/// # Ok::<(), wcodec::Error>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct Encoder {
+    options: EncodeOptions,
+    progress: Option<Progress>,
+}
+
+impl Encoder {
+    /// An encoder with default options.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets how hard to try.
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.options.profile = profile;
+        self
+    }
+
+    /// Sets whether [`encode_file`](Self::encode_file) replaces an existing output.
+    pub fn overwrite(mut self, yes: bool) -> Self {
+        self.options.overwrite = yes;
+        self
+    }
+
+    /// Calls `f(done, total)`, in source bytes, from time to time.
+    pub fn on_progress(mut self, f: impl Fn(u64, u64) + Send + Sync + 'static) -> Self {
+        self.progress = Some(Arc::new(f));
+        self
+    }
+
+    /// Encodes a safetensors file. The output appears under its name only when it is complete and on disk.
+    pub fn encode_file(&self, input: impl AsRef<Path>, output: impl AsRef<Path>) -> Result<EncodeReport> {
+        let (input, output) = (input.as_ref(), output.as_ref());
+        refuse_existing(output, self.options.overwrite)?;
+        let source = FileReader::open(input).map_err(|e| Error::io("opening", e).with_path(input))?;
+        replace_file(output, self.options.overwrite, |file| {
+            let mut buffered = std::io::BufWriter::with_capacity(1 << 20, file);
+            let report = self.encode_source(&source, &mut buffered).map_err(|e| match e.kind() {
+                // What the writer did wrong is the output's fault, everything else the input's.
+                ErrorKind::Io if e.path().is_some() => e,
+                _ => e.with_path(input),
+            })?;
+            buffered.flush().map_err(|e| Error::io("writing", e).with_path(output))?;
+            Ok(report)
+        })
+    }
+
+    /// Encodes the safetensors file that `source` holds.
+    pub fn encode_source(&self, source: &dyn ReadAt, out: impl Write + Seek + Send) -> Result<EncodeReport> {
+        let header = safetensors::read_header(source)?;
+        let mut jobs = vec![Job::blob(0, header.len)];
+        jobs.extend(header.tensors.into_iter().map(Job::from_source));
+        let input = batch::Input { source: Some(source), jobs: &jobs };
+        write::run(&input, source_kind::SAFETENSORS, &self.options, self.progress.as_deref(), out)
+    }
+
+    /// Encodes tensors in memory, in the order given.
+    pub fn encode_tensors(&self, tensors: &[TensorInput<'_>], out: impl Write + Seek + Send) -> Result<EncodeReport> {
+        let mut names = std::collections::HashSet::new();
+        let mut jobs = Vec::with_capacity(tensors.len());
+        for t in tensors {
+            if !names.insert(t.name) {
+                return Err(Error::argument("two tensors of this name").with_tensor(t.name));
+            }
+            jobs.push(Job::from_memory(t)?);
+        }
+        let input = batch::Input { source: None, jobs: &jobs };
+        write::run(&input, source_kind::TENSORS, &self.options, self.progress.as_deref(), out)
+    }
+}
+
+/// Refuses an output that exists unless it may be replaced.
+pub(crate) fn refuse_existing(path: &Path, overwrite: bool) -> Result<()> {
+    if !overwrite && path.symlink_metadata().is_ok() {
+        return Err(Error::new(ErrorKind::Exists, "the output exists already").with_path(path));
+    }
+    Ok(())
+}
+
+/// Writes a file by way of a temporary one in the same directory, synced and renamed: a process killed at any moment leaves
+/// either nothing or the whole file under the final name.
+pub(crate) fn replace_file<T>(path: &Path, overwrite: bool, write: impl FnOnce(&mut File) -> Result<T>) -> Result<T> {
+    let named = |doing: &'static str| move |e| Error::io(doing, e).with_path(path);
+    let directory = match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p,
+        _ => Path::new("."),
+    };
+    let name = path.file_name().ok_or_else(|| Error::argument("the output has no file name").with_path(path))?;
+    let mut prefix = std::ffi::OsString::from(".");
+    prefix.push(name);
+    prefix.push(".");
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&prefix).suffix(".tmp");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut temporary = builder.tempfile_in(directory).map_err(named("creating the output"))?;
+    let done = write(temporary.as_file_mut())?;
+    temporary.as_file().sync_all().map_err(named("syncing the output"))?;
+    if overwrite {
+        temporary.persist(path).map_err(|e| Error::io("renaming the output", e.error).with_path(path))?;
+    } else {
+        temporary.persist_noclobber(path).map_err(|e| match e.error.kind() {
+            std::io::ErrorKind::AlreadyExists => {
+                Error::new(ErrorKind::Exists, "the output exists already").with_path(path)
+            }
+            _ => Error::io("renaming the output", e.error).with_path(path),
+        })?;
+    }
+    // The rename itself is durable once the directory is; where directories cannot be opened that is the system's business.
+    #[cfg(unix)]
+    if let Ok(directory) = File::open(directory) {
+        directory.sync_all().map_err(named("syncing the output's directory"))?;
+    }
+    Ok(done)
+}

@@ -1,0 +1,112 @@
+//! The first pass: what is to be encoded, and the tables learnt from a sample of it.
+
+use super::batch::Input;
+use super::cluster::cluster;
+use super::frequency::Histogram;
+use super::tile::{Look, PAIR_PATCH_BITS, PATCH_BITS, Scratch, Tables, survey};
+use super::{Profile, TensorInput};
+use crate::container::grid::Grid;
+use crate::dtype::Dtype;
+use crate::error::{Error, Result};
+use crate::source::safetensors;
+use rayon::prelude::*;
+use wcodec_device::layout::{MAX_TILE_BYTES, kind};
+use wcodec_device::planes::Layout;
+
+/// Where a job's bytes are.
+pub(crate) enum Data<'a> {
+    /// In the source, from here.
+    Source(u64),
+    Memory(&'a [u8]),
+}
+
+/// One tensor or blob to encode.
+pub(crate) struct Job<'a> {
+    pub kind: u8,
+    pub name: String,
+    pub dtype: Dtype,
+    pub dtype_name: String,
+    pub shape: Vec<u64>,
+    pub layout: Layout,
+    pub grid: Grid,
+    pub data: Data<'a>,
+}
+
+impl<'a> Job<'a> {
+    /// Bytes of the source that are no tensor.
+    pub(crate) fn blob(at: u64, len: u64) -> Self {
+        Self::new(kind::BLOB, String::new(), Dtype::U8, "U8".into(), vec![], len, Data::Source(at))
+    }
+
+    pub(crate) fn from_source(e: safetensors::Entry) -> Self {
+        Self::new(kind::TENSOR, e.name, e.dtype, e.dtype_name, e.shape, e.len, Data::Source(e.offset))
+    }
+
+    pub(crate) fn from_memory(t: &TensorInput<'a>) -> Result<Self> {
+        let fail = |why: String| Err(Error::argument(why).with_tensor(t.name));
+        let Some(dtype_name) = t.dtype.name() else { return fail("a tensor in memory needs a known dtype".into()) };
+        if t.shape.len() > u8::MAX as usize {
+            return fail(format!("{} dimensions; at most 255 are supported", t.shape.len()));
+        }
+        if t.dtype.byte_len(t.shape) != Some(t.data.len() as u64) {
+            return fail(format!("{dtype_name} of shape {:?} does not take {} bytes", t.shape, t.data.len()));
+        }
+        let len = t.data.len() as u64;
+        Ok(Self::new(kind::TENSOR, t.name.into(), t.dtype, dtype_name.into(), t.shape.to_vec(), len, Data::Memory(t.data)))
+    }
+
+    fn new(kind: u8, name: String, dtype: Dtype, dtype_name: String, shape: Vec<u64>, len: u64, data: Data<'a>) -> Self {
+        let layout = dtype.layout();
+        let record = layout.record_bytes() as u64;
+        // The last dimension is a row if it is a whole number of bytes; else, and for what has no shape, all bytes are one row.
+        let (rows, row_bytes) = match (shape.split_last(), dtype.bits()) {
+            (Some((&last, leading)), Some(bits)) if (last * bits as u64).is_multiple_of(8) && len > 0 => {
+                (leading.iter().product(), last * bits as u64 / 8)
+            }
+            _ => (1, len),
+        };
+        Self { kind, name, dtype, dtype_name, shape, layout, grid: Grid::choose(rows, row_bytes, record), data }
+    }
+}
+
+/// Learns the file's tables.
+pub(crate) fn learn(input: &Input<'_>, profile: Profile) -> Result<Tables> {
+    let (most_samples, most_tables, rounds) = match profile {
+        Profile::Default => (2048, 32, 4),
+        Profile::Max => (16384, 128, 12),
+    };
+    // A sample is a tile's worth of consecutive bytes rather than a tile: one read, and the same statistics.
+    let size = MAX_TILE_BYTES as u64;
+    let counts: Vec<u64> = input.jobs.iter().map(|j| j.grid.bytes().div_ceil(size)).collect();
+    let total: u64 = counts.iter().sum();
+    let stride = total.div_ceil(most_samples).max(1);
+    let mut picked = Vec::new();
+    let mut before = 0u64;
+    for (job, &count) in counts.iter().enumerate() {
+        let first = before.next_multiple_of(stride) - before;
+        picked.extend((first..count).step_by(stride as usize).map(|i| (job, i * size)));
+        before += count;
+    }
+    type Seen = (Vec<Histogram>, Vec<Histogram>);
+    let seen: Vec<Seen> = picked
+        .par_iter()
+        .map_init(Scratch::default, |scratch, &(job, at)| {
+            let len = size.min(input.jobs[job].grid.bytes() - at) as usize;
+            let bytes = input.read(job, at, len)?;
+            let (mut single, mut pairs) = (Vec::new(), Vec::new());
+            survey(input.jobs[job].layout, &bytes, scratch, |look| match look {
+                Look::Bytes(h) => single.push(*h),
+                Look::Pairs(_, h) => pairs.push(*h),
+                Look::Raw | Look::Constant(_) => {}
+            });
+            Ok((single, pairs))
+        })
+        .collect::<Result<_>>()?;
+    let (single, pairs): (Vec<_>, Vec<_>) = seen.into_iter().unzip();
+    let (single, pairs) = (single.concat(), pairs.concat());
+    let weight = stride as f32;
+    Ok(Tables::new(
+        cluster(&single, most_tables, rounds, weight, PATCH_BITS),
+        cluster(&pairs, most_tables, rounds, weight, PAIR_PATCH_BITS),
+    ))
+}

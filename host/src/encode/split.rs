@@ -1,0 +1,97 @@
+//! Elements to planes: the inverse of `cpu::join`.
+
+use wcodec_device::planes::{Layout, rotate};
+
+/// Splits a tile's bytes (rows without gaps, whole records) into the planes of `layout`. Buffers are resized to fit.
+pub(crate) fn split(layout: Layout, bytes: &[u8], planes: &mut Vec<Vec<u8>>) {
+    let n = bytes.len() / layout.record_bytes();
+    planes.resize_with(layout.planes().max(planes.len()), Vec::new);
+    for (p, plane) in planes.iter_mut().enumerate().take(layout.planes()) {
+        plane.resize(layout.plane_bytes(p, n), 0);
+    }
+    match (layout, &mut planes[..layout.planes()]) {
+        (Layout::Columns(1), [only]) => only.copy_from_slice(bytes),
+        (Layout::Columns(2), [p0, p1]) => {
+            for ((record, a), b) in bytes.as_chunks::<2>().0.iter().zip(p0).zip(p1) {
+                [*a, *b] = *record;
+            }
+        }
+        (Layout::Columns(columns), planes) => {
+            for (p, plane) in planes.iter_mut().enumerate() {
+                for (byte, record) in plane.iter_mut().zip(bytes.chunks_exact(columns as usize)) {
+                    *byte = record[p];
+                }
+            }
+        }
+        (Layout::Bf16, [exponents, raw]) => {
+            let pairs = exponents.as_chunks_mut::<2>().0.iter_mut().zip(raw.as_chunks_mut::<2>().0);
+            for (word, (e, r)) in bytes.as_chunks::<4>().0.iter().zip(pairs) {
+                let [r0, e0, r1, e1] = rotate(u32::from_le_bytes(*word)).to_le_bytes();
+                *e = [e0, e1];
+                *r = [r0, r1];
+            }
+            if let &[lo, hi] = bytes.as_chunks::<4>().1 {
+                let [r, e] = u16::from_le_bytes([lo, hi]).rotate_left(1).to_le_bytes();
+                exponents[n - 1] = e;
+                raw[n - 1] = r;
+            }
+        }
+        (Layout::F32, [exponents, p1, p2, p3]) => {
+            let planes = exponents.iter_mut().zip(p1).zip(p2).zip(p3);
+            for (word, (((e, a), b), c)) in bytes.as_chunks::<4>().0.iter().zip(planes) {
+                [*c, *b, *a, *e] = rotate(u32::from_le_bytes(*word)).to_le_bytes();
+            }
+        }
+        (Layout::F8E4, [exponents, raw]) => {
+            let (words, tail) = bytes.as_chunks::<4>();
+            let quads = exponents.as_chunks_mut::<4>().0.iter_mut().zip(raw.as_chunks_mut::<2>().0);
+            for (word, (e, r)) in words.iter().zip(quads) {
+                let b = rotate(u32::from_le_bytes(*word)).to_le_bytes();
+                *e = b.map(|b| b >> 4);
+                *r = [b[0] & 15 | b[1] << 4, b[2] & 15 | b[3] << 4];
+            }
+            let whole = n - tail.len();
+            raw[whole / 2..].fill(0);
+            for (i, byte) in tail.iter().enumerate().map(|(i, b)| (whole + i, b.rotate_left(1))) {
+                exponents[i] = byte >> 4;
+                raw[i / 2] |= (byte & 15) << (4 * (i & 1));
+            }
+        }
+        _ => unreachable!("`planes` was sized for the layout"),
+    }
+}
+
+/// Pairs of exponents as symbols: 4-bit ranks above `base`, the first in the low nibble. Exponents outside the window take the
+/// nearest rank and are appended to `patches`; an odd last exponent is paired with rank 0.
+pub(crate) fn pair(exponents: &[u8], base: u8, symbols: &mut Vec<u8>, patches: &mut Vec<(u16, u8)>) {
+    let rank = |e: u8| e.saturating_sub(base).min(15);
+    let (pairs, last) = exponents.as_chunks::<2>();
+    symbols.clear();
+    symbols.extend(pairs.iter().map(|&[a, b]| rank(a) | rank(b) << 4));
+    symbols.extend(last.iter().map(|&e| rank(e)));
+    patches.clear();
+    let inside = |e: u8| e >= base && e - base < 16;
+    for (i, block) in exponents.chunks(64).enumerate() {
+        if !block.iter().fold(true, |all, &e| all & inside(e)) {
+            let found = block.iter().enumerate().filter(|&(_, &e)| !inside(e));
+            patches.extend(found.map(|(j, &e)| ((64 * i + j) as u16, e)));
+        }
+    }
+}
+
+/// The base whose window of 16 exponents holds the most.
+pub(crate) fn best_base(histogram: &[u32; 256], layout: Layout) -> u8 {
+    if layout == Layout::F8E4 {
+        return 0;
+    }
+    let mut inside: u32 = histogram[..16].iter().sum();
+    let (mut best, mut most) = (0, inside);
+    for base in 1..=240 {
+        inside += histogram[base + 15];
+        inside -= histogram[base - 1];
+        if inside > most {
+            (best, most) = (base as u8, inside);
+        }
+    }
+    best
+}

@@ -1,0 +1,136 @@
+//! Symbols to a rANS stream: the decoder's loop, run backwards.
+
+use wcodec_device::rans::{CHUNK, FLOOR, LANE_RUN, LANES, SymbolCode, encode_step};
+
+/// What the encoder knows of a frequency table.
+pub(crate) type Codes = [SymbolCode; 256];
+
+/// The codes of a frequency table.
+pub(crate) fn codes(freqs: &[u16; 256]) -> Box<Codes> {
+    let mut codes = Box::new([SymbolCode::default(); 256]);
+    let mut start = 0;
+    for (code, &freq) in codes.iter_mut().zip(freqs) {
+        if freq > 0 {
+            *code = SymbolCode::new(start, freq);
+        }
+        start += freq;
+    }
+    codes
+}
+
+/// Appends 32 initial states and the words to `out`; returns the number of words, or `None` if it does not fit 16 bits.
+///
+/// Every symbol must have a probability in `codes`. `words` is scratch.
+pub(crate) fn encode_symbols(symbols: &[u8], codes: &Codes, words: &mut Vec<u16>, out: &mut Vec<u8>) -> Option<u16> {
+    let (chunks, partial) = symbols.as_chunks::<CHUNK>();
+    // A step emits at most a word a lane; one step more so that a step's window always exists.
+    words.resize(words.len().max(symbols.len().next_multiple_of(CHUNK) + LANES), 0);
+    let mut at = words.len();
+    let mut state = [FLOOR; LANES];
+    if let Some(last) = chunks.last() {
+        for (s, run) in state.iter_mut().zip(last.as_chunks::<LANE_RUN>().0) {
+            *s |= u32::from_le_bytes([run[2], run[3], 0, 0]);
+        }
+    }
+    for j in (0..LANE_RUN).rev() {
+        for lane in (0..LANES).rev() {
+            if let Some(&symbol) = partial.get(LANE_RUN * lane + j) {
+                let (next, full) = encode_step(state[lane], &codes[symbol as usize]);
+                if full {
+                    at -= 1;
+                    words[at] = state[lane] as u16;
+                }
+                state[lane] = next;
+            }
+        }
+    }
+    for (i, chunk) in chunks.iter().enumerate().rev() {
+        let steps = if i + 1 == chunks.len() { LANE_RUN - 2 } else { LANE_RUN };
+        for j in (0..steps).rev() {
+            let Some(window) = words[..at].last_chunk_mut::<LANES>() else {
+                unreachable!("the buffer has a word for each step and lane, and a step more")
+            };
+            let mut free = LANES;
+            for lane in (0..LANES).rev() {
+                let (next, full) = encode_step(state[lane], &codes[chunk[LANE_RUN * lane + j] as usize]);
+                // Written whether it counts or not: a branch here would be a coin toss.
+                window[(free - 1) & (LANES - 1)] = state[lane] as u16;
+                free -= full as usize;
+                state[lane] = next;
+            }
+            at -= LANES - free;
+        }
+    }
+    let words = &words[at..];
+    let count = u16::try_from(words.len()).ok()?;
+    out.extend(state.iter().flat_map(|s| s.to_le_bytes()));
+    out.extend_from_slice(bytemuck::cast_slice(words));
+    Some(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::{Backend, Stream, StreamFault};
+    use crate::encode::frequency::normalise;
+    use proptest::prelude::*;
+    use wcodec_device::rans::{Entry, SLOTS, STATE_BYTES, expand_table};
+
+    fn table(freqs: &[u16; 256]) -> Box<[Entry; SLOTS]> {
+        let mut table = Box::new([Entry::default(); SLOTS]);
+        expand_table(freqs, &mut table).unwrap();
+        table
+    }
+
+    fn freqs_of(symbols: &[u8]) -> [u16; 256] {
+        let mut counts = [0u64; 256];
+        symbols.iter().for_each(|&s| counts[s as usize] += 1);
+        counts[0] += 1;
+        counts[255] += 1;
+        normalise(&counts, f32::INFINITY)
+    }
+
+    fn round_trip(symbols: &[u8]) {
+        let freqs = freqs_of(symbols);
+        let (mut words, mut out) = (Vec::new(), Vec::new());
+        let count = encode_symbols(symbols, &codes(&freqs), &mut words, &mut out).unwrap();
+        let (states, words) = out.split_first_chunk::<STATE_BYTES>().unwrap();
+        assert_eq!(words.len(), 2 * count as usize);
+        let table = table(&freqs);
+        for &backend in Backend::available() {
+            let mut back = vec![0; symbols.len()];
+            backend.decode_symbols(Stream { table: &table, states, words }, &mut back).unwrap();
+            assert_eq!(back, symbols, "{}", backend.name());
+            // One word fewer or more, one state wrong: never taken for good.
+            if count > 0 {
+                let cut = Stream { table: &table, states, words: &words[..words.len() - 2] };
+                assert_eq!(backend.decode_symbols(cut, &mut back), Err(StreamFault::Exhausted));
+            }
+            let mut more = words.to_vec();
+            more.extend([1, 2]);
+            let surplus = Stream { table: &table, states, words: &more };
+            assert_eq!(backend.decode_symbols(surplus, &mut back), Err(StreamFault::Surplus));
+        }
+    }
+
+    #[test]
+    fn every_length_up_to_three_chunks() {
+        let symbols: Vec<u8> = (0..400u32).map(|i| (i * i % 251 >> (i % 5)) as u8).collect();
+        for n in 0..400 {
+            round_trip(&symbols[..n]);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn any_symbols(n in 0usize..70_000, spread in 1u32..256, seed: u32) {
+            let mut x = seed | 1;
+            let symbols: Vec<u8> = (0..n.min(65536)).map(|_| {
+                x ^= x << 13; x ^= x >> 17; x ^= x << 5;
+                (((x >> 8) % spread) * ((x >> 20) % spread) / spread) as u8
+            }).collect();
+            round_trip(&symbols);
+        }
+    }
+}

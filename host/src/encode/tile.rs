@@ -1,0 +1,202 @@
+//! One tile: its planes, how each is best coded, its payload.
+
+use super::frequency::{Freqs, Histogram, costs, entropy, histogram, total_cost};
+use super::split::{best_base, pair, split};
+use super::stream::{Codes, codes, encode_symbols};
+use wcodec_device::layout::{PlaneMode, TILE_ALIGN, TilePlane};
+use wcodec_device::planes::Layout;
+use wcodec_device::rans::{CHUNK, LANES, STATE_BYTES};
+
+/// Bits of a patch: a position and a value.
+pub(crate) const PATCH_BITS: f32 = 24.0;
+/// Bits that a pair symbol without probability costs: both exponents patched.
+pub(crate) const PAIR_PATCH_BITS: f32 = 2.0 * PATCH_BITS;
+
+/// The file's tables as the encoder sees them: those for bytes, then those for pairs.
+pub(crate) struct Tables {
+    pub freqs: Vec<Freqs>,
+    costs: Vec<[f32; 256]>,
+    codes: Vec<Box<Codes>>,
+    pairs_from: usize,
+}
+
+impl Tables {
+    pub(crate) fn new(bytes: Vec<Freqs>, pairs: Vec<Freqs>) -> Self {
+        let pairs_from = bytes.len();
+        let byte_costs = bytes.iter().map(|f| costs(f, PATCH_BITS));
+        let costs = byte_costs.chain(pairs.iter().map(|f| costs(f, PAIR_PATCH_BITS))).collect();
+        let freqs: Vec<Freqs> = bytes.into_iter().chain(pairs).collect();
+        Self { codes: freqs.iter().map(codes).collect(), costs, pairs_from, freqs }
+    }
+
+    /// The cheapest table of a kind for a histogram, and its bits.
+    fn best(&self, mode: PlaneMode, histogram: &Histogram) -> Option<(usize, f32)> {
+        let range = if mode == PlaneMode::Pairs { self.pairs_from..self.freqs.len() } else { 0..self.pairs_from };
+        let cost = |t| (t, total_cost(histogram, &self.costs[t]));
+        range.map(cost).min_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)))
+    }
+}
+
+/// Buffers that a thread keeps from tile to tile.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    pub linear: Vec<u8>,
+    planes: Vec<Vec<u8>>,
+    pairs: Vec<u8>,
+    patches: Vec<(u16, u8)>,
+    words: Vec<u16>,
+}
+
+/// How a plane of samples or of a tile presents itself before a table is chosen.
+pub(crate) enum Look {
+    Raw,
+    Constant(u8),
+    Bytes(Box<Histogram>),
+    /// Base, histogram of pairs (in `Scratch::pairs`), number of patches.
+    Pairs(u8, Box<Histogram>),
+}
+
+/// Bytes sampled to see whether a plane is noise.
+const GLANCE: usize = 2048;
+/// Above this many bits a byte (a glance at true noise sees 7.91) a plane is kept raw.
+const NOISE: f32 = 7.84;
+/// A share of exponents outside the window above which they are rather coded one by one.
+const SPARSE: usize = 64;
+
+fn is_noise(plane: &[u8]) -> bool {
+    if plane.len() < 2 * GLANCE {
+        return false;
+    }
+    // Eight runs spread over the plane: cheaper to fetch than single bytes, and no stride for a pattern to agree with.
+    let run = GLANCE / 8;
+    let mut seen = [0u8; GLANCE];
+    for (i, part) in seen.chunks_mut(run).enumerate() {
+        let at = i * (plane.len() - run) / 7;
+        part.copy_from_slice(&plane[at..at + run]);
+    }
+    entropy(&histogram(&seen)) > NOISE * GLANCE as f32
+}
+
+fn look(layout: Layout, p: usize, plane: &[u8], pairs: &mut Vec<u8>, patches: &mut Vec<(u16, u8)>) -> Look {
+    let exponents = p == 0 && layout.has_exponents();
+    if !exponents && is_noise(plane) {
+        return Look::Raw;
+    }
+    let Some(&first) = plane.first() else { return Look::Raw };
+    // Most planes differ early on; those that do not are worth the full look.
+    if plane.iter().all(|&b| b == first) {
+        return Look::Constant(first);
+    }
+    if exponents {
+        // A quarter of the exponents places the window well enough: what falls outside is patched.
+        let part: Vec<u8> = plane.chunks(64).flat_map(|c| &c[..c.len().min(16)]).copied().collect();
+        let base = best_base(&histogram(&part), layout);
+        pair(plane, base, pairs, patches);
+        if patches.len() * SPARSE <= plane.len() {
+            return Look::Pairs(base, Box::new(histogram(pairs)));
+        }
+    }
+    Look::Bytes(Box::new(histogram(plane)))
+}
+
+/// Shows every plane of a piece of a tensor to `see`.
+pub(crate) fn survey(layout: Layout, bytes: &[u8], scratch: &mut Scratch, mut see: impl FnMut(Look)) {
+    let Scratch { planes, pairs, patches, .. } = scratch;
+    split(layout, bytes, planes);
+    for (p, plane) in planes[..layout.planes()].iter().enumerate() {
+        see(look(layout, p, plane, pairs, patches));
+    }
+}
+
+/// Encodes the tile in `scratch.linear`: appends its payload to `out`, a multiple of 16 bytes, and returns its planes.
+pub(crate) fn encode_tile(layout: Layout, tables: &Tables, scratch: &mut Scratch, out: &mut Vec<u8>) -> Vec<TilePlane> {
+    let Scratch { linear, planes, pairs, patches, words } = scratch;
+    split(layout, linear, planes);
+    let planes = planes[..layout.planes()].iter_mut().enumerate();
+    planes.map(|(p, plane)| encode_plane(layout, p, plane, tables, pairs, patches, words, out)).collect()
+}
+
+fn encode_plane(
+    layout: Layout,
+    p: usize,
+    plane: &mut [u8],
+    tables: &Tables,
+    pairs: &mut Vec<u8>,
+    patches: &mut Vec<(u16, u8)>,
+    words: &mut Vec<u16>,
+    out: &mut Vec<u8>,
+) -> TilePlane {
+    let record = |mode: PlaneMode, base| TilePlane { mode: mode as u8, base, table: 0, words: 0, patches: 0 };
+    let (mode, base, histogram) = match look(layout, p, plane, pairs, patches) {
+        Look::Constant(value) => return record(PlaneMode::Constant, value),
+        Look::Raw => return raw(plane, record(PlaneMode::Raw, 0), out),
+        Look::Bytes(h) => {
+            patches.clear();
+            (PlaneMode::Bytes, 0, h)
+        }
+        Look::Pairs(base, h) => (PlaneMode::Pairs, base, h),
+    };
+    let elements = plane.len();
+    let symbols: &mut [u8] = if mode == PlaneMode::Pairs { pairs } else { &mut *plane };
+    // Two symbols of each lane's last run cost 16 bits in the states and nothing in the stream.
+    let carried = if symbols.len() >= CHUNK { 2 * LANES } else { 0 };
+    let fixed = 8.0 * (STATE_BYTES as f32) + PATCH_BITS * patches.len() as f32;
+    let Some((table, _)) = tables.best(mode, &histogram).filter(|&(_, bits)| {
+        let coded = bits * (1.0 - carried as f32 / symbols.len() as f32) + fixed;
+        coded < 8.0 * elements as f32
+    }) else {
+        return raw(plane, record(PlaneMode::Raw, 0), out);
+    };
+    if histogram.iter().zip(&tables.freqs[table]).any(|(&n, &f)| n > 0 && f == 0) {
+        patch_impossible(mode, base, elements, symbols, &tables.freqs[table], patches);
+    }
+    let start = out.len();
+    let count = encode_symbols(symbols, &tables.codes[table], words, out);
+    let (Some(count), Ok(patched)) = (count, u16::try_from(patches.len())) else {
+        return undo(plane, mode, patches, start, out);
+    };
+    out.extend(patches.iter().flat_map(|&(at, _)| at.to_le_bytes()));
+    out.extend(patches.iter().map(|&(_, value)| value));
+    out.resize(out.len().next_multiple_of(TILE_ALIGN), 0);
+    if out.len() - start >= plane.len().next_multiple_of(TILE_ALIGN) {
+        return undo(plane, mode, patches, start, out);
+    }
+    TilePlane { mode: mode as u8, base, table: table as u16, words: count, patches: patched }
+}
+
+fn raw(plane: &[u8], record: TilePlane, out: &mut Vec<u8>) -> TilePlane {
+    out.extend_from_slice(plane);
+    out.resize(out.len().next_multiple_of(TILE_ALIGN), 0);
+    record
+}
+
+/// The estimate was wrong: keeps the plane raw after all, its patched bytes put back.
+fn undo(plane: &mut [u8], mode: PlaneMode, patches: &[(u16, u8)], start: usize, out: &mut Vec<u8>) -> TilePlane {
+    out.truncate(start);
+    if mode == PlaneMode::Bytes {
+        patches.iter().for_each(|&(at, value)| plane[at as usize] = value);
+    }
+    raw(plane, TilePlane { mode: PlaneMode::Raw as u8, base: 0, table: 0, words: 0, patches: 0 }, out)
+}
+
+/// Replaces symbols that the table cannot code by the likeliest one, and patches what they stood for.
+fn patch_impossible(mode: PlaneMode, base: u8, elements: usize, symbols: &mut [u8], freqs: &Freqs, patches: &mut Vec<(u16, u8)>) {
+    let likeliest = (0..=255u8).max_by_key(|&s| (freqs[s as usize], 255 - s)).unwrap_or(0);
+    let known = patches.len();
+    for (i, symbol) in symbols.iter_mut().enumerate().filter(|(_, s)| freqs[**s as usize] == 0) {
+        let mut add = |at: usize, value: u8| {
+            // A patch that is there already holds the true value.
+            if at < elements && patches[..known].binary_search_by_key(&(at as u16), |p| p.0).is_err() {
+                patches.push((at as u16, value));
+            }
+        };
+        if mode == PlaneMode::Bytes {
+            add(i, *symbol);
+        } else {
+            add(2 * i, base + (*symbol & 15));
+            add(2 * i + 1, base + (*symbol >> 4));
+        }
+        *symbol = likeliest;
+    }
+    patches.sort_unstable();
+}

@@ -1,0 +1,257 @@
+//! The container, written front to back; only the superblock is filled in at the end.
+
+use super::batch::{Input, PieceDone, TileDone, batches, encode};
+use super::plan::{Data, learn};
+use super::{EncodeOptions, EncodeReport};
+use crate::container::index::{Entry, write_index};
+use crate::container::tables::TablePool;
+use crate::error::{Error, Result};
+use sha2::{Digest, Sha256};
+use std::io::{Seek, SeekFrom, Write};
+use std::mem::size_of;
+use wcodec_device::layout::{
+    MAGIC, PlaneMode, PlaneRecord, SUPERBLOCK_BYTES, Superblock, TILE_ALIGN, TensorRecord, TileHead, VERSION_MAJOR,
+    VERSION_MINOR, source_kind,
+};
+use xxhash_rust::xxh3::Xxh3;
+
+/// Tensors' segments and the directories begin on multiples of this: a cache line pair, and a GPU's memory transaction.
+const SEGMENT_ALIGN: u64 = 128;
+/// Bytes in a batch, for each thread and at the least.
+const BATCH_PER_THREAD: u64 = 1 << 20;
+const BATCH: u64 = 8 << 20;
+
+/// Counts what goes out.
+struct Out<W> {
+    writer: W,
+    at: u64,
+}
+
+impl<W: Write> Out<W> {
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.writer.write_all(bytes).map_err(|e| Error::io("writing the archive", e).at(self.at))?;
+        self.at += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn align(&mut self, to: u64) -> Result<()> {
+        let pad = self.at.next_multiple_of(to) - self.at;
+        self.put(&[0; 4096][..pad as usize])
+    }
+}
+
+/// A tensor on its way through the writer.
+struct Open {
+    job: usize,
+    record: TensorRecord,
+    hash: Xxh3,
+    tiles: Vec<(u32, TileDone)>,
+}
+
+struct Writer<'a, W> {
+    input: &'a Input<'a>,
+    out: Out<W>,
+    kind: u32,
+    sha: Sha256,
+    source_at: u64,
+    next_job: usize,
+    open: Option<Open>,
+    entries: Vec<Entry>,
+    directories: Vec<u8>,
+    tiles: u64,
+}
+
+/// Encodes all of `input` to `out`.
+pub(crate) fn run<W: Write + Seek + Send>(
+    input: &Input<'_>,
+    kind: u32,
+    options: &EncodeOptions,
+    progress: Option<&(dyn Fn(u64, u64) + Send + Sync)>,
+    out: W,
+) -> Result<EncodeReport> {
+    let total: u64 = input.jobs.iter().map(|j| j.grid.bytes()).sum();
+    let tables = learn(input, options.profile)?;
+    tracing::debug!(tables = tables.freqs.len(), "learnt frequency tables");
+    let mut writer = Writer {
+        input,
+        out: Out { writer: out, at: 0 },
+        kind,
+        sha: Sha256::new(),
+        source_at: 0,
+        next_job: 0,
+        open: None,
+        entries: Vec::with_capacity(input.jobs.len()),
+        directories: Vec::new(),
+        tiles: 0,
+    };
+    writer.out.put(&[0; SUPERBLOCK_BYTES as usize])?;
+    let size = BATCH.max(BATCH_PER_THREAD * rayon::current_num_threads() as u64);
+    let mut batches = batches(input.jobs, size);
+    let mut encoded = batches.next().map(|b| encode(input, &tables, b)).transpose()?;
+    while let Some(batch) = encoded {
+        let next = batches.next();
+        let write = || batch.into_iter().try_for_each(|piece| writer.piece(piece));
+        let (written, following) = match next {
+            Some(next) if rayon::current_num_threads() > 1 => {
+                let (following, written) = rayon::join(|| encode(input, &tables, next), write);
+                (written, Some(following))
+            }
+            Some(next) => (write(), Some(encode(input, &tables, next))),
+            None => (write(), None),
+        };
+        written?;
+        encoded = following.transpose()?;
+        if let Some(progress) = progress {
+            progress(writer.source_at, total);
+        }
+    }
+    writer.finish(tables.freqs, total)
+}
+
+impl<W: Write + Seek> Writer<'_, W> {
+    /// Takes the next piece in order.
+    fn piece(&mut self, piece: PieceDone<'_>) -> Result<()> {
+        if self.open.as_ref().is_none_or(|o| o.job != piece.job) {
+            self.close_before(piece.job)?;
+            self.begin(piece.job)?;
+        }
+        let Some(open) = self.open.as_mut() else { unreachable!("just begun") };
+        open.hash.update(&piece.bytes);
+        if self.kind == source_kind::SAFETENSORS {
+            self.sha.update(&piece.bytes);
+        }
+        self.source_at += piece.bytes.len() as u64;
+        let mut at = self.out.at - open.record.segment_off;
+        for tile in piece.tiles {
+            let offset16 = u32::try_from(at / TILE_ALIGN as u64)
+                .map_err(|_| Error::argument("a tensor of more than 64 GiB when compressed").with_tensor(&self.input.jobs[open.job].name))?;
+            at += tile.len as u64;
+            open.tiles.push((offset16, tile));
+        }
+        self.out.put(&piece.payload)
+    }
+
+    /// Closes the tensor in hand, and passes over those without a byte that come before `job`.
+    fn close_before(&mut self, job: usize) -> Result<()> {
+        self.close();
+        while self.next_job < job {
+            self.begin(self.next_job)?;
+            self.close();
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, job: usize) -> Result<()> {
+        self.next_job = job + 1;
+        let j = &self.input.jobs[job];
+        if j.grid.bytes() > 0 {
+            self.out.align(SEGMENT_ALIGN)?;
+        }
+        let source_off = match j.data {
+            Data::Source(at) => at,
+            Data::Memory(_) => 0,
+        };
+        let record = TensorRecord {
+            source_off,
+            rows: j.grid.rows,
+            row_bytes: j.grid.row_bytes,
+            segment_off: self.out.at,
+            tile_rows: j.grid.tile_rows as u32,
+            tile_row_bytes: j.grid.tile_row_bytes as u32,
+            dtype: j.dtype as u16,
+            layout: j.layout.number(),
+            planes: j.layout.planes() as u8,
+            kind: j.kind,
+            ndim: j.shape.len() as u8,
+            dtype_len: if j.dtype.name().is_none() { j.dtype_name.len() as u8 } else { 0 },
+            ..bytemuck::Zeroable::zeroed()
+        };
+        self.open = Some(Open { job, record, hash: Xxh3::new(), tiles: Vec::new() });
+        Ok(())
+    }
+
+    /// Writes the tensor's directory: planes that are raw, or constant, in all tiles alike are said so once.
+    fn close(&mut self) {
+        let Some(Open { job, mut record, hash, tiles }) = self.open.take() else { return };
+        let j = &self.input.jobs[job];
+        let planes: Vec<PlaneRecord> = (0..j.layout.planes())
+            .map(|p| {
+                let uniform = tiles.first().map(|(_, t)| t.planes[p]).filter(|first| {
+                    let simple = first.mode == PlaneMode::Raw as u8 || first.mode == PlaneMode::Constant as u8;
+                    simple && tiles.iter().all(|(_, t)| t.planes[p] == *first)
+                });
+                match uniform {
+                    Some(plane) => PlaneRecord { mode: plane.mode, value: plane.base, reserved: [0; 2] },
+                    None if tiles.is_empty() => PlaneRecord { mode: PlaneMode::Raw as u8, value: 0, reserved: [0; 2] },
+                    None => PlaneRecord { mode: PlaneMode::PerTile as u8, value: 0, reserved: [0; 2] },
+                }
+            })
+            .collect();
+        let start = self.directories.len();
+        for (offset16, tile) in &tiles {
+            self.directories.extend_from_slice(bytemuck::bytes_of(&TileHead { offset16: *offset16, crc: tile.crc }));
+            for (p, _) in planes.iter().enumerate().filter(|(_, p)| Entry::is_per_tile(p)) {
+                self.directories.extend_from_slice(bytemuck::bytes_of(&tile.planes[p]));
+            }
+        }
+        self.tiles += tiles.len() as u64;
+        record.segment_len = self.out.at - record.segment_off;
+        record.directory_off = start as u64; // made absolute once the segments are written
+        record.directory_crc = crc32c::crc32c(&self.directories[start..]);
+        record.hash = hash.digest128().to_le_bytes();
+        self.entries.push(Entry {
+            record,
+            name: j.name.clone(),
+            dtype: j.dtype,
+            dtype_name: j.dtype_name.clone(),
+            shape: j.shape.clone(),
+            layout: j.layout,
+            grid: j.grid,
+            planes,
+        });
+    }
+
+    fn finish(mut self, freqs: Vec<super::frequency::Freqs>, total: u64) -> Result<EncodeReport> {
+        self.close_before(self.input.jobs.len())?;
+        self.out.align(SEGMENT_ALIGN)?;
+        let directory_off = self.out.at;
+        self.entries.iter_mut().for_each(|e| e.record.directory_off += directory_off);
+        self.out.put(&self.directories)?;
+        let pool = TablePool::new(freqs);
+        let mut index = Vec::new();
+        write_index(&mut self.entries, &pool, &mut index)?;
+        let index_off = self.out.at;
+        self.out.put(&index)?;
+        self.out.align(TILE_ALIGN as u64)?;
+        let from_file = self.kind == source_kind::SAFETENSORS;
+        let mut superblock = Superblock {
+            magic: MAGIC,
+            major: VERSION_MAJOR,
+            minor: VERSION_MINOR,
+            source_kind: self.kind,
+            source_len: if from_file { total } else { 0 },
+            source_sha256: if from_file { self.sha.finalize().into() } else { [0; 32] },
+            file_len: self.out.at + size_of::<Superblock>() as u64,
+            index_off,
+            index_len: index.len() as u64,
+            directory_off,
+            index_crc: crc32c::crc32c(&index),
+            entries: self.entries.len() as u32,
+            ..bytemuck::Zeroable::zeroed()
+        };
+        let bytes = bytemuck::bytes_of(&superblock);
+        superblock.crc = crc32c::crc32c(&bytes[..bytes.len() - 4]);
+        self.out.put(bytemuck::bytes_of(&superblock))?;
+        let archive_bytes = self.out.at;
+        self.out.writer.seek(SeekFrom::Start(0)).map_err(|e| Error::io("seeking in the archive", e))?;
+        self.out.put(bytemuck::bytes_of(&superblock))?;
+        self.out.writer.flush().map_err(|e| Error::io("writing the archive", e))?;
+        Ok(EncodeReport {
+            source_bytes: total,
+            archive_bytes,
+            tensors: self.entries.iter().filter(|e| e.is_tensor()).count(),
+            tiles: self.tiles,
+            tables: pool.freqs().len(),
+        })
+    }
+}

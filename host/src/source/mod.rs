@@ -1,0 +1,6 @@
+//! Where bytes come from: files and memory behind one trait, and the formats that say which bytes are tensors.
+
+mod read_at;
+pub(crate) mod safetensors;
+
+pub use read_at::{FileReader, MappedFile, ReadAt};
