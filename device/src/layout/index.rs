@@ -33,33 +33,24 @@ pub mod kind {
 }
 
 /// One tensor (or blob) of the archive.
+///
+/// Positions are not stored: segments, directories, names, dimensions and planes of consecutive records follow each other without a
+/// gap, so that nothing can overlap.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct TensorRecord {
-    /// Position of the decoded bytes in the source file (0 where there is none).
-    pub source_off: u64,
     /// Rows of the tile grid; `rows * row_bytes` is the decoded length.
     pub rows: u64,
     /// Bytes of one row.
     pub row_bytes: u64,
-    /// Byte offset in the archive of the first tile's payload.
-    pub segment_off: u64,
     /// Bytes that all tile payloads take together.
     pub segment_len: u64,
-    /// Byte offset in the archive of the tile directory.
-    pub directory_off: u64,
     /// XXH3-128 of the decoded bytes (seed 0), little-endian.
     pub hash: [u8; 16],
     /// CRC-32C of the tile directory.
     pub directory_crc: u32,
-    /// Start of the name in the name bytes.
-    pub name_off: u32,
     /// Length of the name in bytes.
     pub name_len: u32,
-    /// First dimension in the dimension array.
-    pub dims_at: u32,
-    /// First record in the plane array.
-    pub planes_at: u32,
     /// Rows of a tile (the last tile row may have fewer).
     pub tile_rows: u32,
     /// Bytes of a tile's row (the last tile column may have fewer).
@@ -68,8 +59,6 @@ pub struct TensorRecord {
     pub dtype: u16,
     /// Record map, by number: see [`crate::planes::Layout`].
     pub layout: u8,
-    /// Number of planes.
-    pub planes: u8,
     /// One of [`kind`].
     pub kind: u8,
     /// Number of dimensions.
@@ -77,13 +66,12 @@ pub struct TensorRecord {
     /// Length of the dtype's name, which follows the tensor's name, where the dtype has no number.
     pub dtype_len: u8,
     /// Zero.
-    pub reserved: [u8; 13],
+    pub reserved: [u8; 2],
 }
 
-assert_offsets!(TensorRecord, 112, {
-    source_off: 0, rows: 8, row_bytes: 16, segment_off: 24, segment_len: 32, directory_off: 40, hash: 48, directory_crc: 64,
-    name_off: 68, name_len: 72, dims_at: 76, planes_at: 80, tile_rows: 84, tile_row_bytes: 88, dtype: 92, layout: 94, planes: 95,
-    kind: 96, ndim: 97, dtype_len: 98, reserved: 99,
+assert_offsets!(TensorRecord, 64, {
+    rows: 0, row_bytes: 8, segment_len: 16, hash: 24, directory_crc: 40, name_len: 44, tile_rows: 48, tile_row_bytes: 52,
+    dtype: 56, layout: 58, kind: 59, ndim: 60, dtype_len: 61, reserved: 62,
 });
 
 /// How a plane is coded, for all tiles of a tensor or (in a [`super::TilePlane`]) for one.

@@ -7,8 +7,8 @@ pub const MAGIC: [u8; 8] = *b"WCODEC\0\0";
 pub const VERSION_MAJOR: u16 = 1;
 /// Minor version written: a reader accepts any, unknown *required* features are refused by bit.
 pub const VERSION_MINOR: u16 = 0;
-/// Bytes reserved for the superblock at the start of the file; the record fills the first 256, the rest is zero.
-pub const SUPERBLOCK_BYTES: u64 = 4096;
+/// Bytes of the superblock; the first tensor's segment follows.
+pub const SUPERBLOCK_BYTES: u64 = size_of::<Superblock>() as u64;
 
 /// Bits of [`Superblock::required`].
 pub mod feature {

@@ -3,7 +3,9 @@
 use super::Archive;
 use crate::container::grid::{Grid, Piece};
 use crate::container::index::Entry;
-use crate::cpu::tile::{Scratch, TileShape, decode_tile};
+use crate::checksum;
+use crate::cpu::Backend;
+use crate::cpu::tile::{GROUP, Scratch, TileFault, TileInput, TileReady, TileShape, decode_planes, join_tile};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use rayon::prelude::*;
@@ -144,7 +146,7 @@ impl<'a> Tensor<'a> {
             let payload = self.payload(directory, tile..tile + 1)?;
             whole.resize(whole.len().max(MAX_TILE_BYTES), 0);
             let decoded = &mut whole[..rect.rows * rect.width];
-            self.decode_one(directory, tile, &payload, scratch, decoded, rect.width)?;
+            self.decode_tiles(directory, tile..tile + 1, &payload, scratch, |_, join| join.into(decoded, rect.width))?;
             let from = bytes.start.max(rect.column);
             let to = bytes.end.min(rect.column + rect.width as u64);
             let skip = (from - rect.column) as usize;
@@ -185,10 +187,10 @@ impl<'a> Tensor<'a> {
     pub(super) fn directory(&self) -> Result<Directory<'a>> {
         let record = &self.entry.record;
         let len = self.entry.directory_len() as usize;
-        let reading = |e| self.place(Error::io("reading the tile directory", e).at(record.directory_off));
-        let bytes = self.archive.data.fetch(record.directory_off, len).map_err(reading)?;
-        if crc32c::crc32c(&bytes) != record.directory_crc {
-            let e = Error::corrupt("the tile directory is damaged: its checksum differs").at(record.directory_off);
+        let reading = |e| self.place(Error::io("reading the tile directory", e).at(self.entry.directory_off));
+        let bytes = self.archive.data.fetch(self.entry.directory_off, len).map_err(reading)?;
+        if checksum(&bytes) != record.directory_crc {
+            let e = Error::corrupt("the tile directory is damaged: its checksum differs").at(self.entry.directory_off);
             return Err(self.place(e));
         }
         Ok(Directory { bytes, stride: self.entry.directory_stride() })
@@ -200,10 +202,10 @@ impl<'a> Tensor<'a> {
         let start = directory.offset(tiles.start);
         let end = if tiles.end == directory.len() { record.segment_len } else { directory.offset(tiles.end) };
         if start > end || end > record.segment_len {
-            let e = Error::corrupt("its payload lies outside the segment").with_tile(tiles.start).at(record.segment_off);
+            let e = Error::corrupt("its payload lies outside the segment").with_tile(tiles.start).at(self.entry.segment_off);
             return Err(self.place(e));
         }
-        Ok(record.segment_off + start..record.segment_off + end)
+        Ok(self.entry.segment_off + start..self.entry.segment_off + end)
     }
 
     fn payload(&self, directory: &Directory<'_>, tiles: Range<u64>) -> Result<Cow<'a, [u8]>> {
@@ -212,50 +214,74 @@ impl<'a> Tensor<'a> {
         self.archive.data.fetch(range.start, (range.end - range.start) as usize).map_err(reading)
     }
 
-    /// Checks and decodes one tile from its payload.
-    fn decode_one(
+    /// Checks and decodes tiles, a group at a time. `payload` holds theirs and begins with the first's; `place` puts one down.
+    fn decode_tiles(
         &self,
         directory: &Directory<'_>,
-        tile: u64,
+        tiles: Range<u64>,
         payload: &[u8],
         scratch: &mut Scratch,
-        out: &mut [u8],
-        stride: usize,
+        mut place: impl FnMut(u64, Join<'_, '_>) -> Result<(), TileFault>,
     ) -> Result<()> {
-        let (head, planes) = directory.tile(tile, self.entry);
-        let fail = |why: String| {
-            let at = self.entry.record.segment_off + directory.offset(tile);
-            self.place(Error::corrupt(why).with_tile(tile).at(at))
+        let entry = self.entry;
+        let base = directory.offset(tiles.start);
+        let fail = |tile: u64, why: String| {
+            self.place(Error::corrupt(why).with_tile(tile).at(entry.segment_off + directory.offset(tile)))
         };
-        if crc32c::crc32c(payload) != head.crc {
-            return Err(fail("damaged: its checksum differs".into()));
+        for first in tiles.clone().step_by(GROUP) {
+            let group = first..tiles.end.min(first + GROUP as u64);
+            let mut records = [[EMPTY_PLANE; 64]; GROUP];
+            let mut inputs = Vec::with_capacity(GROUP);
+            for (tile, planes) in group.clone().zip(&mut records) {
+                let range = self.payload_range(directory, &(tile..tile + 1))?;
+                let at = (range.start - entry.segment_off).checked_sub(base);
+                let len = (range.end - range.start) as usize;
+                let part = at.and_then(|s| payload.get(s as usize..s as usize + len));
+                let part = part.ok_or_else(|| fail(tile, "its payload is out of order".into()))?;
+                if checksum(part) != directory.read_tile(tile, entry, planes).crc {
+                    return Err(fail(tile, "damaged: its checksum differs".into()));
+                }
+                let rect = entry.grid.rect(tile);
+                let shape = TileShape { layout: entry.layout, rows: rect.rows, width: rect.width };
+                inputs.push(TileInput { shape, planes: &planes[..entry.planes.len()], payload: part });
+            }
+            let backend = self.archive.backend;
+            let ready = decode_planes(backend, |n| self.archive.index.tables.get(n), &inputs, scratch)
+                .map_err(|(t, fault)| fail(first + t as u64, fault.to_string()))?;
+            for (t, (tile, ready)) in group.zip(&ready).enumerate() {
+                let join = Join { backend, t, ready, scratch };
+                place(tile, join).map_err(|fault| fail(tile, fault.to_string()))?;
+            }
         }
-        let rect = self.entry.grid.rect(tile);
-        let shape = TileShape { layout: self.entry.layout, rows: rect.rows, width: rect.width };
-        let tables = |n| self.archive.index.tables.get(n);
-        let planes = &planes[..self.entry.planes.len()];
-        decode_tile(self.archive.backend, tables, shape, planes, payload, scratch, out, stride).map_err(|f| fail(f.to_string()))
+        Ok(())
     }
 
     /// Decodes the tiles of a piece into `out`, the piece's bytes.
     pub(super) fn decode_piece(&self, directory: &Directory<'_>, piece: &Piece, scratch: &mut Scratch, out: &mut [u8]) -> Result<()> {
         let grid: &Grid = &self.entry.grid;
         let payload = self.payload(directory, piece.tiles.clone())?;
-        let base = directory.offset(piece.tiles.start);
-        for tile in piece.tiles.clone() {
-            let range = self.payload_range(directory, &(tile..tile + 1))?;
-            let start = (range.start - self.entry.record.segment_off).checked_sub(base);
-            let len = (range.end - range.start) as usize;
-            let part = start.and_then(|s| payload.get(s as usize..s as usize + len)).ok_or_else(|| {
-                self.place(Error::corrupt("its payload is out of order").with_tile(tile).at(range.start))
-            })?;
+        let stride = grid.row_bytes as usize;
+        self.decode_tiles(directory, piece.tiles.clone(), &payload, scratch, |tile, join| {
             let rect = grid.rect(tile);
             let first = (rect.row * grid.row_bytes + rect.column - piece.bytes.start) as usize;
-            let stride = grid.row_bytes as usize;
             let end = first + (rect.rows - 1) * stride + rect.width;
-            self.decode_one(directory, tile, part, scratch, &mut out[first..end], stride)?;
-        }
-        Ok(())
+            join.into(&mut out[first..end], stride)
+        })
+    }
+}
+
+/// A decoded tile, waiting to be put somewhere.
+struct Join<'s, 'r> {
+    backend: Backend,
+    t: usize,
+    ready: &'r TileReady<'r>,
+    scratch: &'s mut Scratch,
+}
+
+impl Join<'_, '_> {
+    /// Writes the tile's rows to `out`, `stride` bytes apart.
+    fn into(self, out: &mut [u8], stride: usize) -> Result<(), TileFault> {
+        join_tile(self.backend, self.t, self.ready, self.scratch, out, stride)
     }
 }
 
@@ -280,21 +306,23 @@ impl Directory<'_> {
         self.head(tile).offset16 as u64 * TILE_ALIGN as u64
     }
 
-    /// A tile's head and its planes, those of the whole tensor filled in.
-    pub(super) fn tile(&self, tile: u64, entry: &Entry) -> (TileHead, [TilePlane; 64]) {
+    /// Reads a tile's head and its planes, those of the whole tensor filled in.
+    pub(super) fn read_tile(&self, tile: u64, entry: &Entry, planes: &mut [TilePlane; 64]) -> TileHead {
         let mut at = tile as usize * self.stride + size_of::<TileHead>();
-        let mut planes = [TilePlane { mode: PlaneMode::Raw as u8, base: 0, table: 0, words: 0, patches: 0 }; 64];
         for (plane, whole) in planes.iter_mut().zip(&entry.planes) {
             if Entry::is_per_tile(whole) {
                 *plane = bytemuck::pod_read_unaligned(&self.bytes[at..at + size_of::<TilePlane>()]);
                 at += size_of::<TilePlane>();
             } else {
-                (plane.mode, plane.base) = (whole.mode, whole.value);
+                *plane = TilePlane { mode: whole.mode, base: whole.value, ..EMPTY_PLANE };
             }
         }
-        (self.head(tile), planes)
+        self.head(tile)
     }
 }
+
+/// A plane that is yet to be read.
+pub(super) const EMPTY_PLANE: TilePlane = TilePlane { mode: PlaneMode::Raw as u8, base: 0, table: 0, words: 0, patches: 0 };
 
 impl Archive {
     /// Decodes tensors into their buffers, all in parallel. Each buffer must have its tensor's [`byte_len`](Tensor::byte_len).

@@ -11,6 +11,7 @@ pub use decode::Tensor;
 pub use report::{PlaneReport, TensorReport};
 pub use restore::VerifyReport;
 
+use crate::checksum;
 use crate::container::index::{Index, read_index};
 use crate::cpu::Backend;
 use crate::error::{Error, ErrorKind, Result};
@@ -69,7 +70,7 @@ impl Archive {
         let superblock = read_superblock(&*data)?;
         let reading = |e| Error::io("reading the index", e).at(superblock.index_off);
         let bytes = data.fetch(superblock.index_off, superblock.index_len as usize).map_err(reading)?;
-        if crc32c::crc32c(&bytes) != superblock.index_crc {
+        if checksum(&bytes) != superblock.index_crc {
             return Err(Error::corrupt("the index is damaged: its checksum differs").at(superblock.index_off));
         }
         let index = read_index(&bytes, &superblock)?;
@@ -155,7 +156,7 @@ fn read_superblock(data: &dyn ReadAt) -> Result<Superblock> {
     if size < SUPERBLOCK_BYTES + LEN as u64 {
         return Err(Error::corrupt(format!("the archive is cut short: {size} bytes are not even a superblock and its copy")));
     }
-    if crc32c::crc32c(&head[..LEN - 4]) != sb.crc {
+    if checksum(&head[..LEN - 4]) != sb.crc {
         return Err(Error::corrupt("the superblock is damaged: its checksum differs").at(0));
     }
     if sb.file_len != size {
@@ -177,7 +178,7 @@ fn read_superblock(data: &dyn ReadAt) -> Result<Superblock> {
         return Err(Error::corrupt("the superblock's copy at the end differs from it").at(copy_at));
     }
     let index_end = sb.index_off.checked_add(sb.index_len);
-    if sb.directory_off < SUPERBLOCK_BYTES || sb.directory_off > sb.index_off || index_end.is_none_or(|end| end > copy_at) {
+    if sb.directory_off < SUPERBLOCK_BYTES || sb.directory_off > sb.index_off || index_end != Some(copy_at) {
         return Err(Error::corrupt("the index lies outside the file").at(0));
     }
     Ok(sb)

@@ -1,5 +1,6 @@
 //! What an archive is made of, for people to read.
 
+use super::decode::EMPTY_PLANE;
 use super::{Archive, Tensor};
 use crate::error::Result;
 use serde::Serialize;
@@ -57,7 +58,9 @@ impl Tensor<'_> {
         let tiles = entry.grid.tiles().unwrap_or(0);
         let mut planes = vec![PlaneReport::default(); entry.planes.len()];
         for tile in 0..tiles {
-            for (report, plane) in planes.iter_mut().zip(directory.tile(tile, entry).1) {
+            let mut coded = [EMPTY_PLANE; 64];
+            directory.read_tile(tile, entry, &mut coded);
+            for (report, plane) in planes.iter_mut().zip(coded) {
                 match PlaneMode::from_u8(plane.mode) {
                     Some(PlaneMode::Raw) => report.raw += 1,
                     Some(PlaneMode::Constant) => report.constant += 1,

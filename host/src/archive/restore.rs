@@ -114,7 +114,7 @@ impl Archive {
             return Err(self.place(Error::new(ErrorKind::Mismatch, why)));
         }
         let compare = |tensor: &Tensor<'_>, at: u64, bytes: &[u8]| {
-            let start = tensor.entry.record.source_off + at;
+            let start = tensor.entry.source_off + at;
             let theirs = original.fetch(start, bytes.len()).map_err(|e| Error::io("reading the original", e).at(start))?;
             match bytes.iter().zip(&theirs[..]).position(|(a, b)| a != b) {
                 None => Ok(()),

@@ -16,6 +16,12 @@ use wcodec_device::planes::Layout;
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub record: TensorRecord,
+    /// Position of the decoded bytes in the source file, where there is one.
+    pub source_off: u64,
+    /// Position in the archive of the first tile's payload.
+    pub segment_off: u64,
+    /// Position in the archive of the tile directory.
+    pub directory_off: u64,
     pub name: String,
     pub dtype: Dtype,
     pub dtype_name: String,
@@ -54,15 +60,11 @@ pub(crate) struct Index {
     pub tables: TablePool,
 }
 
-/// Appends the index to `out`. Positions of names, dimensions and planes in the records are set here.
-pub(crate) fn write_index(entries: &mut [Entry], tables: &TablePool, out: &mut Vec<u8>) -> Result<()> {
+/// Appends the index to `out`.
+pub(crate) fn write_index(entries: &[Entry], tables: &TablePool, out: &mut Vec<u8>) -> Result<()> {
     let (mut planes, mut dims, mut names) = (Vec::new(), Vec::new(), Vec::new());
     let small = |n: usize| u32::try_from(n).map_err(|_| Error::argument("the index would be above 4 GiB"));
-    for e in entries.iter_mut() {
-        e.record.planes_at = small(planes.len())?;
-        e.record.dims_at = small(dims.len())?;
-        e.record.name_off = small(names.len())?;
-        e.record.name_len = small(e.name.len())?;
+    for e in entries {
         planes.extend_from_slice(&e.planes);
         dims.extend_from_slice(&e.shape);
         names.extend_from_slice(e.name.as_bytes());
@@ -128,75 +130,87 @@ pub(crate) fn read_index(bytes: &[u8], superblock: &Superblock) -> Result<Index>
     if !r.rest.is_empty() {
         return Err(Error::corrupt("bytes left over after the index").at(r.at));
     }
+    let mut parts = Parts { planes: &planes, dims: &dims, names };
     let mut entries = Vec::with_capacity(records.len());
     let mut by_name = HashMap::with_capacity(records.len());
-    let mut source_at = 0u64;
-    let (mut segments_at, mut directories_at) = (SUPERBLOCK_BYTES, superblock.directory_off);
+    let (mut source, mut segment, mut directory) = (0, SUPERBLOCK_BYTES, superblock.directory_off);
     for (i, record) in records.into_iter().enumerate() {
         let at = superblock.index_off + (size_of::<IndexHeader>() + i * size_of::<TensorRecord>()) as u64;
-        let entry = read_entry(record, &planes, &dims, names, superblock).map_err(|e| e.at(at))?;
-        // In order and without overlap: no part of the file can be decoded twice over into more than its size justifies.
-        if entry.record.segment_off < segments_at || entry.record.directory_off != directories_at {
-            return Err(Error::corrupt("its segment or directory is out of order").with_tensor(&entry.name).at(at));
-        }
-        segments_at = entry.record.segment_off + entry.record.segment_len;
-        directories_at += entry.directory_len();
-        if superblock.source_kind == source_kind::SAFETENSORS {
-            if entry.record.source_off != source_at {
-                return Err(Error::corrupt("the tensors do not cover the source file").with_tensor(&entry.name).at(at));
-            }
-            source_at = source_at.saturating_add(entry.grid.bytes());
-        }
+        let mut entry = read_entry(record, &mut parts).map_err(|e| e.at(at))?;
+        let place = |at: &mut u64, len: u64, end: u64, what: &str| {
+            let start = *at;
+            *at = start.checked_add(len).filter(|&a| a <= end).ok_or_else(|| {
+                Error::corrupt(format!("its {what} does not fit into the file")).with_tensor(&entry.name)
+            })?;
+            Ok::<u64, Error>(start)
+        };
+        // One after the other within the file: no length from here on asks for more than the file holds, and no part of it can be
+        // decoded twice over into more than its size justifies.
+        let end = if superblock.source_kind == source_kind::SAFETENSORS { superblock.source_len } else { i64::MAX as u64 };
+        let source_off = place(&mut source, entry.grid.bytes(), end, "decoded bytes").map_err(|e| e.at(at))?;
+        let segment_off = place(&mut segment, record.segment_len, superblock.directory_off, "segment").map_err(|e| e.at(at))?;
+        let directory_off = place(&mut directory, entry.directory_len(), superblock.index_off, "directory").map_err(|e| e.at(at))?;
+        (entry.source_off, entry.segment_off, entry.directory_off) = (source_off, segment_off, directory_off);
         if entry.is_tensor() && by_name.insert(entry.name.clone(), i as u32).is_some() {
             return Err(Error::corrupt("two tensors of this name").with_tensor(&entry.name).at(at));
         }
+        if !entry.is_tensor() && i > 0 {
+            return Err(Error::corrupt("a blob after the first entry").at(at));
+        }
         entries.push(entry);
     }
-    if directories_at != superblock.index_off {
-        return Err(Error::corrupt("bytes between the directories and the index").at(directories_at));
+    let wasted = !parts.planes.is_empty() || !parts.dims.is_empty() || !parts.names.is_empty();
+    if wasted || segment != superblock.directory_off || directory != superblock.index_off {
+        return Err(Error::corrupt("the tensors do not account for the whole file").at(superblock.index_off));
     }
-    if superblock.source_kind == source_kind::SAFETENSORS && source_at != superblock.source_len {
-        return Err(Error::corrupt(format!("the tensors cover {source_at} of the source's {} bytes", superblock.source_len)));
+    if superblock.source_kind == source_kind::SAFETENSORS && source != superblock.source_len {
+        return Err(Error::corrupt(format!("the tensors cover {source} of the source's {} bytes", superblock.source_len)));
     }
     Ok(Index { entries, by_name, tables })
 }
 
-fn slice<T>(array: &[T], at: u32, n: usize) -> Option<&[T]> {
-    array.get(at as usize..(at as usize).checked_add(n)?)
+/// What of the index's arrays the records have not taken yet.
+struct Parts<'a> {
+    planes: &'a [PlaneRecord],
+    dims: &'a [u64],
+    names: &'a [u8],
 }
 
-fn read_entry(record: TensorRecord, planes: &[PlaneRecord], dims: &[u64], names: &[u8], sb: &Superblock) -> Result<Entry> {
-    let outside = |what: &str| Error::corrupt(format!("its {what} lies outside the index"));
-    let name = slice(names, record.name_off, record.name_len as usize).ok_or_else(|| outside("name"))?;
+/// Takes `n` elements off the front.
+fn take<'a, T>(array: &mut &'a [T], n: usize, what: &str) -> Result<&'a [T]> {
+    let (head, rest) = array.split_at_checked(n).ok_or_else(|| Error::corrupt(format!("its {what} lies outside the index")))?;
+    *array = rest;
+    Ok(head)
+}
+
+fn read_entry(record: TensorRecord, parts: &mut Parts<'_>) -> Result<Entry> {
+    let name = take(&mut parts.names, record.name_len as usize, "name")?;
     let name = std::str::from_utf8(name).map_err(|_| Error::corrupt("its name is not UTF-8"))?.to_owned();
-    let fail = |why: String| Error::corrupt(why).with_tensor(&name);
-    let outside = |what: &str| outside(what).with_tensor(&name);
-    if record.reserved != [0; 13] || record.kind > kind::BLOB {
-        return Err(fail("its record has unknown fields".into()));
+    read_named(record, parts, &name).map_err(|e| e.with_tensor(&name))
+}
+
+fn read_named(record: TensorRecord, parts: &mut Parts<'_>, name: &str) -> Result<Entry> {
+    let fail = |why: String| Err(Error::corrupt(why));
+    if record.reserved != [0; 2] || record.kind > kind::BLOB {
+        return fail("its record has unknown fields".into());
     }
-    let dtype = Dtype::from_number(record.dtype).ok_or_else(|| fail(format!("unknown dtype {}", record.dtype)))?;
-    let dtype_name = match dtype.name() {
-        Some(n) if record.dtype_len == 0 => n.to_owned(),
-        Some(_) => return Err(fail("a known dtype with a name of its own".into())),
-        None => {
-            let at = record.name_off.checked_add(record.name_len).ok_or_else(|| outside("dtype's name"))?;
-            let bytes = slice(names, at, record.dtype_len as usize).ok_or_else(|| outside("dtype's name"))?;
-            std::str::from_utf8(bytes).map_err(|_| fail("its dtype's name is not UTF-8".into()))?.to_owned()
-        }
+    let Some(dtype) = Dtype::from_number(record.dtype) else { return fail(format!("unknown dtype {}", record.dtype)) };
+    let bytes = take(&mut parts.names, record.dtype_len as usize, "dtype's name")?;
+    let dtype_name = match (dtype.name(), std::str::from_utf8(bytes)) {
+        (Some(known), Ok("")) => known.to_owned(),
+        (None, Ok(own)) => own.to_owned(),
+        _ => return fail("its dtype's name is no UTF-8, or one too many".into()),
     };
-    let layout = Layout::from_number(record.layout).ok_or_else(|| fail(format!("unknown layout {}", record.layout)))?;
-    let shape = slice(dims, record.dims_at, record.ndim as usize).ok_or_else(|| outside("shape"))?.to_vec();
-    let planes = slice(planes, record.planes_at, record.planes as usize).ok_or_else(|| outside("planes"))?.to_vec();
-    if planes.len() != layout.planes() {
-        return Err(fail(format!("{} planes where the layout has {}", planes.len(), layout.planes())));
-    }
+    let Some(layout) = Layout::from_number(record.layout) else { return fail(format!("unknown layout {}", record.layout)) };
+    let shape = take(&mut parts.dims, record.ndim as usize, "shape")?.to_vec();
+    let planes = take(&mut parts.planes, layout.planes(), "planes")?.to_vec();
     for plane in &planes {
         let known = matches!(
             PlaneMode::from_u8(plane.mode),
             Some(PlaneMode::Raw | PlaneMode::Constant | PlaneMode::PerTile)
         );
         if !known || plane.reserved != [0; 2] || (plane.value != 0 && plane.mode != PlaneMode::Constant as u8) {
-            return Err(fail("a plane with unknown fields".into()));
+            return fail("a plane with unknown fields".into());
         }
     }
     let grid = Grid {
@@ -205,22 +219,25 @@ fn read_entry(record: TensorRecord, planes: &[PlaneRecord], dims: &[u64], names:
         tile_rows: record.tile_rows as u64,
         tile_row_bytes: record.tile_row_bytes as u64,
     };
-    grid.check(layout.record_bytes() as u64).map_err(|e| e.with_tensor(&name))?;
-    if record.kind == kind::TENSOR && dtype != Dtype::Other && dtype.byte_len(&shape) != Some(grid.bytes()) {
-        return Err(fail(format!("{dtype_name} of shape {shape:?} does not take {} bytes", grid.bytes())));
+    grid.check(layout.record_bytes() as u64)?;
+    let entry = Entry {
+        record,
+        source_off: 0,
+        segment_off: 0,
+        directory_off: 0,
+        name: name.to_owned(),
+        dtype,
+        dtype_name,
+        shape,
+        layout,
+        grid,
+        planes,
+    };
+    if entry.is_tensor() && dtype != Dtype::Other && dtype.byte_len(&entry.shape) != Some(grid.bytes()) {
+        return fail(format!("{} of shape {:?} does not take {} bytes", entry.dtype_name, entry.shape, grid.bytes()));
     }
-    let entry = Entry { record, name: name.clone(), dtype, dtype_name, shape, layout, grid, planes };
-    // Everything that is read later lies inside the file: no length from here on can ask for more than the file holds.
-    let directory = grid
-        .tiles()
-        .and_then(|t| t.checked_mul(entry.directory_stride() as u64))
-        .and_then(|len| record.directory_off.checked_add(len));
-    if record.directory_off < sb.directory_off || directory.is_none_or(|end| end > sb.index_off) {
-        return Err(fail("its tile directory lies outside the directories".into()));
-    }
-    let segment = record.segment_off.checked_add(record.segment_len);
-    if record.segment_off < SUPERBLOCK_BYTES || segment.is_none_or(|end| end > sb.directory_off) {
-        return Err(fail("its segment lies outside the segments".into()));
+    if grid.tiles().and_then(|t| t.checked_mul(entry.directory_stride() as u64)).is_none() {
+        return fail("more tiles than there can be".into());
     }
     Ok(entry)
 }

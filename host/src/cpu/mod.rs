@@ -64,24 +64,50 @@ impl Backend {
         }
     }
 
-    /// Decodes `out.len()` symbols.
-    fn decode_symbols(self, stream: Stream<'_>, out: &mut [u8]) -> Result<(), StreamFault> {
+    /// Runs `body` compiled for this backend.
+    pub(crate) fn run(self, body: impl Body) {
         #[cfg(target_arch = "x86_64")]
         {
             if self == Self::Avx512
                 && let Some(cpu) = x86::Avx512::new()
             {
-                return cpu.decode_symbols(stream, out);
+                return cpu.run(body);
             }
             if self == Self::Avx2
                 && let Some(cpu) = x86::Avx2::new()
             {
-                return cpu.decode_symbols(stream, out);
+                return cpu.run(body);
             }
         }
-        portable::decode_symbols(stream, out)
+        body.run();
+    }
+
+    /// Decodes streams, each to as many symbols as its buffer has bytes. The error names the stream that failed.
+    fn decode_symbols(self, jobs: &mut [Job<'_, '_>]) -> Result<(), (usize, StreamFault)> {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if self == Self::Avx512
+                && let Some(cpu) = x86::Avx512::new()
+            {
+                return cpu.decode(jobs);
+            }
+            if self == Self::Avx2
+                && let Some(cpu) = x86::Avx2::new()
+            {
+                return cpu.decode(jobs);
+            }
+        }
+        jobs.iter_mut().enumerate().try_for_each(|(i, (stream, out))| portable::decode_symbols(*stream, out).map_err(|f| (i, f)))
     }
 }
+
+/// Plain code that is to be compiled for an instruction set: `run` must be `#[inline(always)]`. (A closure cannot be.)
+pub(crate) trait Body {
+    fn run(self);
+}
+
+/// A stream and where its symbols go.
+pub(crate) type Job<'a, 'o> = (Stream<'a>, &'o mut [u8]);
 
 /// A rANS stream as it lies in a tile's payload.
 #[derive(Clone, Copy)]

@@ -1,7 +1,10 @@
-//! One tile: payload to planes to rows of the output.
+//! Tiles: payload to planes to rows of the output.
+//!
+//! In two steps, so that streams of several tiles are decoded side by side: [`decode_planes`] leaves every plane of a group of tiles
+//! in scratch buffers, [`join_tile`] puts one tile's planes together.
 
 use super::join::{self, Exponents};
-use super::{Backend, Stream, StreamFault};
+use super::{Backend, Body, Job, Stream, StreamFault};
 use wcodec_device::layout::{MAX_TILE_BYTES, PlaneMode, TILE_ALIGN, TilePlane};
 use wcodec_device::planes::Layout;
 use wcodec_device::rans::{Entry, LANES, SLOTS, STATE_BYTES};
@@ -52,10 +55,20 @@ impl TileShape {
     }
 }
 
-/// Buffers that a thread keeps from tile to tile.
+/// A tile to decode: what it is, how its planes are coded, its bytes.
+pub(crate) struct TileInput<'a> {
+    pub shape: TileShape,
+    pub planes: &'a [TilePlane],
+    pub payload: &'a [u8],
+}
+
+/// Tiles that are worth decoding together.
+pub(crate) const GROUP: usize = 2;
+
+/// Buffers that a thread keeps from tile to tile: planes for each tile of a group, and a tile without gaps.
 #[derive(Default)]
 pub(crate) struct Scratch {
-    planes: Vec<Vec<u8>>,
+    planes: [Vec<Vec<u8>>; GROUP],
     linear: Vec<u8>,
 }
 
@@ -65,10 +78,14 @@ enum Ready<'a> {
     Slice(&'a [u8]),
     /// In the scratch buffer of the same number.
     Scratch,
-    /// Pair symbols in the scratch buffer of the same number; the base; patches (positions, values).
+    /// Pair symbols in the scratch buffer of the same number; the base; patches to the joined elements.
     Pairs(u8, Patches<'a>),
-    /// Already in the output (a single column).
-    Placed,
+}
+
+/// A tile whose planes are decoded.
+pub(crate) struct TileReady<'a> {
+    shape: TileShape,
+    planes: [Ready<'a>; MAX_PLANES],
 }
 
 #[derive(Clone, Copy)]
@@ -111,83 +128,90 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Decodes a tile into `out`, whose rows begin `stride` bytes apart. `out` ends with the last row's last byte.
-pub(crate) fn decode_tile<'t>(
+/// Decodes the planes of up to [`GROUP`] tiles into `scratch`. The error names the tile that failed.
+pub(crate) fn decode_planes<'a>(
     backend: Backend,
-    tables: impl Fn(u16) -> Option<&'t Table>,
-    shape: TileShape,
-    planes: &[TilePlane],
-    payload: &[u8],
+    tables: impl Fn(u16) -> Option<&'a Table>,
+    tiles: &[TileInput<'a>],
+    scratch: &mut Scratch,
+) -> Result<Vec<TileReady<'a>>, (usize, TileFault)> {
+    let mut ready = Vec::with_capacity(tiles.len());
+    // Streams to decode, whose they are, and the patches to the bytes they give.
+    let mut jobs: Vec<Job<'_, '_>> = Vec::with_capacity(GROUP);
+    let mut owners = Vec::with_capacity(GROUP);
+    for (t, (tile, buffers)) in tiles.iter().zip(&mut scratch.planes).enumerate() {
+        let layout = tile.shape.layout;
+        let elements = tile.shape.elements();
+        buffers.resize_with(buffers.len().max(tile.planes.len()), Vec::new);
+        let mut cursor = Cursor { rest: tile.payload };
+        let mut planes = [Ready::Scratch; MAX_PLANES];
+        for (p, (plane, buffer)) in tile.planes.iter().zip(buffers).enumerate() {
+            let bytes = layout.plane_bytes(p, elements);
+            let fail = |fault| (t, fault);
+            match PlaneMode::from_u8(plane.mode) {
+                Some(PlaneMode::Raw) => {
+                    planes[p] = Ready::Slice(cursor.take(bytes).map_err(fail)?);
+                    cursor.align(bytes).map_err(fail)?;
+                }
+                Some(PlaneMode::Constant) => resize_for(buffer, bytes).fill(plane.base),
+                Some(mode @ (PlaneMode::Bytes | PlaneMode::Pairs)) => {
+                    let table = tables(plane.table).ok_or((t, TileFault::Table(p, plane.table)))?;
+                    let (stream, patches) = take_stream(&mut cursor, plane, table).map_err(fail)?;
+                    let symbols = if mode == PlaneMode::Pairs {
+                        check_pairs(layout, p, plane.base).map_err(|why| (t, TileFault::Plane(p, why)))?;
+                        planes[p] = Ready::Pairs(plane.base, patches);
+                        elements.div_ceil(2)
+                    } else {
+                        bytes
+                    };
+                    jobs.push((stream, resize_for(buffer, symbols)));
+                    owners.push((t, p, patches));
+                }
+                Some(PlaneMode::PerTile) | None => return Err((t, TileFault::Plane(p, "unknown mode"))),
+            }
+        }
+        if !cursor.rest.is_empty() {
+            return Err((t, TileFault::Length));
+        }
+        ready.push(TileReady { shape: tile.shape, planes });
+    }
+    backend.decode_symbols(&mut jobs).map_err(|(job, fault)| (owners[job].0, TileFault::Stream(owners[job].1, fault)))?;
+    for ((_, buffer), (t, p, patches)) in jobs.into_iter().zip(owners) {
+        if let Ready::Scratch = ready[t].planes[p] {
+            patches.apply(buffer).map_err(|why| (t, TileFault::Plane(p, why)))?;
+        }
+    }
+    Ok(ready)
+}
+
+/// Joins the planes of tile `t` of a group into `out`, whose rows begin `stride` bytes apart and which ends with the last row.
+pub(crate) fn join_tile(
+    backend: Backend,
+    t: usize,
+    ready: &TileReady<'_>,
     scratch: &mut Scratch,
     out: &mut [u8],
     stride: usize,
 ) -> Result<(), TileFault> {
+    let TileReady { shape, planes } = ready;
     let Scratch { planes: buffers, linear } = scratch;
-    buffers.resize_with(buffers.len().max(planes.len()), Vec::new);
+    let view = View { layout: shape.layout, ready: planes, buffers: &buffers[t] };
     let contiguous = stride == shape.width || shape.rows == 1;
-    let elements = shape.elements();
-    let mut cursor = Cursor { rest: payload };
-    let mut ready = [Ready::Scratch; MAX_PLANES];
-    for (p, (plane, buffer)) in planes.iter().zip(buffers.iter_mut()).enumerate() {
-        let bytes = shape.layout.plane_bytes(p, elements);
-        let mode = PlaneMode::from_u8(plane.mode).ok_or(TileFault::Plane(p, "unknown mode"))?;
-        ready[p] = match mode {
-            PlaneMode::Raw => {
-                let slice = cursor.take(bytes)?;
-                cursor.align(bytes)?;
-                Ready::Slice(slice)
-            }
-            PlaneMode::Constant => {
-                resize_for(buffer, bytes).fill(plane.base);
-                Ready::Scratch
-            }
-            PlaneMode::Bytes | PlaneMode::Pairs => {
-                let table = tables(plane.table).ok_or(TileFault::Table(p, plane.table))?;
-                let (stream, patches) = take_stream(&mut cursor, plane, table)?;
-                let fault = |f| TileFault::Stream(p, f);
-                if mode == PlaneMode::Pairs {
-                    check_pairs(shape.layout, p, plane.base).map_err(|why| TileFault::Plane(p, why))?;
-                    backend.decode_symbols(stream, resize_for(buffer, elements.div_ceil(2))).map_err(fault)?;
-                    Ready::Pairs(plane.base, patches)
-                } else if shape.layout == Layout::Columns(1) && contiguous {
-                    backend.decode_symbols(stream, out).map_err(fault)?;
-                    patches.apply(out).map_err(|why| TileFault::Plane(p, why))?;
-                    Ready::Placed
-                } else {
-                    let buffer = resize_for(buffer, bytes);
-                    backend.decode_symbols(stream, buffer).map_err(fault)?;
-                    patches.apply(buffer).map_err(|why| TileFault::Plane(p, why))?;
-                    Ready::Scratch
-                }
-            }
-            PlaneMode::PerTile => return Err(TileFault::Plane(p, "unknown mode")),
-        };
-    }
-    if !cursor.rest.is_empty() {
-        return Err(TileFault::Length);
-    }
-    if matches!(ready[0], Ready::Placed) {
-        return Ok(());
-    }
-    let view = View { layout: shape.layout, ready: &ready[..planes.len()], buffers };
     let record = shape.layout.record_bytes();
-    let group = shape.layout.group_bytes();
     if contiguous {
-        view.join(backend, 0, &mut out[..shape.bytes()]);
-    } else if shape.width.is_multiple_of(group) {
-        for (row, out) in out.chunks_mut(stride).take(shape.rows).enumerate() {
-            view.join(backend, row * shape.width / record, &mut out[..shape.width]);
-        }
+        view.join_rows(backend, &mut out[..shape.bytes()], shape.bytes(), shape.bytes());
+    } else if shape.width.is_multiple_of(shape.layout.group_bytes()) {
+        view.join_rows(backend, out, shape.width, stride);
     } else {
         let linear = resize_for(linear, shape.bytes());
-        view.join(backend, 0, linear);
+        view.join_rows(backend, linear, shape.bytes(), shape.bytes());
         for (out, row) in out.chunks_mut(stride).zip(linear.chunks(shape.width)) {
             out[..shape.width].copy_from_slice(row);
         }
     }
-    if let Ready::Pairs(_, patches) = ready[0] {
+    if let Ready::Pairs(_, patches) = planes[0] {
         for (at, value) in patches.iter() {
-            if at >= elements {
+            if at >= shape.elements() {
                 return Err(TileFault::Plane(0, PATCH_OUTSIDE));
             }
             let (row, column) = (at * record / shape.width, at * record % shape.width);
@@ -252,6 +276,7 @@ struct View<'a> {
 
 impl<'a> View<'a> {
     /// `count` bytes of plane `p` from `from`.
+    #[inline(always)]
     fn bytes(&self, p: usize, from: usize, count: usize) -> &'a [u8] {
         match self.ready[p] {
             Ready::Slice(s) => &s[from..from + count],
@@ -260,6 +285,7 @@ impl<'a> View<'a> {
     }
 
     /// Exponents of `count` elements from the even element `from`.
+    #[inline(always)]
     fn exponents(&self, from: usize, count: usize) -> Exponents<'a> {
         match self.ready[0] {
             Ready::Pairs(base, _) => Exponents::Pairs(&self.buffers[0][from / 2..(from + count).div_ceil(2)], base),
@@ -268,6 +294,7 @@ impl<'a> View<'a> {
     }
 
     /// One exponent.
+    #[inline(always)]
     fn exponent(&self, at: usize) -> u8 {
         match self.exponents(at & !1, 1 + (at & 1)) {
             Exponents::Pairs(s, base) => base.wrapping_add(if at & 1 == 1 { s[0] >> 4 } else { s[0] & 15 }),
@@ -275,15 +302,21 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Joins all rows, compiled for the backend: `width` bytes each, `stride` apart.
+    fn join_rows(&self, backend: Backend, out: &mut [u8], width: usize, stride: usize) {
+        backend.run(JoinRows { view: self, out, width, stride });
+    }
+
     /// Joins the elements from `from` (the first of a group) that fill `out`.
-    fn join(&self, backend: Backend, from: usize, out: &mut [u8]) {
+    #[inline(always)]
+    fn join(&self, from: usize, out: &mut [u8]) {
         let n = out.len() / self.layout.record_bytes();
         match self.layout {
             Layout::Columns(1) => out.copy_from_slice(self.bytes(0, from, n)),
-            Layout::Columns(2) => join::columns2(backend, self.bytes(0, from, n), self.bytes(1, from, n), out),
+            Layout::Columns(2) => join::columns2(self.bytes(0, from, n), self.bytes(1, from, n), out),
             Layout::Columns(4) => {
                 let p = |i| self.bytes(i, from, n);
-                join::columns4(backend, p(0), p(1), p(2), p(3), out)
+                join::columns4(p(0), p(1), p(2), p(3), out)
             }
             Layout::Columns(columns) => {
                 for p in 0..columns as usize {
@@ -297,8 +330,8 @@ impl<'a> View<'a> {
                 let (whole, tail) = out.split_at_mut(n / 2 * 4);
                 let raw = self.bytes(1, from, n);
                 match self.exponents(from, n) {
-                    Exponents::Pairs(s, base) => join::bf16_pairs(backend, s, base, raw, whole),
-                    Exponents::Bytes(e) => join::bf16_bytes(backend, e, raw, whole),
+                    Exponents::Pairs(s, base) => join::bf16_pairs(s, base, raw, whole),
+                    Exponents::Bytes(e) => join::bf16_bytes(e, raw, whole),
                 }
                 if n & 1 == 1 {
                     let word = u16::from_le_bytes([raw[n - 1], self.exponent(from + n - 1)]);
@@ -310,8 +343,8 @@ impl<'a> View<'a> {
                 let (whole, tail) = out.split_at_mut(even * 4);
                 let p = |i| self.bytes(i, from, even);
                 match self.exponents(from, n) {
-                    Exponents::Pairs(s, base) => join::f32_pairs(backend, s, base, p(1), p(2), p(3), whole),
-                    Exponents::Bytes(e) => join::f32_bytes(backend, &e[..even], p(1), p(2), p(3), whole),
+                    Exponents::Pairs(s, base) => join::f32_pairs(s, base, p(1), p(2), p(3), whole),
+                    Exponents::Bytes(e) => join::f32_bytes(&e[..even], p(1), p(2), p(3), whole),
                 }
                 if n & 1 == 1 {
                     let last = |i| self.bytes(i, from + even, 1)[0];
@@ -323,14 +356,32 @@ impl<'a> View<'a> {
                 let (whole, tail) = out.split_at_mut(n & !3);
                 let raw = self.bytes(1, from / 2, n.div_ceil(2));
                 match self.exponents(from, n) {
-                    Exponents::Pairs(s, _) => join::f8e4_pairs(backend, s, raw, whole),
-                    Exponents::Bytes(e) => join::f8e4_bytes(backend, e, raw, whole),
+                    Exponents::Pairs(s, _) => join::f8e4_pairs(s, raw, whole),
+                    Exponents::Bytes(e) => join::f8e4_bytes(e, raw, whole),
                 }
                 for (i, byte) in tail.iter_mut().enumerate().map(|(i, b)| ((n & !3) + i, b)) {
                     let nibble = raw[i / 2] >> (4 * (i & 1)) & 15;
                     *byte = (self.exponent(from + i) << 4 | nibble).rotate_right(1);
                 }
             }
+        }
+    }
+}
+
+/// [`View::join`] of every row.
+struct JoinRows<'v, 'a, 'o> {
+    view: &'v View<'a>,
+    out: &'o mut [u8],
+    width: usize,
+    stride: usize,
+}
+
+impl Body for JoinRows<'_, '_, '_> {
+    #[inline(always)]
+    fn run(self) {
+        let columns = self.width / self.view.layout.record_bytes();
+        for (row, out) in self.out.chunks_mut(self.stride).enumerate() {
+            self.view.join(row * columns, &mut out[..self.width]);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::plan::{Data, Job};
 use super::tile::{Scratch, Tables, encode_tile};
+use crate::checksum;
 use crate::container::grid::Piece;
 use crate::error::{Error, Result};
 use crate::source::ReadAt;
@@ -81,7 +82,7 @@ pub(crate) fn encode<'a>(input: &Input<'a>, tables: &Tables, batch: Vec<(usize, 
                 }
                 let start = payload.len();
                 let planes = encode_tile(*layout, tables, scratch, &mut payload);
-                let crc = crc32c::crc32c(&payload[start..]);
+                let crc = checksum(&payload[start..]);
                 tiles.push(TileDone { len: payload.len() - start, crc, planes });
             }
             Ok(PieceDone { job, bytes, payload, tiles })

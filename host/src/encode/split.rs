@@ -3,6 +3,7 @@
 use wcodec_device::planes::{Layout, rotate};
 
 /// Splits a tile's bytes (rows without gaps, whole records) into the planes of `layout`. Buffers are resized to fit.
+#[inline(always)]
 pub(crate) fn split(layout: Layout, bytes: &[u8], planes: &mut Vec<Vec<u8>>) {
     let n = bytes.len() / layout.record_bytes();
     planes.resize_with(layout.planes().max(planes.len()), Vec::new);
@@ -63,16 +64,22 @@ pub(crate) fn split(layout: Layout, bytes: &[u8], planes: &mut Vec<Vec<u8>>) {
 
 /// Pairs of exponents as symbols: 4-bit ranks above `base`, the first in the low nibble. Exponents outside the window take the
 /// nearest rank and are appended to `patches`; an odd last exponent is paired with rank 0.
+#[inline(always)]
 pub(crate) fn pair(exponents: &[u8], base: u8, symbols: &mut Vec<u8>, patches: &mut Vec<(u16, u8)>) {
     let rank = |e: u8| e.saturating_sub(base).min(15);
     let (pairs, last) = exponents.as_chunks::<2>();
-    symbols.clear();
-    symbols.extend(pairs.iter().map(|&[a, b]| rank(a) | rank(b) << 4));
-    symbols.extend(last.iter().map(|&e| rank(e)));
+    // `resize` and a plain loop rather than `extend`: that one the compiler vectorises.
+    symbols.resize(exponents.len().div_ceil(2), 0);
+    for (symbol, &[a, b]) in symbols.iter_mut().zip(pairs) {
+        *symbol = rank(a) | rank(b) << 4;
+    }
+    if let (Some(symbol), Some(&e)) = (symbols.last_mut(), last.first()) {
+        *symbol = rank(e);
+    }
     patches.clear();
-    let inside = |e: u8| e >= base && e - base < 16;
+    let inside = |e: u8| e.wrapping_sub(base) < 16;
     for (i, block) in exponents.chunks(64).enumerate() {
-        if !block.iter().fold(true, |all, &e| all & inside(e)) {
+        if block.iter().fold(0, |outside, &e| outside | !inside(e) as u8) != 0 {
             let found = block.iter().enumerate().filter(|&(_, &e)| !inside(e));
             patches.extend(found.map(|(j, &e)| ((64 * i + j) as u16, e)));
         }

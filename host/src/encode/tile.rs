@@ -3,6 +3,7 @@
 use super::frequency::{Freqs, Histogram, costs, entropy, histogram, total_cost};
 use super::split::{best_base, pair, split};
 use super::stream::{Codes, codes, encode_symbols};
+use crate::cpu::{Backend, Body};
 use wcodec_device::layout::{PlaneMode, TILE_ALIGN, TilePlane};
 use wcodec_device::planes::Layout;
 use wcodec_device::rans::{CHUNK, LANES, STATE_BYTES};
@@ -60,8 +61,12 @@ pub(crate) enum Look {
 const GLANCE: usize = 2048;
 /// Above this many bits a byte (a glance at true noise sees 7.91) a plane is kept raw.
 const NOISE: f32 = 7.84;
-/// A share of exponents outside the window above which they are rather coded one by one.
-const SPARSE: usize = 64;
+/// One exponent in this many outside the window, and coding them one by one is worth a look.
+const SPARSE: usize = 512;
+
+/// What coding a plane must save for the decoder's time to be well spent: dequantized weights have planes that shrink by a few
+/// per mille and would decode at half the speed.
+const MIN_GAIN: f32 = 0.01;
 
 fn is_noise(plane: &[u8]) -> bool {
     if plane.len() < 2 * GLANCE {
@@ -75,6 +80,26 @@ fn is_noise(plane: &[u8]) -> bool {
         part.copy_from_slice(&plane[at..at + run]);
     }
     entropy(&histogram(&seen)) > NOISE * GLANCE as f32
+}
+
+/// [`split`], compiled for the CPU.
+struct Split<'a>(Layout, &'a [u8], &'a mut Vec<Vec<u8>>);
+
+impl Body for Split<'_> {
+    #[inline(always)]
+    fn run(self) {
+        split(self.0, self.1, self.2);
+    }
+}
+
+/// [`pair`], compiled for the CPU.
+struct Pair<'a>(&'a [u8], u8, &'a mut Vec<u8>, &'a mut Vec<(u16, u8)>);
+
+impl Body for Pair<'_> {
+    #[inline(always)]
+    fn run(self) {
+        pair(self.0, self.1, self.2, self.3);
+    }
 }
 
 fn look(layout: Layout, p: usize, plane: &[u8], pairs: &mut Vec<u8>, patches: &mut Vec<(u16, u8)>) -> Look {
@@ -91,10 +116,17 @@ fn look(layout: Layout, p: usize, plane: &[u8], pairs: &mut Vec<u8>, patches: &m
         // A quarter of the exponents places the window well enough: what falls outside is patched.
         let part: Vec<u8> = plane.chunks(64).flat_map(|c| &c[..c.len().min(16)]).copied().collect();
         let base = best_base(&histogram(&part), layout);
-        pair(plane, base, pairs, patches);
+        Backend::best().run(Pair(plane, base, pairs, patches));
+        let paired = Box::new(histogram(pairs));
         if patches.len() * SPARSE <= plane.len() {
-            return Look::Pairs(base, Box::new(histogram(pairs)));
+            return Look::Pairs(base, paired);
         }
+        let single = Box::new(histogram(plane));
+        return if entropy(&paired) + PATCH_BITS * patches.len() as f32 <= entropy(&single) {
+            Look::Pairs(base, paired)
+        } else {
+            Look::Bytes(single)
+        };
     }
     Look::Bytes(Box::new(histogram(plane)))
 }
@@ -102,7 +134,7 @@ fn look(layout: Layout, p: usize, plane: &[u8], pairs: &mut Vec<u8>, patches: &m
 /// Shows every plane of a piece of a tensor to `see`.
 pub(crate) fn survey(layout: Layout, bytes: &[u8], scratch: &mut Scratch, mut see: impl FnMut(Look)) {
     let Scratch { planes, pairs, patches, .. } = scratch;
-    split(layout, bytes, planes);
+    Backend::best().run(Split(layout, bytes, planes));
     for (p, plane) in planes[..layout.planes()].iter().enumerate() {
         see(look(layout, p, plane, pairs, patches));
     }
@@ -111,7 +143,7 @@ pub(crate) fn survey(layout: Layout, bytes: &[u8], scratch: &mut Scratch, mut se
 /// Encodes the tile in `scratch.linear`: appends its payload to `out`, a multiple of 16 bytes, and returns its planes.
 pub(crate) fn encode_tile(layout: Layout, tables: &Tables, scratch: &mut Scratch, out: &mut Vec<u8>) -> Vec<TilePlane> {
     let Scratch { linear, planes, pairs, patches, words } = scratch;
-    split(layout, linear, planes);
+    Backend::best().run(Split(layout, linear, planes));
     let planes = planes[..layout.planes()].iter_mut().enumerate();
     planes.map(|(p, plane)| encode_plane(layout, p, plane, tables, pairs, patches, words, out)).collect()
 }
@@ -143,7 +175,7 @@ fn encode_plane(
     let fixed = 8.0 * (STATE_BYTES as f32) + PATCH_BITS * patches.len() as f32;
     let Some((table, _)) = tables.best(mode, &histogram).filter(|&(_, bits)| {
         let coded = bits * (1.0 - carried as f32 / symbols.len() as f32) + fixed;
-        coded < 8.0 * elements as f32
+        coded < 8.0 * elements as f32 * (1.0 - MIN_GAIN)
     }) else {
         return raw(plane, record(PlaneMode::Raw, 0), out);
     };

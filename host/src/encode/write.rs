@@ -1,8 +1,9 @@
 //! The container, written front to back; only the superblock is filled in at the end.
 
 use super::batch::{Input, PieceDone, TileDone, batches, encode};
-use super::plan::{Data, learn};
+use super::plan::learn;
 use super::{EncodeOptions, EncodeReport};
+use crate::checksum;
 use crate::container::index::{Entry, write_index};
 use crate::container::tables::TablePool;
 use crate::error::{Error, Result};
@@ -15,8 +16,6 @@ use wcodec_device::layout::{
 };
 use xxhash_rust::xxh3::Xxh3;
 
-/// Tensors' segments and the directories begin on multiples of this: a cache line pair, and a GPU's memory transaction.
-const SEGMENT_ALIGN: u64 = 128;
 /// Bytes in a batch, for each thread and at the least.
 const BATCH_PER_THREAD: u64 = 1 << 20;
 const BATCH: u64 = 8 << 20;
@@ -33,16 +32,12 @@ impl<W: Write> Out<W> {
         self.at += bytes.len() as u64;
         Ok(())
     }
-
-    fn align(&mut self, to: u64) -> Result<()> {
-        let pad = self.at.next_multiple_of(to) - self.at;
-        self.put(&[0; 4096][..pad as usize])
-    }
 }
 
 /// A tensor on its way through the writer.
 struct Open {
     job: usize,
+    segment_off: u64,
     record: TensorRecord,
     hash: Xxh3,
     tiles: Vec<(u32, TileDone)>,
@@ -121,7 +116,7 @@ impl<W: Write + Seek> Writer<'_, W> {
             self.sha.update(&piece.bytes);
         }
         self.source_at += piece.bytes.len() as u64;
-        let mut at = self.out.at - open.record.segment_off;
+        let mut at = self.out.at - open.segment_off;
         for tile in piece.tiles {
             let offset16 = u32::try_from(at / TILE_ALIGN as u64)
                 .map_err(|_| Error::argument("a tensor of more than 64 GiB when compressed").with_tensor(&self.input.jobs[open.job].name))?;
@@ -144,35 +139,26 @@ impl<W: Write + Seek> Writer<'_, W> {
     fn begin(&mut self, job: usize) -> Result<()> {
         self.next_job = job + 1;
         let j = &self.input.jobs[job];
-        if j.grid.bytes() > 0 {
-            self.out.align(SEGMENT_ALIGN)?;
-        }
-        let source_off = match j.data {
-            Data::Source(at) => at,
-            Data::Memory(_) => 0,
-        };
         let record = TensorRecord {
-            source_off,
             rows: j.grid.rows,
             row_bytes: j.grid.row_bytes,
-            segment_off: self.out.at,
             tile_rows: j.grid.tile_rows as u32,
             tile_row_bytes: j.grid.tile_row_bytes as u32,
             dtype: j.dtype as u16,
             layout: j.layout.number(),
-            planes: j.layout.planes() as u8,
             kind: j.kind,
             ndim: j.shape.len() as u8,
+            name_len: u32::try_from(j.name.len()).map_err(|_| Error::argument("a name above 4 GiB"))?,
             dtype_len: if j.dtype.name().is_none() { j.dtype_name.len() as u8 } else { 0 },
             ..bytemuck::Zeroable::zeroed()
         };
-        self.open = Some(Open { job, record, hash: Xxh3::new(), tiles: Vec::new() });
+        self.open = Some(Open { job, segment_off: self.out.at, record, hash: Xxh3::new(), tiles: Vec::new() });
         Ok(())
     }
 
     /// Writes the tensor's directory: planes that are raw, or constant, in all tiles alike are said so once.
     fn close(&mut self) {
-        let Some(Open { job, mut record, hash, tiles }) = self.open.take() else { return };
+        let Some(Open { job, segment_off, mut record, hash, tiles }) = self.open.take() else { return };
         let j = &self.input.jobs[job];
         let planes: Vec<PlaneRecord> = (0..j.layout.planes())
             .map(|p| {
@@ -195,12 +181,14 @@ impl<W: Write + Seek> Writer<'_, W> {
             }
         }
         self.tiles += tiles.len() as u64;
-        record.segment_len = self.out.at - record.segment_off;
-        record.directory_off = start as u64; // made absolute once the segments are written
-        record.directory_crc = crc32c::crc32c(&self.directories[start..]);
+        record.segment_len = self.out.at - segment_off;
+        record.directory_crc = checksum(&self.directories[start..]);
         record.hash = hash.digest128().to_le_bytes();
         self.entries.push(Entry {
             record,
+            source_off: 0, // positions follow from the order: the reader adds them up
+            segment_off,
+            directory_off: 0,
             name: j.name.clone(),
             dtype: j.dtype,
             dtype_name: j.dtype_name.clone(),
@@ -213,16 +201,13 @@ impl<W: Write + Seek> Writer<'_, W> {
 
     fn finish(mut self, freqs: Vec<super::frequency::Freqs>, total: u64) -> Result<EncodeReport> {
         self.close_before(self.input.jobs.len())?;
-        self.out.align(SEGMENT_ALIGN)?;
         let directory_off = self.out.at;
-        self.entries.iter_mut().for_each(|e| e.record.directory_off += directory_off);
         self.out.put(&self.directories)?;
         let pool = TablePool::new(freqs);
         let mut index = Vec::new();
-        write_index(&mut self.entries, &pool, &mut index)?;
+        write_index(&self.entries, &pool, &mut index)?;
         let index_off = self.out.at;
         self.out.put(&index)?;
-        self.out.align(TILE_ALIGN as u64)?;
         let from_file = self.kind == source_kind::SAFETENSORS;
         let mut superblock = Superblock {
             magic: MAGIC,
@@ -235,12 +220,12 @@ impl<W: Write + Seek> Writer<'_, W> {
             index_off,
             index_len: index.len() as u64,
             directory_off,
-            index_crc: crc32c::crc32c(&index),
+            index_crc: checksum(&index),
             entries: self.entries.len() as u32,
             ..bytemuck::Zeroable::zeroed()
         };
         let bytes = bytemuck::bytes_of(&superblock);
-        superblock.crc = crc32c::crc32c(&bytes[..bytes.len() - 4]);
+        superblock.crc = checksum(&bytes[..bytes.len() - 4]);
         self.out.put(bytemuck::bytes_of(&superblock))?;
         let archive_bytes = self.out.at;
         self.out.writer.seek(SeekFrom::Start(0)).map_err(|e| Error::io("seeking in the archive", e))?;

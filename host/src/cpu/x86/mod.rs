@@ -9,25 +9,52 @@
 mod avx2;
 mod avx512;
 
-use super::StreamFault;
-use super::portable::Lanes;
-use wcodec_device::rans::{CHUNK, Entry, SLOTS};
+use super::portable::{Lanes, body_len};
+use super::{Body, Job, StreamFault};
+use wcodec_device::rans::{CHUNK, Entry, LANES, SLOTS};
 
 /// Proof that the CPU has AVX2 and POPCNT.
 #[derive(Clone, Copy)]
 pub(super) struct Avx2(());
 
-/// Proof that the CPU has AVX-512 F, BW, DQ and VL, and POPCNT.
+/// Proof that the CPU has AVX-512 F, BW, DQ and VL, AVX2 and POPCNT.
 #[derive(Clone, Copy)]
 pub(super) struct Avx512(());
 
 impl Avx2 {
+    /// Runs `body` compiled for these features.
+    #[inline]
+    pub(super) fn run(self, body: impl Body) {
+        #[target_feature(enable = "avx2,popcnt")]
+        fn with_features(body: impl Body) {
+            body.run()
+        }
+        // SAFETY: `self` exists only where the CPU has the features.
+        unsafe { with_features(body) }
+    }
+
     pub(super) fn new() -> Option<Self> {
         (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("popcnt")).then_some(Self(()))
+    }
+
+    pub(super) fn decode(self, jobs: &mut [Job<'_, '_>]) -> Result<(), (usize, StreamFault)> {
+        // SAFETY: `self` exists only where the CPU has the features.
+        unsafe { decode_jobs(avx2::chunks::<1>, avx2::chunks::<SIDE>, jobs) }
     }
 }
 
 impl Avx512 {
+    /// Runs `body` compiled for these features.
+    #[inline]
+    pub(super) fn run(self, body: impl Body) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,popcnt")]
+        fn with_features(body: impl Body) {
+            body.run()
+        }
+        // SAFETY: `self` exists only where the CPU has the features.
+        unsafe { with_features(body) }
+    }
+
     pub(super) fn new() -> Option<Self> {
         (is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
@@ -37,66 +64,105 @@ impl Avx512 {
             && is_x86_feature_detected!("popcnt"))
         .then_some(Self(()))
     }
+
+    pub(super) fn decode(self, jobs: &mut [Job<'_, '_>]) -> Result<(), (usize, StreamFault)> {
+        // SAFETY: `self` exists only where the CPU has the features.
+        unsafe { decode_jobs(avx512::chunks::<1>, avx512::chunks::<SIDE>, jobs) }
+    }
 }
+
+/// Streams decoded side by side.
+const SIDE: usize = 2;
 
 /// Words that must lie ahead of a chunk: every lane may take one in each step, and the last load reaches 16 beyond.
 const AHEAD: usize = CHUNK + 16;
 
-/// Decodes as many of `chunks` as it may, each with at least [`AHEAD`] words at `words`; returns how many chunks and words it used.
+/// A stream in the middle of decoding.
+struct Run<'a, 'o> {
+    table: &'a [Entry; SLOTS],
+    state: [u32; LANES],
+    words: &'a [u8],
+    chunks: &'o mut [[u8; CHUNK]],
+    /// Words that the last call of the kernel took.
+    used: usize,
+}
+
+impl Run<'_, '_> {
+    /// Drops `done` decoded chunks and the words they took.
+    fn advance(&mut self, done: usize) {
+        let chunks = std::mem::take(&mut self.chunks);
+        self.chunks = &mut chunks[done..];
+        self.words = &self.words[2 * self.used..];
+    }
+}
+
+/// Decodes up to `most` chunks of each run, as long as every run has [`AHEAD`] words before each chunk; returns how many.
+/// `most` must not exceed any run's chunks.
 ///
 /// # Safety
 /// The CPU features of the implementation must be present.
-type Kernel = unsafe fn(table: &[Entry; SLOTS], state: &mut [u32; 32], words: &[u8], chunks: &mut [[u8; CHUNK]]) -> (usize, usize);
+type Kernel<const N: usize> = unsafe fn(&mut [Run<'_, '_>; N], usize) -> usize;
 
-/// Runs `kernel` over the whole chunks in `out`.
+/// Decodes all jobs; the error names the one that failed.
 ///
 /// # Safety
-/// The CPU features of `kernel` must be present.
-unsafe fn run_chunks(kernel: Kernel, table: &[Entry; SLOTS], lanes: &mut Lanes<'_>, out: &mut [u8]) -> Result<(), StreamFault> {
-    let chunks = out.as_chunks_mut::<CHUNK>().0;
-    // SAFETY: the caller vouches for the CPU.
-    let (done, used) = unsafe { kernel(table, &mut lanes.state, lanes.words, chunks) };
-    lanes.words = &lanes.words[2 * used..];
-    let mut chunks = &mut chunks[done..];
-    if chunks.is_empty() {
-        return Ok(());
-    }
-    // Fewer than AHEAD words are left: go on in a copy that has slack.
-    let mut buffer = [0u8; 2 * (2 * AHEAD + CHUNK)];
-    let left = lanes.words.len();
-    buffer[..left].copy_from_slice(lanes.words);
-    let mut at = 0;
-    while !chunks.is_empty() {
-        let (one, rest) = chunks.split_at_mut(1);
-        // SAFETY: the caller vouches for the CPU.
-        let (_, used) = unsafe { kernel(table, &mut lanes.state, &buffer[at..at + 2 * AHEAD], one) };
-        at += 2 * used;
-        if at > left {
-            return Err(StreamFault::Exhausted);
+/// The CPU features of the kernels must be present.
+unsafe fn decode_jobs(one: Kernel<1>, side: Kernel<SIDE>, jobs: &mut [Job<'_, '_>]) -> Result<(), (usize, StreamFault)> {
+    for (group, jobs) in jobs.chunks_mut(SIDE).enumerate() {
+        let number = |i: usize| SIDE * group + i;
+        let mut runs = Vec::with_capacity(SIDE);
+        let mut ends = Vec::with_capacity(SIDE);
+        for (i, (stream, out)) in jobs.iter_mut().enumerate() {
+            let lanes = Lanes::new(stream).map_err(|f| (number(i), f))?;
+            let (body, end) = out.split_at_mut(body_len(out.len()));
+            let chunks = body.as_chunks_mut::<CHUNK>().0;
+            runs.push(Run { table: stream.table, state: lanes.state, words: lanes.words, chunks, used: 0 });
+            ends.push(end);
         }
-        chunks = rest;
+        if let Ok(runs) = <&mut [_; SIDE]>::try_from(runs.as_mut_slice()) {
+            let most = runs.iter().map(|r: &Run<'_, '_>| r.chunks.len()).min().unwrap_or(0);
+            // SAFETY: the caller vouches for the CPU.
+            let done = unsafe { side(runs, most) };
+            runs.iter_mut().for_each(|r| r.advance(done));
+        }
+        for (i, (run, end)) in runs.into_iter().zip(ends).enumerate() {
+            // SAFETY: the caller vouches for the CPU.
+            unsafe { finish_run(one, run, end) }.map_err(|f| (number(i), f))?;
+        }
     }
-    lanes.words = &lanes.words[at..];
     Ok(())
 }
 
-macro_rules! impl_decode {
-    ($token:ty, $kernel:path) => {
-        impl $token {
-            pub(in crate::cpu) fn decode_symbols(
-                self,
-                stream: super::Stream<'_>,
-                out: &mut [u8],
-            ) -> Result<(), super::StreamFault> {
-                let mut lanes = Lanes::new(&stream)?;
-                let (body, end) = out.split_at_mut(super::portable::body_len(out.len()));
-                // SAFETY: `self` exists only where the CPU has the features.
-                unsafe { run_chunks($kernel, stream.table, &mut lanes, body)? };
-                lanes.finish(stream.table, end)
+/// Decodes what is left of a run.
+///
+/// # Safety
+/// The CPU features of `kernel` must be present.
+unsafe fn finish_run(kernel: Kernel<1>, run: Run<'_, '_>, end: &mut [u8]) -> Result<(), StreamFault> {
+    let mut runs = [run];
+    let most = runs[0].chunks.len();
+    // SAFETY: the caller vouches for the CPU.
+    let done = unsafe { kernel(&mut runs, most) };
+    let [mut run] = runs;
+    run.advance(done);
+    let mut words = run.words;
+    if !run.chunks.is_empty() {
+        // Fewer than AHEAD words are left: go on in a copy that has slack.
+        let mut buffer = [0u8; 2 * (2 * AHEAD + CHUNK)];
+        let left = words.len();
+        buffer[..left].copy_from_slice(words);
+        let mut at = 0;
+        for chunk in run.chunks.chunks_mut(1) {
+            let copy = Run { table: run.table, state: run.state, words: &buffer[at..at + 2 * AHEAD], chunks: chunk, used: 0 };
+            let mut runs = [copy];
+            // SAFETY: the caller vouches for the CPU.
+            unsafe { kernel(&mut runs, 1) };
+            run.state = runs[0].state;
+            at += 2 * runs[0].used;
+            if at > left {
+                return Err(StreamFault::Exhausted);
             }
         }
-    };
+        words = &words[at..];
+    }
+    Lanes { state: run.state, words }.finish(run.table, end)
 }
-
-impl_decode!(Avx2, avx2::chunks);
-impl_decode!(Avx512, avx512::chunks);
