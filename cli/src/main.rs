@@ -1,2 +1,39 @@
-//! wcodec command.
-fn main() {}
+//! The `wcodec` command: `.wcodec` archives of model weights, made, restored, checked and measured.
+//!
+//! # Exit codes
+//!
+//! | code | meaning |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | verification failed: the data differ |
+//! | 2 | wrong usage |
+//! | 3 | a file could not be read or written |
+//! | 4 | the input is not a safetensors file |
+//! | 5 | the archive is damaged or not an archive |
+//! | 6 | the archive needs a newer wcodec |
+//! | 7 | the output exists |
+//! | 8 | no tensor of that name |
+//! | 130 | interrupted |
+
+mod args;
+mod commands;
+mod failure;
+mod interrupt;
+mod output;
+mod paths;
+mod progress;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = args::Cli::parse();
+    let done = interrupt::catch(|| commands::run(&cli));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.print();
+            failure.exit.into()
+        }
+    }
+}

@@ -5,7 +5,7 @@ use crate::container::grid::{Grid, Piece};
 use crate::container::index::Entry;
 use crate::checksum;
 use crate::cpu::Backend;
-use crate::cpu::tile::{GROUP, Scratch, TileFault, TileInput, TileReady, TileShape, decode_planes, join_tile};
+use crate::cpu::tile::{GROUP, Scratch, Stores, TileFault, TileInput, TileReady, TileShape, decode_planes, join_tile};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use rayon::prelude::*;
@@ -16,6 +16,9 @@ use wcodec_device::layout::{MAX_TILE_BYTES, PlaneMode, TILE_ALIGN, TileHead, Til
 
 /// Decoded bytes that one thread takes at a time.
 const PIECE: u64 = 1 << 20;
+
+/// Outputs of this many bytes and more are written past the caches: it is what a core has to itself in a last-level cache.
+const STREAM_FROM: u64 = 4 << 20;
 
 /// A tensor of an archive; nothing of it is read until it is decoded.
 #[derive(Clone, Copy)]
@@ -146,7 +149,7 @@ impl<'a> Tensor<'a> {
             let payload = self.payload(directory, tile..tile + 1)?;
             whole.resize(whole.len().max(MAX_TILE_BYTES), 0);
             let decoded = &mut whole[..rect.rows * rect.width];
-            self.decode_tiles(directory, tile..tile + 1, &payload, scratch, |_, join| join.into(decoded, rect.width))?;
+            self.decode_tiles(directory, tile..tile + 1, &payload, scratch, |_, join| join.into(decoded, rect.width, Stores::Cached))?;
             let from = bytes.start.max(rect.column);
             let to = bytes.end.min(rect.column + rect.width as u64);
             let skip = (from - rect.column) as usize;
@@ -257,7 +260,7 @@ impl<'a> Tensor<'a> {
     }
 
     /// Decodes the tiles of a piece into `out`, the piece's bytes.
-    pub(super) fn decode_piece(&self, directory: &Directory<'_>, piece: &Piece, scratch: &mut Scratch, out: &mut [u8]) -> Result<()> {
+    pub(super) fn decode_piece(&self, directory: &Directory<'_>, piece: &Piece, scratch: &mut Scratch, out: &mut [u8], stores: Stores) -> Result<()> {
         let grid: &Grid = &self.entry.grid;
         let payload = self.payload(directory, piece.tiles.clone())?;
         let stride = grid.row_bytes as usize;
@@ -265,7 +268,7 @@ impl<'a> Tensor<'a> {
             let rect = grid.rect(tile);
             let first = (rect.row * grid.row_bytes + rect.column - piece.bytes.start) as usize;
             let end = first + (rect.rows - 1) * stride + rect.width;
-            join.into(&mut out[first..end], stride)
+            join.into(&mut out[first..end], stride, stores)
         })
     }
 }
@@ -280,8 +283,8 @@ struct Join<'s, 'r> {
 
 impl Join<'_, '_> {
     /// Writes the tile's rows to `out`, `stride` bytes apart.
-    fn into(self, out: &mut [u8], stride: usize) -> Result<(), TileFault> {
-        join_tile(self.backend, self.t, self.ready, self.scratch, out, stride)
+    fn into(self, out: &mut [u8], stride: usize, stores: Stores) -> Result<(), TileFault> {
+        join_tile(self.backend, self.t, self.ready, self.scratch, out, stride, stores)
     }
 }
 
@@ -333,6 +336,8 @@ impl Archive {
                 return Err(tensor.place(Error::argument(why)));
             }
         }
+        let total: u64 = jobs.iter().map(|(t, _)| t.byte_len()).sum();
+        let stores = if total < STREAM_FROM { Stores::Cached } else { Stores::Stream };
         let directories = jobs.iter().map(|(t, _)| t.directory()).collect::<Result<Vec<_>>>()?;
         let mut work = Vec::new();
         for ((tensor, out), directory) in jobs.iter_mut().zip(&directories) {
@@ -344,7 +349,7 @@ impl Archive {
             }
         }
         work.into_par_iter().try_for_each_init(Scratch::default, |scratch, (tensor, directory, piece, out)| {
-            tensor.decode_piece(directory, &piece, scratch, out)
+            tensor.decode_piece(directory, &piece, scratch, out, stores)
         })
     }
 

@@ -3,7 +3,7 @@
 use super::decode::Directory;
 use super::{Archive, Tensor};
 use crate::container::grid::Piece;
-use crate::cpu::tile::Scratch;
+use crate::cpu::tile::{Scratch, Stores};
 use crate::encode::{refuse_existing, replace_file};
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::ReadAt;
@@ -164,7 +164,7 @@ fn decode_parts(chunk: Vec<Todo<'_>>) -> Result<Vec<Part<'_>>> {
             return Ok(Part { tensor, bytes: Vec::new(), at: 0 });
         };
         let mut bytes = vec![0; piece.len()];
-        tensor.decode_piece(&directory, &piece, scratch, &mut bytes)?;
+        tensor.decode_piece(&directory, &piece, scratch, &mut bytes, Stores::Cached)?;
         Ok(Part { tensor, bytes, at: piece.bytes.start })
     };
     chunk.into_par_iter().map_init(Scratch::default, one).collect()

@@ -83,7 +83,7 @@ impl Backend {
     }
 
     /// Decodes streams, each to as many symbols as its buffer has bytes. The error names the stream that failed.
-    fn decode_symbols(self, jobs: &mut [Job<'_, '_>]) -> Result<(), (usize, StreamFault)> {
+    pub(crate) fn decode_symbols(self, jobs: &mut [Job<'_, '_>]) -> Result<(), (usize, StreamFault)> {
         #[cfg(target_arch = "x86_64")]
         {
             if self == Self::Avx512
@@ -114,8 +114,10 @@ pub(crate) type Job<'a, 'o> = (Stream<'a>, &'o mut [u8]);
 pub(crate) struct Stream<'a> {
     pub table: &'a [Entry; SLOTS],
     pub states: &'a [u8; 4 * LANES],
-    /// Two bytes a word.
-    pub words: &'a [u8],
+    /// Two bytes a word, and whatever follows them: vector loads may touch it, decoding never uses it.
+    pub bytes: &'a [u8],
+    /// Bytes of `bytes` that are words.
+    pub words: usize,
 }
 
 /// How a stream failed its own checks.

@@ -26,7 +26,7 @@ impl<'a> Lanes<'a> {
         if state.iter().any(|&s| s < FLOOR) {
             return Err(StreamFault::Start);
         }
-        Ok(Self { state, words: stream.words })
+        Ok(Self { state, words: &stream.bytes[..stream.words] })
     }
 
     /// One step of every lane. Words must suffice: `words.len() >= 2 * LANES`.

@@ -21,6 +21,8 @@ pub(crate) enum TileFault {
     Plane(usize, &'static str),
     /// A plane names a table that the file does not have.
     Table(usize, u16),
+    /// Patches that are not in ascending order.
+    Patches,
     /// A stream failed its own checks.
     Stream(usize, StreamFault),
 }
@@ -31,6 +33,7 @@ impl std::fmt::Display for TileFault {
             Self::Length => write!(f, "the payload's length is not that of its planes"),
             Self::Plane(p, what) => write!(f, "plane {p}: {what}"),
             Self::Table(p, t) => write!(f, "plane {p}: frequency table {t} does not exist"),
+            Self::Patches => write!(f, "patches out of order"),
             Self::Stream(p, fault) => write!(f, "plane {p}: {}", fault.message()),
         }
     }
@@ -63,7 +66,7 @@ pub(crate) struct TileInput<'a> {
 }
 
 /// Tiles that are worth decoding together.
-pub(crate) const GROUP: usize = 2;
+pub(crate) const GROUP: usize = 4;
 
 /// Buffers that a thread keeps from tile to tile: planes for each tile of a group, and a tile without gaps.
 #[derive(Default)]
@@ -97,6 +100,10 @@ struct Patches<'a> {
 impl Patches<'_> {
     fn iter(&self) -> impl Iterator<Item = (usize, u8)> + '_ {
         self.positions.iter().map(|&p| u16::from_le_bytes(p) as usize).zip(self.values.iter().copied())
+    }
+
+    fn first(&self) -> Option<(usize, u8)> {
+        self.iter().next()
     }
 
     /// Overwrites bytes of a plane.
@@ -184,6 +191,15 @@ pub(crate) fn decode_planes<'a>(
     Ok(ready)
 }
 
+/// Where decoded bytes are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stores {
+    /// In the caches: they are few, or used at once.
+    Cached,
+    /// In memory: they are more than the caches hold.
+    Stream,
+}
+
 /// Joins the planes of tile `t` of a group into `out`, whose rows begin `stride` bytes apart and which ends with the last row.
 pub(crate) fn join_tile(
     backend: Backend,
@@ -192,31 +208,26 @@ pub(crate) fn join_tile(
     scratch: &mut Scratch,
     out: &mut [u8],
     stride: usize,
+    stores: Stores,
 ) -> Result<(), TileFault> {
     let TileReady { shape, planes } = ready;
+    if let Ready::Pairs(_, patches) = planes[0]
+        && patches.iter().last().is_some_and(|(at, _)| at >= shape.elements())
+    {
+        return Err(TileFault::Plane(0, PATCH_OUTSIDE));
+    }
     let Scratch { planes: buffers, linear } = scratch;
     let view = View { layout: shape.layout, ready: planes, buffers: &buffers[t] };
     let contiguous = stride == shape.width || shape.rows == 1;
-    let record = shape.layout.record_bytes();
     if contiguous {
-        view.join_rows(backend, &mut out[..shape.bytes()], shape.bytes(), shape.bytes());
+        view.join_rows(backend, &mut out[..shape.bytes()], shape.bytes(), shape.bytes(), stores);
     } else if shape.width.is_multiple_of(shape.layout.group_bytes()) {
-        view.join_rows(backend, out, shape.width, stride);
+        view.join_rows(backend, out, shape.width, stride, stores);
     } else {
         let linear = resize_for(linear, shape.bytes());
-        view.join_rows(backend, linear, shape.bytes(), shape.bytes());
+        view.join_rows(backend, linear, shape.bytes(), shape.bytes(), Stores::Cached);
         for (out, row) in out.chunks_mut(stride).zip(linear.chunks(shape.width)) {
             out[..shape.width].copy_from_slice(row);
-        }
-    }
-    if let Ready::Pairs(_, patches) = planes[0] {
-        for (at, value) in patches.iter() {
-            if at >= shape.elements() {
-                return Err(TileFault::Plane(0, PATCH_OUTSIDE));
-            }
-            let (row, column) = (at * record / shape.width, at * record % shape.width);
-            let start = if contiguous { at * record } else { row * stride + column };
-            set_exponent(shape.layout, &mut out[start..start + record], value);
         }
     }
     Ok(())
@@ -248,12 +259,16 @@ fn take_stream<'a>(
     table: &'a Table,
 ) -> Result<(Stream<'a>, Patches<'a>), TileFault> {
     let states = cursor.take(STATE_BYTES)?.first_chunk::<{ 4 * LANES }>().ok_or(TileFault::Length)?;
-    let words = cursor.take(2 * plane.words as usize)?;
+    let bytes = cursor.rest;
+    let words = cursor.take(2 * plane.words as usize)?.len();
     let patches = plane.patches as usize;
     let positions = cursor.take(2 * patches)?.as_chunks::<2>().0;
     let values = cursor.take(patches)?;
     cursor.align(2 * plane.words as usize + 3 * patches)?;
-    Ok((Stream { table, states, words }, Patches { positions, values }))
+    if !positions.is_sorted_by(|a, b| u16::from_le_bytes(*a) < u16::from_le_bytes(*b)) {
+        return Err(TileFault::Patches);
+    }
+    Ok((Stream { table, states, bytes, words }, Patches { positions, values }))
 }
 
 fn set_exponent(layout: Layout, element: &mut [u8], value: u8) {
@@ -303,13 +318,35 @@ impl<'a> View<'a> {
     }
 
     /// Joins all rows, compiled for the backend: `width` bytes each, `stride` apart.
-    fn join_rows(&self, backend: Backend, out: &mut [u8], width: usize, stride: usize) {
-        backend.run(JoinRows { view: self, out, width, stride });
+    fn join_rows(&self, backend: Backend, out: &mut [u8], width: usize, stride: usize, stores: Stores) {
+        // The portable backend knows no streaming.
+        let stores = if backend == Backend::Portable { Stores::Cached } else { stores };
+        backend.run(JoinRows { view: self, out, width, stride, stores });
     }
 
-    /// Joins the elements from `from` (the first of a group) that fill `out`.
+    /// Patches to joined elements, those of bytes being applied already.
+    fn patches(&self) -> Patches<'a> {
+        match self.ready[0] {
+            Ready::Pairs(_, patches) => patches,
+            _ => Patches { positions: &[], values: &[] },
+        }
+    }
+
+    /// Joins the elements from `from` (the first of a group) that fill `out`, and takes the patches that belong there off the front.
     #[inline(always)]
-    fn join(&self, from: usize, out: &mut [u8]) {
+    fn join(&self, from: usize, out: &mut [u8], patches: &mut Patches<'_>) {
+        self.join_planes(from, out);
+        let record = self.layout.record_bytes();
+        let end = from + out.len() / record;
+        while let Some((at, value)) = patches.first().filter(|&(at, _)| at < end) {
+            set_exponent(self.layout, &mut out[(at - from) * record..][..record], value);
+            *patches = Patches { positions: &patches.positions[1..], values: &patches.values[1..] };
+        }
+    }
+
+    /// Joins the elements from `from` that fill `out`.
+    #[inline(always)]
+    fn join_planes(&self, from: usize, out: &mut [u8]) {
         let n = out.len() / self.layout.record_bytes();
         match self.layout {
             Layout::Columns(1) => out.copy_from_slice(self.bytes(0, from, n)),
@@ -374,14 +411,34 @@ struct JoinRows<'v, 'a, 'o> {
     out: &'o mut [u8],
     width: usize,
     stride: usize,
+    stores: Stores,
 }
+
+/// Bytes joined at a time before they are streamed out: they stay in the first-level cache.
+const STREAM: usize = 1024;
 
 impl Body for JoinRows<'_, '_, '_> {
     #[inline(always)]
     fn run(self) {
-        let columns = self.width / self.view.layout.record_bytes();
+        let record = self.view.layout.record_bytes();
+        let columns = self.width / record;
+        let mut patches = self.view.patches();
+        #[cfg(target_arch = "x86_64")]
+        if self.stores == Stores::Stream {
+            let fence = super::x86::Fence;
+            let step = STREAM / self.view.layout.group_bytes() * self.view.layout.group_bytes();
+            let mut buffer = [0; STREAM];
+            for (row, out) in self.out.chunks_mut(self.stride).enumerate() {
+                for (i, out) in out[..self.width].chunks_mut(step).enumerate() {
+                    let joined = &mut buffer[..out.len()];
+                    self.view.join(row * columns + i * step / record, joined, &mut patches);
+                    super::x86::stream_copy(out, joined, &fence);
+                }
+            }
+            return;
+        }
         for (row, out) in self.out.chunks_mut(self.stride).enumerate() {
-            self.view.join(row * columns, &mut out[..self.width]);
+            self.view.join(row * columns, &mut out[..self.width], &mut patches);
         }
     }
 }

@@ -8,15 +8,22 @@ use crate::error::{Error, Result};
 use crate::source::ReadAt;
 use rayon::prelude::*;
 use std::borrow::Cow;
-use wcodec_device::layout::{TilePlane};
+use wcodec_device::layout::TilePlane;
+use wcodec_device::planes::Layout;
 
 /// What is encoded.
 pub(crate) struct Input<'a> {
     pub source: Option<&'a dyn ReadAt>,
     pub jobs: &'a [Job<'a>],
+    /// Each job's layout: its own at first, then what the plan chose.
+    pub layouts: Vec<Layout>,
 }
 
 impl<'a> Input<'a> {
+    pub(crate) fn new(source: Option<&'a dyn ReadAt>, jobs: &'a [Job<'a>]) -> Self {
+        Self { source, jobs, layouts: jobs.iter().map(|j| j.layout).collect() }
+    }
+
     /// Bytes `at..at + len` of job `job`.
     pub(crate) fn read(&self, job: usize, at: u64, len: usize) -> Result<Cow<'a, [u8]>> {
         let job = &self.jobs[job];
@@ -69,7 +76,7 @@ pub(crate) fn encode<'a>(input: &Input<'a>, tables: &Tables, batch: Vec<(usize, 
         .into_par_iter()
         .map_init(Scratch::default, |scratch, (job, piece)| {
             let bytes = input.read(job, piece.bytes.start, piece.len())?;
-            let Job { layout, grid, .. } = &input.jobs[job];
+            let Job { grid, .. } = &input.jobs[job];
             let mut payload = Vec::with_capacity(bytes.len());
             let mut tiles = Vec::with_capacity((piece.tiles.end - piece.tiles.start) as usize);
             for tile in piece.tiles.clone() {
@@ -81,7 +88,7 @@ pub(crate) fn encode<'a>(input: &Input<'a>, tables: &Tables, batch: Vec<(usize, 
                     scratch.linear.extend_from_slice(&bytes[at..at + rect.width]);
                 }
                 let start = payload.len();
-                let planes = encode_tile(*layout, tables, scratch, &mut payload);
+                let planes = encode_tile(input.layouts[job], tables, scratch, &mut payload);
                 let crc = checksum(&payload[start..]);
                 tiles.push(TileDone { len: payload.len() - start, crc, planes });
             }

@@ -139,8 +139,8 @@ impl Encoder {
         let header = safetensors::read_header(source)?;
         let mut jobs = vec![Job::blob(0, header.len)];
         jobs.extend(header.tensors.into_iter().map(Job::from_source));
-        let input = batch::Input { source: Some(source), jobs: &jobs };
-        write::run(&input, source_kind::SAFETENSORS, &self.options, self.progress.as_deref(), out)
+        let input = batch::Input::new(Some(source), &jobs);
+        write::run(input, source_kind::SAFETENSORS, &self.options, self.progress.as_deref(), out)
     }
 
     /// Encodes tensors in memory, in the order given.
@@ -153,8 +153,8 @@ impl Encoder {
             }
             jobs.push(Job::from_memory(t)?);
         }
-        let input = batch::Input { source: None, jobs: &jobs };
-        write::run(&input, source_kind::TENSORS, &self.options, self.progress.as_deref(), out)
+        let input = batch::Input::new(None, &jobs);
+        write::run(input, source_kind::TENSORS, &self.options, self.progress.as_deref(), out)
     }
 }
 

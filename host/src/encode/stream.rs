@@ -101,19 +101,23 @@ mod tests {
         let (states, words) = out.split_first_chunk::<STATE_BYTES>().unwrap();
         assert_eq!(words.len(), 2 * count as usize);
         let table = table(&freqs);
+        macro_rules! stream {
+            ($bytes:expr) => {
+                Stream { table: &table, states, bytes: $bytes, words: $bytes.len() }
+            };
+        }
         for &backend in Backend::available() {
             let mut back = vec![0; symbols.len()];
-            decode(backend, Stream { table: &table, states, words }, &mut back).unwrap();
+            decode(backend, stream!(words), &mut back).unwrap();
             assert_eq!(back, symbols, "{}", backend.name());
             // One word fewer or more, one state wrong: never taken for good.
             if count > 0 {
-                let cut = Stream { table: &table, states, words: &words[..words.len() - 2] };
+                let cut = Stream { words: words.len() - 2, ..stream!(words) };
                 assert_eq!(decode(backend, cut, &mut back), Err(StreamFault::Exhausted));
             }
             let mut more = words.to_vec();
             more.extend([1, 2]);
-            let surplus = Stream { table: &table, states, words: &more };
-            assert_eq!(decode(backend, surplus, &mut back), Err(StreamFault::Surplus));
+            assert_eq!(decode(backend, stream!(&more[..]), &mut back), Err(StreamFault::Surplus));
         }
     }
 

@@ -66,7 +66,7 @@ const SPARSE: usize = 512;
 
 /// What coding a plane must save for the decoder's time to be well spent: dequantized weights have planes that shrink by a few
 /// per mille and would decode at half the speed.
-const MIN_GAIN: f32 = 0.01;
+pub(crate) const MIN_GAIN: f32 = 0.01;
 
 fn is_noise(plane: &[u8]) -> bool {
     if plane.len() < 2 * GLANCE {
@@ -114,8 +114,11 @@ fn look(layout: Layout, p: usize, plane: &[u8], pairs: &mut Vec<u8>, patches: &m
     }
     if exponents {
         // A quarter of the exponents places the window well enough: what falls outside is patched.
-        let part: Vec<u8> = plane.chunks(64).flat_map(|c| &c[..c.len().min(16)]).copied().collect();
-        let base = best_base(&histogram(&part), layout);
+        let mut part = [0; 256];
+        for run in plane.chunks(64) {
+            run.iter().take(16).for_each(|&e| part[e as usize] += 1);
+        }
+        let base = best_base(&part, layout);
         Backend::best().run(Pair(plane, base, pairs, patches));
         let paired = Box::new(histogram(pairs));
         if patches.len() * SPARSE <= plane.len() {

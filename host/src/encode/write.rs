@@ -1,7 +1,7 @@
 //! The container, written front to back; only the superblock is filled in at the end.
 
 use super::batch::{Input, PieceDone, TileDone, batches, encode};
-use super::plan::learn;
+use super::plan::{choose_layouts, learn};
 use super::{EncodeOptions, EncodeReport};
 use crate::checksum;
 use crate::container::index::{Entry, write_index};
@@ -58,13 +58,15 @@ struct Writer<'a, W> {
 
 /// Encodes all of `input` to `out`.
 pub(crate) fn run<W: Write + Seek + Send>(
-    input: &Input<'_>,
+    mut input: Input<'_>,
     kind: u32,
     options: &EncodeOptions,
     progress: Option<&(dyn Fn(u64, u64) + Send + Sync)>,
     out: W,
 ) -> Result<EncodeReport> {
     let total: u64 = input.jobs.iter().map(|j| j.grid.bytes()).sum();
+    input.layouts = choose_layouts(&input)?;
+    let input = &input;
     let tables = learn(input, options.profile)?;
     tracing::debug!(tables = tables.freqs.len(), "learnt frequency tables");
     let mut writer = Writer {
@@ -145,7 +147,7 @@ impl<W: Write + Seek> Writer<'_, W> {
             tile_rows: j.grid.tile_rows as u32,
             tile_row_bytes: j.grid.tile_row_bytes as u32,
             dtype: j.dtype as u16,
-            layout: j.layout.number(),
+            layout: self.input.layouts[job].number(),
             kind: j.kind,
             ndim: j.shape.len() as u8,
             name_len: u32::try_from(j.name.len()).map_err(|_| Error::argument("a name above 4 GiB"))?,
@@ -160,7 +162,7 @@ impl<W: Write + Seek> Writer<'_, W> {
     fn close(&mut self) {
         let Some(Open { job, segment_off, mut record, hash, tiles }) = self.open.take() else { return };
         let j = &self.input.jobs[job];
-        let planes: Vec<PlaneRecord> = (0..j.layout.planes())
+        let planes: Vec<PlaneRecord> = (0..self.input.layouts[job].planes())
             .map(|p| {
                 let uniform = tiles.first().map(|(_, t)| t.planes[p]).filter(|first| {
                     let simple = first.mode == PlaneMode::Raw as u8 || first.mode == PlaneMode::Constant as u8;
@@ -193,7 +195,7 @@ impl<W: Write + Seek> Writer<'_, W> {
             dtype: j.dtype,
             dtype_name: j.dtype_name.clone(),
             shape: j.shape.clone(),
-            layout: j.layout,
+            layout: self.input.layouts[job],
             grid: j.grid,
             planes,
         });

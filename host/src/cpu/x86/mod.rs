@@ -1,13 +1,16 @@
 //! Symbol decoders for x86-64.
 //!
-//! Each vector decoder runs whole chunks while at least a chunk's worst case of words (128) and one vector load (16 words) is left,
-//! so it reads words without looking. Then the rest of the words are copied to a small buffer with that much slack behind it,
-//! decoding goes on there, and a look after each chunk finds a stream that wants more than it has. The last full chunk and the
-//! partial one are the portable code's: see `portable.rs`.
+//! Each vector decoder runs whole chunks while at least a chunk's worst case of words (128) and one vector load (16 words) can be read,
+//! so it reads words without looking. Whether they were words is looked at afterwards: behind a stream lies the rest of its
+//! tile's payload, mostly a raw plane, so that rarely any chunk is left. If one is, the last words are copied to a buffer that
+//! has that much slack. The last full chunk and the partial one are the portable code's: see `portable.rs`.
 #![allow(unsafe_code)]
 
 mod avx2;
 mod avx512;
+mod stream;
+
+pub(super) use stream::{Fence, copy as stream_copy};
 
 use super::portable::{Lanes, body_len};
 use super::{Body, Job, StreamFault};
@@ -72,7 +75,7 @@ impl Avx512 {
 }
 
 /// Streams decoded side by side.
-const SIDE: usize = 2;
+const SIDE: usize = 4;
 
 /// Words that must lie ahead of a chunk: every lane may take one in each step, and the last load reaches 16 beyond.
 const AHEAD: usize = CHUNK + 16;
@@ -81,6 +84,7 @@ const AHEAD: usize = CHUNK + 16;
 struct Run<'a, 'o> {
     table: &'a [Entry; SLOTS],
     state: [u32; LANES],
+    /// Words, and what may be read behind them.
     words: &'a [u8],
     chunks: &'o mut [[u8; CHUNK]],
     /// Words that the last call of the kernel took.
@@ -116,8 +120,8 @@ unsafe fn decode_jobs(one: Kernel<1>, side: Kernel<SIDE>, jobs: &mut [Job<'_, '_
             let lanes = Lanes::new(stream).map_err(|f| (number(i), f))?;
             let (body, end) = out.split_at_mut(body_len(out.len()));
             let chunks = body.as_chunks_mut::<CHUNK>().0;
-            runs.push(Run { table: stream.table, state: lanes.state, words: lanes.words, chunks, used: 0 });
-            ends.push(end);
+            runs.push(Run { table: stream.table, state: lanes.state, words: stream.bytes, chunks, used: 0 });
+            ends.push((stream.bytes.len(), stream.words, end));
         }
         if let Ok(runs) = <&mut [_; SIDE]>::try_from(runs.as_mut_slice()) {
             let most = runs.iter().map(|r: &Run<'_, '_>| r.chunks.len()).min().unwrap_or(0);
@@ -125,30 +129,32 @@ unsafe fn decode_jobs(one: Kernel<1>, side: Kernel<SIDE>, jobs: &mut [Job<'_, '_
             let done = unsafe { side(runs, most) };
             runs.iter_mut().for_each(|r| r.advance(done));
         }
-        for (i, (run, end)) in runs.into_iter().zip(ends).enumerate() {
+        for (i, (run, (bytes, words, end))) in runs.into_iter().zip(ends).enumerate() {
+            let left = words.checked_sub(bytes - run.words.len()).ok_or((number(i), StreamFault::Exhausted))?;
             // SAFETY: the caller vouches for the CPU.
-            unsafe { finish_run(one, run, end) }.map_err(|f| (number(i), f))?;
+            unsafe { finish_run(one, run, left, end) }.map_err(|f| (number(i), f))?;
         }
     }
     Ok(())
 }
 
-/// Decodes what is left of a run.
+/// Decodes what is left of a run, of whose bytes `left` are words.
 ///
 /// # Safety
 /// The CPU features of `kernel` must be present.
-unsafe fn finish_run(kernel: Kernel<1>, run: Run<'_, '_>, end: &mut [u8]) -> Result<(), StreamFault> {
+unsafe fn finish_run(kernel: Kernel<1>, run: Run<'_, '_>, left: usize, end: &mut [u8]) -> Result<(), StreamFault> {
+    let before = run.words.len();
     let mut runs = [run];
     let most = runs[0].chunks.len();
     // SAFETY: the caller vouches for the CPU.
     let done = unsafe { kernel(&mut runs, most) };
     let [mut run] = runs;
     run.advance(done);
-    let mut words = run.words;
+    let left = left.checked_sub(before - run.words.len()).ok_or(StreamFault::Exhausted)?;
+    let mut words = &run.words[..left];
     if !run.chunks.is_empty() {
-        // Fewer than AHEAD words are left: go on in a copy that has slack.
+        // Fewer than AHEAD words can be read: go on in a copy that has slack.
         let mut buffer = [0u8; 2 * (2 * AHEAD + CHUNK)];
-        let left = words.len();
         buffer[..left].copy_from_slice(words);
         let mut at = 0;
         for chunk in run.chunks.chunks_mut(1) {

@@ -1,0 +1,53 @@
+//! The command line.
+
+use crate::commands::{bench, completions, compress, decompress, inspect, verify};
+use clap::{Parser, Subcommand};
+
+const AFTER_HELP: &str = "\
+Examples:
+  wcodec compress model.safetensors model.wcodec
+  wcodec verify model.safetensors model.wcodec
+  wcodec inspect model.wcodec
+  wcodec decompress model.wcodec model.safetensors
+
+Exit codes:
+    0  done
+    1  verification failed: the data differ
+    2  wrong usage
+    3  a file could not be read or written
+    4  the input is not a safetensors file
+    5  the archive is damaged or not an archive
+    6  the archive needs a newer wcodec
+    7  the output exists (--force replaces it)
+    8  no tensor of that name
+  130  interrupted";
+
+/// Compress model weights, bit for bit the same when they come back.
+///
+/// INPUT is a safetensors file, ARCHIVE a .wcodec file. An output appears under its name only when
+/// it is complete.
+#[derive(Debug, Parser)]
+#[command(name = "wcodec", version, after_help = AFTER_HELP, max_term_width = 120)]
+pub(crate) struct Cli {
+    /// Number of threads; 0 is one for each core
+    #[arg(long, global = true, value_name = "N", default_value_t = 0)]
+    #[arg(value_parser = clap::value_parser!(u16).range(0..=1024))]
+    pub(crate) threads: u16,
+
+    /// Show no progress and no summary, only errors and what was asked for
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Compress(compress::Args),
+    Decompress(decompress::Args),
+    Verify(verify::Args),
+    Inspect(inspect::Args),
+    Bench(bench::Args),
+    Completions(completions::Args),
+}

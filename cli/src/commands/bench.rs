@@ -1,0 +1,212 @@
+//! `wcodec bench`.
+
+use crate::failure::{Exit, Failure, Result};
+use crate::output::{self, bytes, percent};
+use clap::ValueHint;
+use serde::Serialize;
+use std::collections::HashMap;
+use std::io::{Cursor, Write};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Instant;
+use wcodec::{Archive, Backend, Encoder};
+
+const AFTER_HELP: &str = "\
+Examples:
+  wcodec bench model.safetensors
+  wcodec bench --json --runs 9 --threads 1 model.safetensors | jq .decode_gb_s
+
+Encodes to memory and decodes all tensors from memory into memory that is already there, so that neither disk nor page faults
+count; the rates are medians, a GB is 1e9 uncompressed bytes. Needs about three times the file's size of memory.
+
+Exits with 1 if anything does not come back exactly.";
+
+/// Measure encoding and decoding of a file in memory
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// The safetensors file
+    #[arg(value_hint = ValueHint::FilePath)]
+    file: PathBuf,
+    /// Print one JSON object instead
+    #[arg(long)]
+    json: bool,
+    /// How many times to encode and to decode
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    runs: u32,
+}
+
+#[derive(Serialize)]
+struct Report {
+    file: String,
+    backend: &'static str,
+    threads: usize,
+    runs: u32,
+    bytes: u64,
+    archive_bytes: u64,
+    /// Archive bytes per source byte.
+    ratio: f64,
+    encode_gb_s: f64,
+    decode_gb_s: f64,
+    /// Whether every decoded tensor, and the restored file, were the source's bytes.
+    exact: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let source = std::fs::read(&args.file)
+        .map_err(|e| Failure::new(Exit::Io, format!("{}: reading: {e}", args.file.display())))?;
+    let (archive, encode) = encode(args, &source)?;
+    let archive_bytes = archive.len() as u64;
+    let archive = Archive::from_reader(Box::new(archive))?;
+    let (tensors_exact, decode) = decode(args, &source, &archive)?;
+    let mut restored = Compare {
+        rest: &source,
+        equal: true,
+    };
+    archive.write_source(&mut restored, |_, _| ())?;
+    let report = Report {
+        file: args.file.display().to_string(),
+        backend: Backend::best().name(),
+        threads: rayon::current_num_threads(),
+        runs: args.runs,
+        bytes: source.len() as u64,
+        archive_bytes,
+        ratio: archive_bytes as f64 / source.len().max(1) as f64,
+        encode_gb_s: encode,
+        decode_gb_s: decode,
+        exact: tensors_exact && restored.equal && restored.rest.is_empty(),
+    };
+    if args.json {
+        output::print_json(&report)?;
+    } else {
+        output::print(text(&report))?;
+    }
+    if !report.exact {
+        return Err(Failure::new(
+            Exit::Mismatch,
+            format!("{}: did not come back exactly", args.file.display()),
+        ));
+    }
+    Ok(())
+}
+
+fn text(r: &Report) -> String {
+    format!(
+        "{}: {} → {} ({})\nencode  {:.2} GB/s\ndecode  {:.2} GB/s\nexact   {}\n({}, {}, median of {})\n",
+        r.file,
+        bytes(r.bytes),
+        bytes(r.archive_bytes),
+        percent(r.ratio),
+        r.encode_gb_s,
+        r.decode_gb_s,
+        if r.exact { "yes" } else { "NO" },
+        r.backend,
+        output::count(r.threads, "thread"),
+        output::count(r.runs as usize, "run"),
+    )
+}
+
+/// The archive, and GB/s.
+fn encode(args: &Args, source: &[u8]) -> Result<(Vec<u8>, f64)> {
+    // Any other value than zero, so that the pages are really there. Grows in the first run should
+    // it be too small.
+    let mut out = vec![1; source.len() + source.len() / 16 + (1 << 20)];
+    let mut seconds = Vec::new();
+    for _ in 0..args.runs {
+        out.clear();
+        let start = Instant::now();
+        Encoder::new()
+            .encode_source(&source, Cursor::new(&mut out))
+            .map_err(|e| e.with_path(&args.file))?;
+        seconds.push(start.elapsed().as_secs_f64());
+    }
+    Ok((out, rate(source.len(), seconds)))
+}
+
+/// Whether all tensors came out right every time, and GB/s.
+fn decode(args: &Args, source: &[u8], archive: &Archive) -> Result<(bool, f64)> {
+    let places = places(source).ok_or_else(|| {
+        Failure::new(
+            Exit::BadSource,
+            format!("{}: unexpected header", args.file.display()),
+        )
+    })?;
+    let mut buffers: Vec<Vec<u8>> = archive
+        .tensors()
+        .map(|t| vec![1; t.byte_len() as usize])
+        .collect();
+    let mut exact = archive.tensors().len() == places.len();
+    let mut seconds = Vec::new();
+    for run in 0..args.runs {
+        // What the run before left must not pass for this one's.
+        buffers.iter_mut().for_each(|b| b.fill(run as u8));
+        let mut jobs: Vec<_> = archive
+            .tensors()
+            .zip(buffers.iter_mut().map(|b| &mut b[..]))
+            .collect();
+        let start = Instant::now();
+        archive.decode_many(&mut jobs)?;
+        seconds.push(start.elapsed().as_secs_f64());
+        exact &= jobs.iter().all(|(tensor, out)| {
+            let original = places
+                .get(tensor.name())
+                .and_then(|place| source.get(place.clone()));
+            original == Some(&out[..])
+        });
+    }
+    Ok((exact, rate(buffers.iter().map(Vec::len).sum(), seconds)))
+}
+
+/// Where each tensor lies in the source, read from its header here: the archive's own word is what
+/// is being checked.
+fn places(source: &[u8]) -> Option<HashMap<String, Range<usize>>> {
+    let (len, rest) = source.split_first_chunk()?;
+    let len = usize::try_from(u64::from_le_bytes(*len)).ok()?;
+    let header: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(rest.get(..len)?).ok()?;
+    let place = |info: &serde_json::Value| {
+        let offset = |i| Some(8 + len + usize::try_from(info["data_offsets"][i].as_u64()?).ok()?);
+        Some(offset(0)?..offset(1)?)
+    };
+    let tensors = header
+        .into_iter()
+        .filter(|(name, _)| name != "__metadata__");
+    tensors
+        .map(|(name, info)| Some((name, place(&info)?)))
+        .collect()
+}
+
+/// GB/s at the median of the times.
+fn rate(bytes: usize, mut seconds: Vec<f64>) -> f64 {
+    seconds.sort_by(f64::total_cmp);
+    let middle = seconds.len() / 2;
+    let median = if seconds.len() % 2 == 1 {
+        seconds[middle]
+    } else {
+        (seconds[middle - 1] + seconds[middle]) / 2.0
+    };
+    bytes as f64 / 1e9 / median.max(1e-9)
+}
+
+/// Takes what is written and compares it with what is expected.
+struct Compare<'a> {
+    rest: &'a [u8],
+    equal: bool,
+}
+
+impl Write for Compare<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self.rest.split_at_checked(bytes.len()) {
+            Some((expected, rest)) => {
+                self.equal &= expected == bytes;
+                self.rest = rest;
+            }
+            None => self.equal = false,
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,79 @@
+//! `wcodec compress`.
+
+use crate::failure::Result;
+use crate::progress::Progress;
+use crate::{interrupt, output, paths};
+use clap::{ValueEnum, ValueHint};
+use std::path::PathBuf;
+use std::time::Instant;
+use wcodec::Encoder;
+
+const AFTER_HELP: &str = "\
+Examples:
+  wcodec compress model.safetensors model.wcodec
+  wcodec compress --profile max --force model.safetensors model.wcodec
+  for f in *.safetensors; do wcodec compress -q \"$f\" \"${f%.safetensors}.wcodec\"; done";
+
+/// Make an archive of a safetensors file
+///
+/// The archive appears under its name only when it is complete and on disk. The same input and
+/// profile give the same archive on every machine.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// The safetensors file
+    #[arg(value_hint = ValueHint::FilePath)]
+    input: PathBuf,
+    /// The archive to write
+    #[arg(value_hint = ValueHint::FilePath)]
+    output: PathBuf,
+    /// How hard to try
+    #[arg(long, value_enum, default_value_t)]
+    profile: Profile,
+    /// Replace the output if it exists
+    #[arg(short, long)]
+    force: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Profile {
+    /// Fast
+    #[default]
+    Default,
+    /// Slower, and a little smaller
+    Max,
+}
+
+impl From<Profile> for wcodec::Profile {
+    fn from(profile: Profile) -> Self {
+        match profile {
+            Profile::Default => wcodec::Profile::Default,
+            Profile::Max => wcodec::Profile::Max,
+        }
+    }
+}
+
+pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
+    paths::check_output(&args.input, &args.output)?;
+    interrupt::watch();
+    let start = Instant::now();
+    let progress = Progress::new("compressing", quiet);
+    let report = Encoder::new()
+        .profile(args.profile.into())
+        .overwrite(args.force)
+        .on_progress(progress.callback())
+        .encode_file(&args.input, &args.output)?;
+    drop(progress);
+    if quiet {
+        return Ok(());
+    }
+    output::print(format!(
+        "{} → {}: {} → {} ({}), {}\n",
+        args.input.display(),
+        args.output.display(),
+        output::bytes(report.source_bytes),
+        output::bytes(report.archive_bytes),
+        output::percent(report.ratio()),
+        output::time(start.elapsed()),
+    ))
+}

@@ -1,0 +1,175 @@
+//! `wcodec inspect`.
+
+use crate::failure::Result;
+use crate::output::{self, bytes, percent, plain};
+use clap::ValueHint;
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use wcodec::{Archive, Backing, PlaneReport, TensorReport};
+
+const AFTER_HELP: &str = "\
+Examples:
+  wcodec inspect model.wcodec
+  wcodec inspect --json model.wcodec | jq '.tensors[] | {name, bits_per_weight}'
+
+PLANES says how each byte plane of the elements is kept: raw, const (one byte repeated), bytes or pairs (entropy-coded); where
+the tiles of a tensor differ, with the number of tiles. BITS is the bits for each element, RATIO archive to source.";
+
+/// Show what an archive holds and how it is coded
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// The archive
+    #[arg(value_hint = ValueHint::FilePath)]
+    archive: PathBuf,
+    /// Print one JSON object instead: `archive` with the totals, `tensors` with a report of each
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    archive: Totals,
+    tensors: Vec<TensorReport>,
+}
+
+#[derive(Serialize)]
+struct Totals {
+    file: String,
+    format_version: String,
+    source_bytes: u64,
+    archive_bytes: u64,
+    /// Archive bytes per source byte.
+    ratio: f64,
+    tensors: usize,
+    tables: usize,
+    /// Lower-case hexadecimal; null where the archive was made of tensors in memory.
+    source_sha256: Option<String>,
+}
+
+impl Totals {
+    fn new(path: &Path, archive: &Archive) -> Self {
+        let (major, minor) = archive.version();
+        let (source_bytes, archive_bytes) = (archive.source_bytes(), archive.archive_bytes());
+        Self {
+            file: path.display().to_string(),
+            format_version: format!("{major}.{minor}"),
+            source_bytes,
+            archive_bytes,
+            ratio: archive_bytes as f64 / source_bytes.max(1) as f64,
+            tensors: archive.tensors().len(),
+            tables: archive.tables(),
+            source_sha256: archive
+                .source_sha256()
+                .map(|sum| sum.iter().map(|b| format!("{b:02x}")).collect()),
+        }
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let archive = Archive::open_with(&args.archive, Backing::Read)?;
+    let report = Report {
+        archive: Totals::new(&args.archive, &archive),
+        tensors: archive.report()?,
+    };
+    if args.json {
+        output::print_json(&report)
+    } else {
+        output::print(text(&report))
+    }
+}
+
+fn text(report: &Report) -> String {
+    let head = [
+        "TENSOR", "DTYPE", "SHAPE", "PLANES", "TABLES", "BITS", "RATIO",
+    ]
+    .map(String::from);
+    let rows: Vec<_> = std::iter::once(head)
+        .chain(report.tensors.iter().map(row))
+        .collect();
+    let mut out = table(&rows);
+    let t = &report.archive;
+    let none = "none (made of tensors in memory)";
+    let _ = writeln!(out);
+    let _ = writeln!(
+        out,
+        "source   {} ({} bytes)",
+        bytes(t.source_bytes),
+        t.source_bytes
+    );
+    let _ = writeln!(
+        out,
+        "archive  {} ({} bytes)",
+        bytes(t.archive_bytes),
+        t.archive_bytes
+    );
+    let _ = writeln!(out, "ratio    {}", percent(t.ratio));
+    let _ = writeln!(out, "tensors  {}", t.tensors);
+    let _ = writeln!(out, "tables   {}", t.tables);
+    let _ = writeln!(out, "format   {}", t.format_version);
+    let _ = writeln!(
+        out,
+        "sha-256  {}",
+        t.source_sha256.as_deref().unwrap_or(none)
+    );
+    out
+}
+
+fn row(t: &TensorReport) -> [String; 7] {
+    let shape: Vec<_> = t.shape.iter().map(u64::to_string).collect();
+    let planes: Vec<_> = t.planes.iter().map(plane).collect();
+    let tables: BTreeSet<_> = t.planes.iter().flat_map(|p| &p.tables).collect();
+    let empty = t.bytes == 0;
+    let or_dash = |s: String, known: bool| if known { s } else { "-".into() };
+    [
+        plain(&t.name),
+        plain(&t.dtype),
+        format!("[{}]", shape.join(", ")),
+        or_dash(planes.join(" | "), !empty),
+        tables.len().to_string(),
+        or_dash(format!("{:.3}", t.bits_per_weight), t.bits_per_weight > 0.0),
+        or_dash(percent(t.ratio), !empty),
+    ]
+}
+
+/// `pairs`, or `pairs 40 + raw 2` where tiles differ.
+fn plane(p: &PlaneReport) -> String {
+    let modes = [
+        ("pairs", p.pairs),
+        ("bytes", p.bytes),
+        ("const", p.constant),
+        ("raw", p.raw),
+    ];
+    let used: Vec<_> = modes.into_iter().filter(|m| m.1 > 0).collect();
+    match used[..] {
+        [] => "-".into(),
+        [(name, _)] => name.into(),
+        _ => used
+            .iter()
+            .map(|(name, tiles)| format!("{name} {tiles}"))
+            .collect::<Vec<_>>()
+            .join(" + "),
+    }
+}
+
+/// Rows with their columns side by side, the last three flush right.
+fn table(rows: &[[String; 7]]) -> String {
+    let width = |s: &str| s.chars().count();
+    let widths: [usize; 7] =
+        std::array::from_fn(|i| rows.iter().map(|r| width(&r[i])).max().unwrap_or(0));
+    let mut out = String::new();
+    for row in rows {
+        for (i, (cell, &wide)) in row.iter().zip(&widths).enumerate() {
+            let gap = if i == 0 { "" } else { "  " };
+            let _ = if i < 4 {
+                write!(out, "{gap}{cell:<wide$}")
+            } else {
+                write!(out, "{gap}{cell:>wide$}")
+            };
+        }
+        out.push('\n');
+    }
+    out
+}

@@ -1,0 +1,32 @@
+//! The subcommands, a file each.
+
+pub(crate) mod bench;
+pub(crate) mod completions;
+pub(crate) mod compress;
+pub(crate) mod decompress;
+pub(crate) mod inspect;
+pub(crate) mod verify;
+
+use crate::args::{Cli, Command};
+use crate::failure::{Exit, Failure, Result};
+
+/// Runs the command on as many threads as it may use.
+pub(crate) fn run(cli: &Cli) -> Result<()> {
+    let quiet = cli.quiet;
+    let on_pool = |command: &(dyn Fn() -> Result<()> + Sync)| {
+        // Zero is rayon's own word for one thread for each core.
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(cli.threads.into())
+            .build();
+        let pool = pool.map_err(|e| Failure::new(Exit::Io, format!("starting threads: {e}")))?;
+        pool.install(command)
+    };
+    match &cli.command {
+        Command::Compress(args) => on_pool(&|| compress::run(args, quiet)),
+        Command::Decompress(args) => on_pool(&|| decompress::run(args, quiet)),
+        Command::Verify(args) => on_pool(&|| verify::run(args, quiet)),
+        Command::Bench(args) => on_pool(&|| bench::run(args)),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Completions(args) => completions::run(args),
+    }
+}
