@@ -45,6 +45,7 @@ impl From<ErrorKind> for Exit {
             ErrorKind::Unsupported => Exit::Unsupported,
             ErrorKind::Exists => Exit::Exists,
             ErrorKind::NotFound => Exit::NotFound,
+            ErrorKind::Cancelled => Exit::Interrupted,
             // `Io`, and kinds that the library may add.
             _ => Exit::Io,
         }
@@ -64,11 +65,7 @@ pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 
 impl Failure {
     pub(crate) fn new(exit: Exit, message: impl fmt::Display) -> Self {
-        Self {
-            exit,
-            message: message.to_string(),
-            hint: None,
-        }
+        Self { exit, message: message.to_string(), hint: None }
     }
 
     /// Adds what may be done about it.

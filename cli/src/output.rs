@@ -9,18 +9,14 @@ use std::time::Duration;
 pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_ref()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Failure::new(
-            Exit::Io,
-            format!("writing to standard output: {e}"),
-        )),
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Failure::new(Exit::Io, format!("writing to standard output: {e}"))),
         _ => Ok(()),
     }
 }
 
 /// Writes `value` to stdout as indented JSON.
 pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    let mut text = serde_json::to_string_pretty(value)
-        .map_err(|e| Failure::new(Exit::Io, format!("writing JSON: {e}")))?;
+    let mut text = serde_json::to_string_pretty(value).map_err(|e| Failure::new(Exit::Io, format!("writing JSON: {e}")))?;
     text.push('\n');
     print(text)
 }
@@ -69,11 +65,7 @@ pub(crate) fn count(n: usize, what: &str) -> String {
 /// Text from a file, safe for a terminal: control characters are escaped.
 pub(crate) fn plain(text: &str) -> String {
     let escape = |c: char| {
-        if c.is_control() {
-            c.escape_default().collect()
-        } else {
-            c.to_string()
-        }
+        if c.is_control() { c.escape_default().collect() } else { c.to_string() }
     };
     text.chars().map(escape).collect()
 }

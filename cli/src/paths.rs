@@ -14,22 +14,12 @@ pub(crate) fn check_output(input: &Path, output: &Path) -> Result<()> {
     if let Ok(from) = input.metadata()
         && same_file((input, &from), (output, &there))
     {
-        let why = format!(
-            "{}: the output is the input: give it another name",
-            output.display()
-        );
+        let why = format!("{}: the output is the input: give it another name", output.display());
         return Err(Failure::new(Exit::Usage, why));
     }
     if !there.is_file() {
-        let what = if there.is_dir() {
-            "a directory"
-        } else {
-            "not a regular file"
-        };
-        return Err(Failure::new(
-            Exit::Exists,
-            format!("{}: the output exists and is {what}", output.display()),
-        ));
+        let what = if there.is_dir() { "a directory" } else { "not a regular file" };
+        return Err(Failure::new(Exit::Exists, format!("{}: the output exists and is {what}", output.display())));
     }
     Ok(())
 }

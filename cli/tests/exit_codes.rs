@@ -15,10 +15,7 @@ fn mismatch_is_1() {
     let changed = place.path("changed");
     fs::write(&changed, &bytes).unwrap();
     let said = failure(1, wcodec(["verify"]).args([&changed, &archive]));
-    assert!(
-        said.contains("layers.0.weight") && said.contains(&format!("at byte {middle}")),
-        "{said}"
-    );
+    assert!(said.contains("layers.0.weight") && said.contains(&format!("at byte {middle}")), "{said}");
     fs::write(&changed, &bytes[1..]).unwrap();
     failure(1, wcodec(["verify"]).args([&changed, &archive]));
     success(wcodec(["verify"]).args([&model, &archive]));
@@ -28,13 +25,7 @@ fn mismatch_is_1() {
 fn usage_is_2() {
     let place = Place::new();
     let (model, archive) = place.archived();
-    for args in [
-        &["frobnicate"][..],
-        &[],
-        &["compress"],
-        &["verify"],
-        &["bench", "--runs", "0", "x"],
-    ] {
+    for args in [&["frobnicate"][..], &[], &["compress"], &["verify"], &["bench", "--runs", "0", "x"]] {
         assert_eq!(run(&mut wcodec(args)).0, 2, "{args:?}");
     }
     // The output is the input, under whatever name, with and without --force.
@@ -42,12 +33,7 @@ fn usage_is_2() {
     for force in [&[][..], &["--force"]] {
         let said = failure(2, wcodec(["compress"]).args(force).args([&model, &model]));
         assert!(said.contains("the output is the input"), "{said}");
-        failure(
-            2,
-            wcodec(["decompress"])
-                .args(force)
-                .args([&archive, &archive]),
-        );
+        failure(2, wcodec(["decompress"]).args(force).args([&archive, &archive]));
     }
     #[cfg(unix)]
     {
@@ -69,15 +55,9 @@ fn io_is_3() {
     }
     failure(3, wcodec(["verify"]).args([&missing, &archive]));
     failure(3, wcodec(["compress"]).args([&missing, &place.path("out")]));
-    failure(
-        3,
-        wcodec(["decompress"]).args([&missing, &place.path("out")]),
-    );
+    failure(3, wcodec(["decompress"]).args([&missing, &place.path("out")]));
     failure(3, wcodec(["compress"]).args([&model, &missing.join("out")]));
-    failure(
-        3,
-        wcodec(["decompress"]).args([&archive, &missing.join("out")]),
-    );
+    failure(3, wcodec(["decompress"]).args([&archive, &missing.join("out")]));
     assert_eq!(place.files(), ["model.safetensors", "model.wcodec"]);
 }
 
@@ -86,11 +66,7 @@ fn bad_source_is_4() {
     let place = Place::new();
     let (_, archive) = place.archived();
     let (text, empty, out) = (place.path("text"), place.path("empty"), place.path("out"));
-    fs::write(
-        &text,
-        "Once upon a time there was a file that held no tensors.",
-    )
-    .unwrap();
+    fs::write(&text, "Once upon a time there was a file that held no tensors.").unwrap();
     fs::write(&empty, "").unwrap();
     for source in [&text, &empty, &archive] {
         failure(4, wcodec(["compress"]).args([source, &out]));
@@ -137,10 +113,7 @@ fn unsupported_is_6() {
         let said = failure(6, wcodec([command]).arg(&archive));
         assert!(said.contains("version"), "{said}");
     }
-    failure(
-        6,
-        wcodec(["decompress"]).args([&archive, &place.path("out")]),
-    );
+    failure(6, wcodec(["decompress"]).args([&archive, &place.path("out")]));
 }
 
 #[test]

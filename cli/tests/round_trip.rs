@@ -7,27 +7,15 @@ use support::{Place, read, run, success, wcodec};
 #[test]
 fn compress_verify_decompress() {
     let place = Place::new();
-    let (model, archive) = (
-        place.model("model.safetensors", 300_000),
-        place.path("model.wcodec"),
-    );
+    let (model, archive) = (place.model("model.safetensors", 300_000), place.path("model.wcodec"));
     for profile in ["default", "max"] {
-        let said =
-            success(wcodec(["compress", "--force", "--profile", profile]).args([&model, &archive]));
-        assert!(
-            said.contains("model.safetensors → ")
-                && said.contains(" kB → ")
-                && said.contains(" %), "),
-            "{said}"
-        );
+        let said = success(wcodec(["compress", "--force", "--profile", profile]).args([&model, &archive]));
+        assert!(said.contains("model.safetensors → ") && said.contains(" kB → ") && said.contains(" %), "), "{said}");
         assert_eq!(said.lines().count(), 1);
         assert!(archive.metadata().unwrap().len() < model.metadata().unwrap().len() * 8 / 10);
 
         let said = success(wcodec(["verify"]).args([&model, &archive]));
-        assert!(
-            said.contains("bit-exact") && said.contains("5 tensors"),
-            "{said}"
-        );
+        assert!(said.contains("bit-exact") && said.contains("5 tensors"), "{said}");
         let said = success(wcodec(["verify"]).arg(&archive));
         assert!(said.contains("SHA-256"), "{said}");
 
@@ -36,10 +24,7 @@ fn compress_verify_decompress() {
         assert_eq!(said.lines().count(), 1);
         assert!(read(&back) == read(&model), "profile {profile}");
     }
-    assert_eq!(
-        place.files(),
-        ["back.safetensors", "model.safetensors", "model.wcodec"]
-    );
+    assert_eq!(place.files(), ["back.safetensors", "model.safetensors", "model.wcodec"]);
 }
 
 #[test]
@@ -52,29 +37,17 @@ fn threads_do_not_change_the_archive() {
         assert!(read(&other) == read(&archive), "{threads} threads");
         success(wcodec(["verify", "-q", "--threads", threads]).args([&model, &other]));
     }
-    assert_eq!(
-        run(wcodec(["verify", "--threads", "many"]).arg(&archive)).0,
-        2
-    );
+    assert_eq!(run(wcodec(["verify", "--threads", "many"]).arg(&archive)).0, 2);
 }
 
 #[test]
 fn quiet_says_nothing() {
     let place = Place::new();
     let (model, archive) = (place.model("m", 100_000), place.path("a"));
-    assert_eq!(
-        success(wcodec(["-q", "compress"]).args([&model, &archive])),
-        ""
-    );
-    assert_eq!(
-        success(wcodec(["verify", "--quiet"]).args([&model, &archive])),
-        ""
-    );
+    assert_eq!(success(wcodec(["-q", "compress"]).args([&model, &archive])), "");
+    assert_eq!(success(wcodec(["verify", "--quiet"]).args([&model, &archive])), "");
     assert_eq!(success(wcodec(["verify", "--quiet"]).arg(&archive)), "");
-    assert_eq!(
-        success(wcodec(["decompress", "-q"]).args([&archive, &place.path("b")])),
-        ""
-    );
+    assert_eq!(success(wcodec(["decompress", "-q"]).args([&archive, &place.path("b")])), "");
 }
 
 #[test]

@@ -26,6 +26,8 @@ pub enum ErrorKind {
     NotFound,
     /// A range, buffer size or option that does not fit.
     InvalidArgument,
+    /// The progress callback asked to stop.
+    Cancelled,
 }
 
 /// An error with its place: file, tensor, tile and byte offset as far as they are known.
@@ -39,13 +41,15 @@ struct Inner {
     tile: Option<u64>,
     offset: Option<u64>,
     io: Option<std::io::Error>,
+    /// The fault is not with the file that is being read.
+    elsewhere: bool,
 }
 
 impl Error {
     /// An error of `kind`; say what was found and what was expected.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self(Box::new(Inner { kind, message, path: None, tensor: None, tile: None, offset: None, io: None }))
+        Self(Box::new(Inner { kind, message, path: None, tensor: None, tile: None, offset: None, io: None, elsewhere: false }))
     }
 
     pub(crate) fn corrupt(message: impl Into<String>) -> Self {
@@ -64,6 +68,16 @@ impl Error {
         let mut e = Self::new(ErrorKind::Io, doing);
         e.0.io = Some(error);
         e
+    }
+
+    /// Marks an error of another file than the one being read (an output, an original): only whoever knows that file names it.
+    pub(crate) fn elsewhere(mut self) -> Self {
+        self.0.elsewhere = true;
+        self
+    }
+
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.0.elsewhere
     }
 
     /// Names the file, if none is named yet.

@@ -24,6 +24,7 @@ mod cpu;
 mod dtype;
 mod encode;
 mod error;
+mod progress;
 mod source;
 
 pub use archive::{Archive, Backing, PlaneReport, Tensor, TensorReport, VerifyReport};
@@ -31,6 +32,7 @@ pub use cpu::Backend;
 pub use dtype::Dtype;
 pub use encode::{EncodeOptions, EncodeReport, Encoder, Profile, TensorInput};
 pub use error::{Error, ErrorKind, Result};
+pub use progress::Flow;
 pub use source::{FileReader, MappedFile, ReadAt};
 
 /// CRC-32C, as the container uses it (about twice as fast as the `crc32c` crate where the CPU multiplies carry-less vectors).

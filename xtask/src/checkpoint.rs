@@ -24,18 +24,8 @@ pub(crate) struct Tensor {
 
 impl Tensor {
     /// Makes a tensor from its parts.
-    pub(crate) fn new(
-        name: impl Into<String>,
-        dtype: Dtype,
-        shape: Vec<usize>,
-        data: Vec<u8>,
-    ) -> Self {
-        Self {
-            name: name.into(),
-            dtype,
-            shape,
-            data,
-        }
+    pub(crate) fn new(name: impl Into<String>, dtype: Dtype, shape: Vec<usize>, data: Vec<u8>) -> Self {
+        Self { name: name.into(), dtype, shape, data }
     }
 }
 
@@ -61,38 +51,18 @@ pub(crate) struct SourceTensor {
 
 impl SourceTensor {
     /// Makes a floating-point tensor, refusing a count that does not fit the shape and values no quantizer can scale.
-    pub(crate) fn float(
-        name: impl Into<String>,
-        shape: Vec<usize>,
-        values: Vec<f32>,
-    ) -> Result<Self> {
+    pub(crate) fn float(name: impl Into<String>, shape: Vec<usize>, values: Vec<f32>) -> Result<Self> {
         let name = name.into();
-        let count = shape
-            .iter()
-            .try_fold(1usize, |n, &d| n.checked_mul(d))
-            .context("tensor too large")?;
-        ensure!(
-            count == values.len(),
-            "tensor {name}: {} values for shape {shape:?}",
-            values.len()
-        );
-        ensure!(
-            values.iter().all(|v| v.is_finite()),
-            "tensor {name} holds a value that is not finite"
-        );
-        Ok(Self {
-            name,
-            shape,
-            values: Values::Float(values),
-        })
+        let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).context("tensor too large")?;
+        ensure!(count == values.len(), "tensor {name}: {} values for shape {shape:?}", values.len());
+        ensure!(values.iter().all(|v| v.is_finite()), "tensor {name} holds a value that is not finite");
+        Ok(Self { name, shape, values: Values::Float(values) })
     }
 
     /// The rows, columns and elements of a floating-point matrix; `None` for every other tensor.
     pub(crate) fn matrix(&self) -> Option<(usize, usize, &[f32])> {
         match (self.shape.as_slice(), &self.values) {
-            (&[rows, cols], Values::Float(values)) if rows > 0 && cols > 0 => {
-                Some((rows, cols, values))
-            }
+            (&[rows, cols], Values::Float(values)) if rows > 0 && cols > 0 => Some((rows, cols, values)),
             _ => None,
         }
     }
@@ -110,8 +80,7 @@ pub(crate) struct Source {
 impl Source {
     /// Reads a safetensors file.
     pub(crate) fn from_safetensors(bytes: &[u8]) -> Result<Self> {
-        let (_, header) =
-            SafeTensors::read_metadata(bytes).context("the safetensors header is malformed")?;
+        let (_, header) = SafeTensors::read_metadata(bytes).context("the safetensors header is malformed")?;
         let file = SafeTensors::deserialize(bytes).context("the safetensors file is malformed")?;
         let mut tensors = file
             .iter()
@@ -121,33 +90,20 @@ impl Source {
                     Some(values) => SourceTensor::float(name, shape, values),
                     None if is_integer(view.dtype()) => {
                         let values = Values::Other(view.dtype(), view.data().to_vec());
-                        Ok(SourceTensor {
-                            name: name.to_owned(),
-                            shape,
-                            values,
-                        })
+                        Ok(SourceTensor { name: name.to_owned(), shape, values })
                     }
-                    None => bail!(
-                        "tensor {name} has dtype {}, which is not handled",
-                        view.dtype()
-                    ),
+                    None => bail!("tensor {name} has dtype {}, which is not handled", view.dtype()),
                 }
             })
             .collect::<Result<Vec<_>>>()?;
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(Self {
-            tensors,
-            metadata: header.metadata().clone(),
-        })
+        Ok(Self { tensors, metadata: header.metadata().clone() })
     }
 }
 
 /// Widens floating-point elements to `f32`; `None` for a type that does not widen exactly.
 fn widen(dtype: Dtype, data: &[u8]) -> Option<Vec<f32>> {
-    let (pairs, quads) = (
-        data.as_chunks::<2>().0.iter(),
-        data.as_chunks::<4>().0.iter(),
-    );
+    let (pairs, quads) = (data.as_chunks::<2>().0.iter(), data.as_chunks::<4>().0.iter());
     match dtype {
         Dtype::F32 => Some(quads.map(|b| f32::from_le_bytes(*b)).collect()),
         Dtype::F16 => Some(pairs.map(|b| f16::from_le_bytes(*b).to_f32()).collect()),
@@ -166,22 +122,13 @@ fn is_integer(dtype: Dtype) -> bool {
 ///
 /// The tensor order is the one `safetensors` chooses (by alignment, then name). The metadata is a hash map there: with
 /// more than one key its order, and so the file's digest, would differ from run to run, which is refused.
-pub(crate) fn to_safetensors(
-    tensors: &[Tensor],
-    metadata: Option<HashMap<String, String>>,
-) -> Result<Vec<u8>> {
-    ensure!(
-        metadata.as_ref().is_none_or(|map| map.len() <= 1),
-        "more than one metadata key has no fixed order"
-    );
+pub(crate) fn to_safetensors(tensors: &[Tensor], metadata: Option<HashMap<String, String>>) -> Result<Vec<u8>> {
+    ensure!(metadata.as_ref().is_none_or(|map| map.len() <= 1), "more than one metadata key has no fixed order");
     let views = tensors
         .iter()
         .map(|t| {
             let view = TensorView::new(t.dtype, t.shape.clone(), &t.data);
-            Ok((
-                t.name.as_str(),
-                view.with_context(|| format!("tensor {} is malformed", t.name))?,
-            ))
+            Ok((t.name.as_str(), view.with_context(|| format!("tensor {} is malformed", t.name))?))
         })
         .collect::<Result<Vec<_>>>()?;
     safetensors::serialize(views, metadata).context("cannot serialise the checkpoint")
@@ -198,19 +145,13 @@ mod tests {
 
     #[test]
     fn floats_widen_and_integers_stay() {
-        let halves = [f16::from_f32(1.5), f16::from_f32(-2.0)]
-            .map(f16::to_le_bytes)
-            .concat();
+        let halves = [f16::from_f32(1.5), f16::from_f32(-2.0)].map(f16::to_le_bytes).concat();
         let source = Source::from_safetensors(&one(Dtype::F16, vec![1, 2], halves)).expect("reads");
-        assert_eq!(
-            source.tensors[0].matrix(),
-            Some((1, 2, [1.5, -2.0].as_slice()))
-        );
+        assert_eq!(source.tensors[0].matrix(), Some((1, 2, [1.5, -2.0].as_slice())));
         assert_eq!(source.metadata.expect("kept")["format"], "pt");
 
         let ids = 7i64.to_le_bytes().to_vec();
-        let source =
-            Source::from_safetensors(&one(Dtype::I64, vec![1, 1], ids.clone())).expect("reads");
+        let source = Source::from_safetensors(&one(Dtype::I64, vec![1, 1], ids.clone())).expect("reads");
         assert_eq!(source.tensors[0].values, Values::Other(Dtype::I64, ids));
         assert_eq!(source.tensors[0].matrix(), None);
     }
@@ -230,10 +171,7 @@ mod tests {
     fn a_truncated_file_is_an_error() {
         let whole = one(Dtype::F32, vec![1], vec![0; 4]);
         for end in 0..whole.len() {
-            assert!(
-                Source::from_safetensors(&whole[..end]).is_err(),
-                "{end} bytes"
-            );
+            assert!(Source::from_safetensors(&whole[..end]).is_err(), "{end} bytes");
         }
     }
 

@@ -42,11 +42,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     };
     eprintln!("error: {error:#}");
-    if error.downcast_ref::<models::FetchError>().is_some() {
-        ExitCode::from(EXIT_FETCH)
-    } else {
-        ExitCode::FAILURE
-    }
+    if error.downcast_ref::<models::FetchError>().is_some() { ExitCode::from(EXIT_FETCH) } else { ExitCode::FAILURE }
 }
 
 #[cfg(test)]

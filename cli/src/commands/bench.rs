@@ -53,16 +53,13 @@ struct Report {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let source = std::fs::read(&args.file)
-        .map_err(|e| Failure::new(Exit::Io, format!("{}: reading: {e}", args.file.display())))?;
+    let source =
+        std::fs::read(&args.file).map_err(|e| Failure::new(Exit::Io, format!("{}: reading: {e}", args.file.display())))?;
     let (archive, encode) = encode(args, &source)?;
     let archive_bytes = archive.len() as u64;
     let archive = Archive::from_reader(Box::new(archive))?;
     let (tensors_exact, decode) = decode(args, &source, &archive)?;
-    let mut restored = Compare {
-        rest: &source,
-        equal: true,
-    };
+    let mut restored = Compare { rest: &source, equal: true };
     archive.write_source(&mut restored, |_, _| ())?;
     let report = Report {
         file: args.file.display().to_string(),
@@ -82,10 +79,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         output::print(text(&report))?;
     }
     if !report.exact {
-        return Err(Failure::new(
-            Exit::Mismatch,
-            format!("{}: did not come back exactly", args.file.display()),
-        ));
+        return Err(Failure::new(Exit::Mismatch, format!("{}: did not come back exactly", args.file.display())));
     }
     Ok(())
 }
@@ -115,9 +109,7 @@ fn encode(args: &Args, source: &[u8]) -> Result<(Vec<u8>, f64)> {
     for _ in 0..args.runs {
         out.clear();
         let start = Instant::now();
-        Encoder::new()
-            .encode_source(&source, Cursor::new(&mut out))
-            .map_err(|e| e.with_path(&args.file))?;
+        Encoder::new().encode_source(&source, Cursor::new(&mut out)).map_err(|e| e.with_path(&args.file))?;
         seconds.push(start.elapsed().as_secs_f64());
     }
     Ok((out, rate(source.len(), seconds)))
@@ -125,32 +117,20 @@ fn encode(args: &Args, source: &[u8]) -> Result<(Vec<u8>, f64)> {
 
 /// Whether all tensors came out right every time, and GB/s.
 fn decode(args: &Args, source: &[u8], archive: &Archive) -> Result<(bool, f64)> {
-    let places = places(source).ok_or_else(|| {
-        Failure::new(
-            Exit::BadSource,
-            format!("{}: unexpected header", args.file.display()),
-        )
-    })?;
-    let mut buffers: Vec<Vec<u8>> = archive
-        .tensors()
-        .map(|t| vec![1; t.byte_len() as usize])
-        .collect();
+    let places =
+        places(source).ok_or_else(|| Failure::new(Exit::BadSource, format!("{}: unexpected header", args.file.display())))?;
+    let mut buffers: Vec<Vec<u8>> = archive.tensors().map(|t| vec![1; t.byte_len() as usize]).collect();
     let mut exact = archive.tensors().len() == places.len();
     let mut seconds = Vec::new();
     for run in 0..args.runs {
         // What the run before left must not pass for this one's.
         buffers.iter_mut().for_each(|b| b.fill(run as u8));
-        let mut jobs: Vec<_> = archive
-            .tensors()
-            .zip(buffers.iter_mut().map(|b| &mut b[..]))
-            .collect();
+        let mut jobs: Vec<_> = archive.tensors().zip(buffers.iter_mut().map(|b| &mut b[..])).collect();
         let start = Instant::now();
         archive.decode_many(&mut jobs)?;
         seconds.push(start.elapsed().as_secs_f64());
         exact &= jobs.iter().all(|(tensor, out)| {
-            let original = places
-                .get(tensor.name())
-                .and_then(|place| source.get(place.clone()));
+            let original = places.get(tensor.name()).and_then(|place| source.get(place.clone()));
             original == Some(&out[..])
         });
     }
@@ -162,29 +142,20 @@ fn decode(args: &Args, source: &[u8], archive: &Archive) -> Result<(bool, f64)> 
 fn places(source: &[u8]) -> Option<HashMap<String, Range<usize>>> {
     let (len, rest) = source.split_first_chunk()?;
     let len = usize::try_from(u64::from_le_bytes(*len)).ok()?;
-    let header: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_slice(rest.get(..len)?).ok()?;
+    let header: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(rest.get(..len)?).ok()?;
     let place = |info: &serde_json::Value| {
         let offset = |i| Some(8 + len + usize::try_from(info["data_offsets"][i].as_u64()?).ok()?);
         Some(offset(0)?..offset(1)?)
     };
-    let tensors = header
-        .into_iter()
-        .filter(|(name, _)| name != "__metadata__");
-    tensors
-        .map(|(name, info)| Some((name, place(&info)?)))
-        .collect()
+    let tensors = header.into_iter().filter(|(name, _)| name != "__metadata__");
+    tensors.map(|(name, info)| Some((name, place(&info)?))).collect()
 }
 
 /// GB/s at the median of the times.
 fn rate(bytes: usize, mut seconds: Vec<f64>) -> f64 {
     seconds.sort_by(f64::total_cmp);
     let middle = seconds.len() / 2;
-    let median = if seconds.len() % 2 == 1 {
-        seconds[middle]
-    } else {
-        (seconds[middle - 1] + seconds[middle]) / 2.0
-    };
+    let median = if seconds.len() % 2 == 1 { seconds[middle] } else { (seconds[middle - 1] + seconds[middle]) / 2.0 };
     bytes as f64 / 1e9 / median.max(1e-9)
 }
 

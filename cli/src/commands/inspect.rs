@@ -61,59 +61,31 @@ impl Totals {
             ratio: archive_bytes as f64 / source_bytes.max(1) as f64,
             tensors: archive.tensors().len(),
             tables: archive.tables(),
-            source_sha256: archive
-                .source_sha256()
-                .map(|sum| sum.iter().map(|b| format!("{b:02x}")).collect()),
+            source_sha256: archive.source_sha256().map(|sum| sum.iter().map(|b| format!("{b:02x}")).collect()),
         }
     }
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let archive = Archive::open_with(&args.archive, Backing::Read)?;
-    let report = Report {
-        archive: Totals::new(&args.archive, &archive),
-        tensors: archive.report()?,
-    };
-    if args.json {
-        output::print_json(&report)
-    } else {
-        output::print(text(&report))
-    }
+    let report = Report { archive: Totals::new(&args.archive, &archive), tensors: archive.report()? };
+    if args.json { output::print_json(&report) } else { output::print(text(&report)) }
 }
 
 fn text(report: &Report) -> String {
-    let head = [
-        "TENSOR", "DTYPE", "SHAPE", "PLANES", "TABLES", "BITS", "RATIO",
-    ]
-    .map(String::from);
-    let rows: Vec<_> = std::iter::once(head)
-        .chain(report.tensors.iter().map(row))
-        .collect();
+    let head = ["TENSOR", "DTYPE", "SHAPE", "PLANES", "TABLES", "BITS", "RATIO"].map(String::from);
+    let rows: Vec<_> = std::iter::once(head).chain(report.tensors.iter().map(row)).collect();
     let mut out = table(&rows);
     let t = &report.archive;
     let none = "none (made of tensors in memory)";
     let _ = writeln!(out);
-    let _ = writeln!(
-        out,
-        "source   {} ({} bytes)",
-        bytes(t.source_bytes),
-        t.source_bytes
-    );
-    let _ = writeln!(
-        out,
-        "archive  {} ({} bytes)",
-        bytes(t.archive_bytes),
-        t.archive_bytes
-    );
+    let _ = writeln!(out, "source   {} ({} bytes)", bytes(t.source_bytes), t.source_bytes);
+    let _ = writeln!(out, "archive  {} ({} bytes)", bytes(t.archive_bytes), t.archive_bytes);
     let _ = writeln!(out, "ratio    {}", percent(t.ratio));
     let _ = writeln!(out, "tensors  {}", t.tensors);
     let _ = writeln!(out, "tables   {}", t.tables);
     let _ = writeln!(out, "format   {}", t.format_version);
-    let _ = writeln!(
-        out,
-        "sha-256  {}",
-        t.source_sha256.as_deref().unwrap_or(none)
-    );
+    let _ = writeln!(out, "sha-256  {}", t.source_sha256.as_deref().unwrap_or(none));
     out
 }
 
@@ -136,38 +108,24 @@ fn row(t: &TensorReport) -> [String; 7] {
 
 /// `pairs`, or `pairs 40 + raw 2` where tiles differ.
 fn plane(p: &PlaneReport) -> String {
-    let modes = [
-        ("pairs", p.pairs),
-        ("bytes", p.bytes),
-        ("const", p.constant),
-        ("raw", p.raw),
-    ];
+    let modes = [("pairs", p.pairs), ("bytes", p.bytes), ("const", p.constant), ("raw", p.raw)];
     let used: Vec<_> = modes.into_iter().filter(|m| m.1 > 0).collect();
     match used[..] {
         [] => "-".into(),
         [(name, _)] => name.into(),
-        _ => used
-            .iter()
-            .map(|(name, tiles)| format!("{name} {tiles}"))
-            .collect::<Vec<_>>()
-            .join(" + "),
+        _ => used.iter().map(|(name, tiles)| format!("{name} {tiles}")).collect::<Vec<_>>().join(" + "),
     }
 }
 
 /// Rows with their columns side by side, the last three flush right.
 fn table(rows: &[[String; 7]]) -> String {
     let width = |s: &str| s.chars().count();
-    let widths: [usize; 7] =
-        std::array::from_fn(|i| rows.iter().map(|r| width(&r[i])).max().unwrap_or(0));
+    let widths: [usize; 7] = std::array::from_fn(|i| rows.iter().map(|r| width(&r[i])).max().unwrap_or(0));
     let mut out = String::new();
     for row in rows {
         for (i, (cell, &wide)) in row.iter().zip(&widths).enumerate() {
             let gap = if i == 0 { "" } else { "  " };
-            let _ = if i < 4 {
-                write!(out, "{gap}{cell:<wide$}")
-            } else {
-                write!(out, "{gap}{cell:>wide$}")
-            };
+            let _ = if i < 4 { write!(out, "{gap}{cell:<wide$}") } else { write!(out, "{gap}{cell:>wide$}") };
         }
         out.push('\n');
     }

@@ -15,9 +15,7 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
     let quiet = cli.quiet;
     let on_pool = |command: &(dyn Fn() -> Result<()> + Sync)| {
         // Zero is rayon's own word for one thread for each core.
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(cli.threads.into())
-            .build();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(cli.threads.into()).build();
         let pool = pool.map_err(|e| Failure::new(Exit::Io, format!("starting threads: {e}")))?;
         pool.install(command)
     };

@@ -34,8 +34,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     let start = Instant::now();
     let archive = Archive::open_with(&args.archive, Backing::Read).map_err(|e| {
-        let swapped = e.kind() == ErrorKind::Corrupt
-            && args.original.as_deref().is_some_and(looks_like_archive);
+        let swapped = e.kind() == ErrorKind::Corrupt && args.original.as_deref().is_some_and(looks_like_archive);
         match Failure::from(e) {
             failure if swapped => failure.with_hint("the original comes first, then the archive"),
             failure => failure,
@@ -44,9 +43,11 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     let progress = Progress::new("verifying", quiet);
     let report = match &args.original {
         Some(path) => {
-            let original = FileReader::open(path)
-                .map_err(|e| Failure::new(Exit::Io, format!("{}: opening: {e}", path.display())))?;
-            archive.verify_against(&original, progress.callback())?
+            let original =
+                FileReader::open(path).map_err(|e| Failure::new(Exit::Io, format!("{}: opening: {e}", path.display())))?;
+            archive
+                .verify_against(&original, progress.callback())
+                .map_err(|e| if e.path().is_none() { e.with_path(path) } else { e })?
         }
         None => archive.verify(progress.callback())?,
     };
@@ -70,6 +71,5 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
 
 fn looks_like_archive(path: &Path) -> bool {
     let mut magic = [0; 6];
-    std::fs::File::open(path).is_ok_and(|mut f| f.read_exact(&mut magic).is_ok())
-        && magic == *b"WCODEC"
+    std::fs::File::open(path).is_ok_and(|mut f| f.read_exact(&mut magic).is_ok()) && magic == *b"WCODEC"
 }

@@ -27,10 +27,7 @@ impl Place {
 
     /// `model.safetensors` of 300 kB and `model.wcodec` made of it.
     pub(crate) fn archived(&self) -> (PathBuf, PathBuf) {
-        let (model, archive) = (
-            self.model("model.safetensors", 300_000),
-            self.path("model.wcodec"),
-        );
+        let (model, archive) = (self.model("model.safetensors", 300_000), self.path("model.wcodec"));
         success(wcodec(["compress", "-q"]).args([&model, &archive]));
         (model, archive)
     }
@@ -38,9 +35,7 @@ impl Place {
     /// Names of all files, sorted.
     pub(crate) fn files(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.0.path()).expect("read directory");
-        let mut names: Vec<_> = entries
-            .map(|e| e.expect("entry").file_name().to_string_lossy().into_owned())
-            .collect();
+        let mut names: Vec<_> = entries.map(|e| e.expect("entry").file_name().to_string_lossy().into_owned()).collect();
         names.sort();
         names
     }
@@ -55,11 +50,7 @@ pub(crate) fn wcodec(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Comma
 
 /// Exit code, stdout, stderr.
 pub(crate) fn run(command: &mut Command) -> (i32, String, String) {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().expect("run");
+    let Output { status, stdout, stderr } = command.output().expect("run");
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
     let (stdout, stderr) = (text(stdout), text(stderr));
     assert!(!stderr.contains("panicked"), "{command:?}: {stderr}");
@@ -79,10 +70,7 @@ pub(crate) fn failure(code: i32, command: &mut Command) -> String {
     let (got, stdout, stderr) = run(command);
     assert_eq!((got, stdout.as_str()), (code, ""), "{command:?}: {stderr}");
     let mut lines = stderr.lines();
-    assert!(
-        lines.next().is_some_and(|l| l.starts_with("error: ")),
-        "{stderr}"
-    );
+    assert!(lines.next().is_some_and(|l| l.starts_with("error: ")), "{stderr}");
     assert!(lines.all(|l| l.starts_with("hint: ")), "{stderr}");
     stderr
 }
@@ -92,12 +80,7 @@ fn safetensors(bytes: usize) -> Vec<u8> {
     let columns = 256;
     let rows = bytes.div_ceil(2 * columns);
     let tensors = [
-        (
-            "layers.0.weight",
-            "BF16",
-            vec![rows, columns],
-            2 * rows * columns,
-        ),
+        ("layers.0.weight", "BF16", vec![rows, columns], 2 * rows * columns),
         ("norm.weight", "F32", vec![96], 384),
         ("codes", "I8", vec![3, 5, 7], 105),
         ("nothing", "F16", vec![0, 4], 0),
@@ -106,9 +89,7 @@ fn safetensors(bytes: usize) -> Vec<u8> {
     let (mut header, mut at) = (String::from(r#"{"__metadata__":{"format":"pt"}"#), 0);
     for (name, dtype, shape, len) in &tensors {
         let end = at + len;
-        header += &format!(
-            r#","{name}":{{"dtype":"{dtype}","shape":{shape:?},"data_offsets":[{at},{end}]}}"#
-        );
+        header += &format!(r#","{name}":{{"dtype":"{dtype}","shape":{shape:?},"data_offsets":[{at},{end}]}}"#);
         at = end;
     }
     header.push('}');

@@ -122,4 +122,3 @@ pub struct PlaneRecord {
 }
 
 assert_offsets!(PlaneRecord, 4, { mode: 0, value: 1, reserved: 2 });
-

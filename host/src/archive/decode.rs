@@ -1,9 +1,9 @@
 //! Tensors: whole, by rows and columns, many at once.
 
 use super::Archive;
+use crate::checksum;
 use crate::container::grid::{Grid, Piece};
 use crate::container::index::Entry;
-use crate::checksum;
 use crate::cpu::Backend;
 use crate::cpu::tile::{GROUP, Scratch, Stores, TileFault, TileInput, TileReady, TileShape, decode_planes, join_tile};
 use crate::dtype::Dtype;
@@ -149,7 +149,9 @@ impl<'a> Tensor<'a> {
             let payload = self.payload(directory, tile..tile + 1)?;
             whole.resize(whole.len().max(MAX_TILE_BYTES), 0);
             let decoded = &mut whole[..rect.rows * rect.width];
-            self.decode_tiles(directory, tile..tile + 1, &payload, scratch, |_, join| join.into(decoded, rect.width, Stores::Cached))?;
+            self.decode_tiles(directory, tile..tile + 1, &payload, scratch, |_, join| {
+                join.into(decoded, rect.width, Stores::Cached)
+            })?;
             let from = bytes.start.max(rect.column);
             let to = bytes.end.min(rect.column + rect.width as u64);
             let skip = (from - rect.column) as usize;
@@ -260,7 +262,14 @@ impl<'a> Tensor<'a> {
     }
 
     /// Decodes the tiles of a piece into `out`, the piece's bytes.
-    pub(super) fn decode_piece(&self, directory: &Directory<'_>, piece: &Piece, scratch: &mut Scratch, out: &mut [u8], stores: Stores) -> Result<()> {
+    pub(super) fn decode_piece(
+        &self,
+        directory: &Directory<'_>,
+        piece: &Piece,
+        scratch: &mut Scratch,
+        out: &mut [u8],
+        stores: Stores,
+    ) -> Result<()> {
         let grid: &Grid = &self.entry.grid;
         let payload = self.payload(directory, piece.tiles.clone())?;
         let stride = grid.row_bytes as usize;

@@ -150,7 +150,8 @@ fn read_superblock(data: &dyn ReadAt) -> Result<Superblock> {
     let sb: Superblock = bytemuck::pod_read_unaligned(&head);
     // The version comes before the checksum: a newer major version may well have another superblock.
     if have >= 12 && sb.major != VERSION_MAJOR {
-        let why = format!("format version {}.{} needs a newer wcodec: this one reads version {VERSION_MAJOR}.x", sb.major, sb.minor);
+        let why =
+            format!("format version {}.{} needs a newer wcodec: this one reads version {VERSION_MAJOR}.x", sb.major, sb.minor);
         return Err(Error::new(ErrorKind::Unsupported, why));
     }
     if size < SUPERBLOCK_BYTES + LEN as u64 {
@@ -165,7 +166,8 @@ fn read_superblock(data: &dyn ReadAt) -> Result<Superblock> {
     }
     let unknown = sb.required & !feature::KNOWN_REQUIRED;
     if unknown != 0 {
-        let why = format!("the archive requires features that this version does not know (bits {unknown:#x}): a newer wcodec reads it");
+        let why =
+            format!("the archive requires features that this version does not know (bits {unknown:#x}): a newer wcodec reads it");
         return Err(Error::new(ErrorKind::Unsupported, why));
     }
     if sb.source_kind > source_kind::SAFETENSORS {

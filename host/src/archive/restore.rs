@@ -6,6 +6,7 @@ use crate::container::grid::Piece;
 use crate::cpu::tile::{Scratch, Stores};
 use crate::encode::{refuse_existing, replace_file};
 use crate::error::{Error, ErrorKind, Result};
+use crate::progress::Flow;
 use crate::source::ReadAt;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -41,7 +42,7 @@ impl Archive {
     /// Decodes everything in file order and checks every hash; `sink` sees each piece: its entry, its place in it, its bytes.
     fn stream(
         &self,
-        progress: &(dyn Fn(u64, u64) + Sync),
+        progress: &(dyn Fn(u64, u64) -> Flow + Sync),
         mut sink: impl FnMut(&Tensor<'_>, u64, &[u8]) -> Result<()> + Send,
     ) -> Result<VerifyReport> {
         let size = CHUNK.max(CHUNK_PER_THREAD * rayon::current_num_threads() as u64);
@@ -89,7 +90,7 @@ impl Archive {
                 (decode_parts(chunk), used)
             };
             used?;
-            progress(checks.done, total);
+            progress(checks.done, total).check()?;
             ready = next?;
         }
         if from_file && checks.sha.finalize()[..] != self.superblock.source_sha256 {
@@ -99,23 +100,29 @@ impl Archive {
     }
 
     /// Decodes everything and checks every checksum and hash, keeping nothing. `progress(done, total)` counts bytes.
-    pub fn verify(&self, progress: impl Fn(u64, u64) + Sync) -> Result<VerifyReport> {
-        self.stream(&progress, |_, _, _| Ok(())).map_err(|e| self.place(e))
+    pub fn verify<F: Into<Flow>>(&self, progress: impl Fn(u64, u64) -> F + Sync) -> Result<VerifyReport> {
+        self.stream(&|done, total| progress(done, total).into(), |_, _, _| Ok(())).map_err(|e| self.place_unless_elsewhere(e))
     }
 
     /// Decodes everything and compares it with the original, byte for byte.
     ///
     /// # Errors
-    /// [`Mismatch`](ErrorKind::Mismatch) names the first tensor and byte that differ.
-    pub fn verify_against(&self, original: &dyn ReadAt, progress: impl Fn(u64, u64) + Sync) -> Result<VerifyReport> {
+    /// [`Mismatch`](ErrorKind::Mismatch) names the first tensor and byte that differ. An error in reading `original` names no file.
+    pub fn verify_against<F: Into<Flow>>(
+        &self,
+        original: &dyn ReadAt,
+        progress: impl Fn(u64, u64) -> F + Sync,
+    ) -> Result<VerifyReport> {
         self.need_source()?;
         if original.size() != self.superblock.source_len {
-            let why = format!("the original has {} bytes, the archive's source had {}", original.size(), self.superblock.source_len);
+            let why =
+                format!("the original has {} bytes, the archive's source had {}", original.size(), self.superblock.source_len);
             return Err(self.place(Error::new(ErrorKind::Mismatch, why)));
         }
         let compare = |tensor: &Tensor<'_>, at: u64, bytes: &[u8]| {
             let start = tensor.entry.source_off + at;
-            let theirs = original.fetch(start, bytes.len()).map_err(|e| Error::io("reading the original", e).at(start))?;
+            let theirs =
+                original.fetch(start, bytes.len()).map_err(|e| Error::io("reading the original", e).elsewhere().at(start))?;
             match bytes.iter().zip(&theirs[..]).position(|(a, b)| a != b) {
                 None => Ok(()),
                 Some(i) => {
@@ -124,26 +131,38 @@ impl Archive {
                 }
             }
         };
-        self.stream(&progress, compare).map_err(|e| self.place(e))
+        self.stream(&|done, total| progress(done, total).into(), compare).map_err(|e| self.place_unless_elsewhere(e))
     }
 
     /// Writes the source file to `out`, byte for byte.
-    pub fn write_source(&self, mut out: impl Write + Send, progress: impl Fn(u64, u64) + Sync) -> Result<VerifyReport> {
+    pub fn write_source<F: Into<Flow>>(
+        &self,
+        mut out: impl Write + Send,
+        progress: impl Fn(u64, u64) -> F + Sync,
+    ) -> Result<VerifyReport> {
         self.need_source()?;
-        let write = |_: &Tensor<'_>, _: u64, bytes: &[u8]| out.write_all(bytes).map_err(|e| Error::io("writing the output", e));
-        self.stream(&progress, write).map_err(|e| self.place(e))
+        let write = |_: &Tensor<'_>, _: u64, bytes: &[u8]| {
+            out.write_all(bytes).map_err(|e| Error::io("writing the output", e).elsewhere())
+        };
+        self.stream(&|done, total| progress(done, total).into(), write).map_err(|e| self.place_unless_elsewhere(e))
     }
 
     /// Restores the source file at `output`, which appears only when it is complete, checked and on disk.
-    pub fn decompress_file(
+    pub fn decompress_file<F: Into<Flow>>(
         &self,
         output: impl AsRef<Path>,
         overwrite: bool,
-        progress: impl Fn(u64, u64) + Sync,
+        progress: impl Fn(u64, u64) -> F + Sync,
     ) -> Result<VerifyReport> {
         let output = output.as_ref();
         refuse_existing(output, overwrite)?;
-        replace_file(output, overwrite, |file| self.write_source(file, progress))
+        replace_file(output, overwrite, |file| {
+            self.write_source(file, progress).map_err(|e| if e.is_elsewhere() { e.with_path(output) } else { e })
+        })
+    }
+
+    fn place_unless_elsewhere(&self, e: Error) -> Error {
+        if e.is_elsewhere() { e } else { self.place(e) }
     }
 
     fn need_source(&self) -> Result<()> {

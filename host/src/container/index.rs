@@ -139,9 +139,10 @@ pub(crate) fn read_index(bytes: &[u8], superblock: &Superblock) -> Result<Index>
         let mut entry = read_entry(record, &mut parts).map_err(|e| e.at(at))?;
         let place = |at: &mut u64, len: u64, end: u64, what: &str| {
             let start = *at;
-            *at = start.checked_add(len).filter(|&a| a <= end).ok_or_else(|| {
-                Error::corrupt(format!("its {what} does not fit into the file")).with_tensor(&entry.name)
-            })?;
+            *at = start
+                .checked_add(len)
+                .filter(|&a| a <= end)
+                .ok_or_else(|| Error::corrupt(format!("its {what} does not fit into the file")).with_tensor(&entry.name))?;
             Ok::<u64, Error>(start)
         };
         // One after the other within the file: no length from here on asks for more than the file holds, and no part of it can be
@@ -149,7 +150,8 @@ pub(crate) fn read_index(bytes: &[u8], superblock: &Superblock) -> Result<Index>
         let end = if superblock.source_kind == source_kind::SAFETENSORS { superblock.source_len } else { i64::MAX as u64 };
         let source_off = place(&mut source, entry.grid.bytes(), end, "decoded bytes").map_err(|e| e.at(at))?;
         let segment_off = place(&mut segment, record.segment_len, superblock.directory_off, "segment").map_err(|e| e.at(at))?;
-        let directory_off = place(&mut directory, entry.directory_len(), superblock.index_off, "directory").map_err(|e| e.at(at))?;
+        let directory_off =
+            place(&mut directory, entry.directory_len(), superblock.index_off, "directory").map_err(|e| e.at(at))?;
         (entry.source_off, entry.segment_off, entry.directory_off) = (source_off, segment_off, directory_off);
         if entry.is_tensor() && by_name.insert(entry.name.clone(), i as u32).is_some() {
             return Err(Error::corrupt("two tensors of this name").with_tensor(&entry.name).at(at));
@@ -205,10 +207,7 @@ fn read_named(record: TensorRecord, parts: &mut Parts<'_>, name: &str) -> Result
     let shape = take(&mut parts.dims, record.ndim as usize, "shape")?.to_vec();
     let planes = take(&mut parts.planes, layout.planes(), "planes")?.to_vec();
     for plane in &planes {
-        let known = matches!(
-            PlaneMode::from_u8(plane.mode),
-            Some(PlaneMode::Raw | PlaneMode::Constant | PlaneMode::PerTile)
-        );
+        let known = matches!(PlaneMode::from_u8(plane.mode), Some(PlaneMode::Raw | PlaneMode::Constant | PlaneMode::PerTile));
         if !known || plane.reserved != [0; 2] || (plane.value != 0 && plane.mode != PlaneMode::Constant as u8) {
             return fail("a plane with unknown fields".into());
         }

@@ -20,7 +20,8 @@ pub(super) fn bf16_pairs(pairs: &[u8], base: u8, raw: &[u8], out: &mut [u8]) {
     for ((out, &s), &r) in out.as_chunks_mut::<4>().0.iter_mut().zip(pairs).zip(raws) {
         let s = s as u32;
         let r = u16::from_le_bytes(r) as u32;
-        let word = ((s & 0x0f) << 8 | (s & 0xf0) << 20) + bases | (r | r << 8) & 0x00ff_00ff;
+        let exponents = ((s & 0x0f) << 8 | (s & 0xf0) << 20) + bases;
+        let word = exponents | (r | r << 8) & 0x00ff_00ff;
         *out = unrotate(word).to_le_bytes();
     }
 }

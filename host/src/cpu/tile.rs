@@ -253,11 +253,7 @@ fn check_pairs(layout: Layout, plane: usize, base: u8) -> Result<(), &'static st
     }
 }
 
-fn take_stream<'a>(
-    cursor: &mut Cursor<'a>,
-    plane: &TilePlane,
-    table: &'a Table,
-) -> Result<(Stream<'a>, Patches<'a>), TileFault> {
+fn take_stream<'a>(cursor: &mut Cursor<'a>, plane: &TilePlane, table: &'a Table) -> Result<(Stream<'a>, Patches<'a>), TileFault> {
     let states = cursor.take(STATE_BYTES)?.first_chunk::<{ 4 * LANES }>().ok_or(TileFault::Length)?;
     let bytes = cursor.rest;
     let words = cursor.take(2 * plane.words as usize)?.len();

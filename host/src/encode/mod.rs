@@ -14,6 +14,7 @@ mod tile;
 mod write;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::progress::Flow;
 use crate::source::{FileReader, ReadAt, safetensors};
 use plan::Job;
 use std::fs::File;
@@ -78,7 +79,7 @@ impl EncodeReport {
     }
 }
 
-type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
+type Progress = Arc<dyn Fn(u64, u64) -> Flow + Send + Sync>;
 
 /// Makes archives.
 ///
@@ -111,9 +112,9 @@ impl Encoder {
         self
     }
 
-    /// Calls `f(done, total)`, in source bytes, from time to time.
-    pub fn on_progress(mut self, f: impl Fn(u64, u64) + Send + Sync + 'static) -> Self {
-        self.progress = Some(Arc::new(f));
+    /// Calls `f(done, total)`, in source bytes, from time to time; it may stop the encoding (see [`Flow`]).
+    pub fn on_progress<F: Into<Flow>>(mut self, f: impl Fn(u64, u64) -> F + Send + Sync + 'static) -> Self {
+        self.progress = Some(Arc::new(move |done, total| f(done, total).into()));
         self
     }
 
@@ -124,11 +125,9 @@ impl Encoder {
         let source = FileReader::open(input).map_err(|e| Error::io("opening", e).with_path(input))?;
         replace_file(output, self.options.overwrite, |file| {
             let mut buffered = std::io::BufWriter::with_capacity(1 << 20, file);
-            let report = self.encode_source(&source, &mut buffered).map_err(|e| match e.kind() {
-                // What the writer did wrong is the output's fault, everything else the input's.
-                ErrorKind::Io if e.path().is_some() => e,
-                _ => e.with_path(input),
-            })?;
+            let report = self
+                .encode_source(&source, &mut buffered)
+                .map_err(|e| if e.is_elsewhere() { e.with_path(output) } else { e.with_path(input) })?;
             buffered.flush().map_err(|e| Error::io("writing", e).with_path(output))?;
             Ok(report)
         })
@@ -189,9 +188,7 @@ pub(crate) fn replace_file<T>(path: &Path, overwrite: bool, write: impl FnOnce(&
         temporary.persist(path).map_err(|e| Error::io("renaming the output", e.error).with_path(path))?;
     } else {
         temporary.persist_noclobber(path).map_err(|e| match e.error.kind() {
-            std::io::ErrorKind::AlreadyExists => {
-                Error::new(ErrorKind::Exists, "the output exists already").with_path(path)
-            }
+            std::io::ErrorKind::AlreadyExists => Error::new(ErrorKind::Exists, "the output exists already").with_path(path),
             _ => Error::io("renaming the output", e.error).with_path(path),
         })?;
     }

@@ -7,6 +7,7 @@ use crate::checksum;
 use crate::container::index::{Entry, write_index};
 use crate::container::tables::TablePool;
 use crate::error::{Error, Result};
+use crate::progress::Flow;
 use sha2::{Digest, Sha256};
 use std::io::{Seek, SeekFrom, Write};
 use std::mem::size_of;
@@ -28,7 +29,7 @@ struct Out<W> {
 
 impl<W: Write> Out<W> {
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.writer.write_all(bytes).map_err(|e| Error::io("writing the archive", e).at(self.at))?;
+        self.writer.write_all(bytes).map_err(|e| Error::io("writing the archive", e).elsewhere().at(self.at))?;
         self.at += bytes.len() as u64;
         Ok(())
     }
@@ -61,12 +62,15 @@ pub(crate) fn run<W: Write + Seek + Send>(
     mut input: Input<'_>,
     kind: u32,
     options: &EncodeOptions,
-    progress: Option<&(dyn Fn(u64, u64) + Send + Sync)>,
+    progress: Option<&(dyn Fn(u64, u64) -> Flow + Send + Sync)>,
     out: W,
 ) -> Result<EncodeReport> {
     let total: u64 = input.jobs.iter().map(|j| j.grid.bytes()).sum();
     input.layouts = choose_layouts(&input)?;
     let input = &input;
+    if let Some(progress) = progress {
+        progress(0, total).check()?;
+    }
     let tables = learn(input, options.profile)?;
     tracing::debug!(tables = tables.freqs.len(), "learnt frequency tables");
     let mut writer = Writer {
@@ -99,7 +103,7 @@ pub(crate) fn run<W: Write + Seek + Send>(
         written?;
         encoded = following.transpose()?;
         if let Some(progress) = progress {
-            progress(writer.source_at, total);
+            progress(writer.source_at, total).check()?;
         }
     }
     writer.finish(tables.freqs, total)
@@ -120,8 +124,9 @@ impl<W: Write + Seek> Writer<'_, W> {
         self.source_at += piece.bytes.len() as u64;
         let mut at = self.out.at - open.segment_off;
         for tile in piece.tiles {
-            let offset16 = u32::try_from(at / TILE_ALIGN as u64)
-                .map_err(|_| Error::argument("a tensor of more than 64 GiB when compressed").with_tensor(&self.input.jobs[open.job].name))?;
+            let offset16 = u32::try_from(at / TILE_ALIGN as u64).map_err(|_| {
+                Error::argument("a tensor of more than 64 GiB when compressed").with_tensor(&self.input.jobs[open.job].name)
+            })?;
             at += tile.len as u64;
             open.tiles.push((offset16, tile));
         }
@@ -230,9 +235,9 @@ impl<W: Write + Seek> Writer<'_, W> {
         superblock.crc = checksum(&bytes[..bytes.len() - 4]);
         self.out.put(bytemuck::bytes_of(&superblock))?;
         let archive_bytes = self.out.at;
-        self.out.writer.seek(SeekFrom::Start(0)).map_err(|e| Error::io("seeking in the archive", e))?;
+        self.out.writer.seek(SeekFrom::Start(0)).map_err(|e| Error::io("seeking in the archive", e).elsewhere())?;
         self.out.put(bytemuck::bytes_of(&superblock))?;
-        self.out.writer.flush().map_err(|e| Error::io("writing the archive", e))?;
+        self.out.writer.flush().map_err(|e| Error::io("writing the archive", e).elsewhere())?;
         Ok(EncodeReport {
             source_bytes: total,
             archive_bytes,

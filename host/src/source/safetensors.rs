@@ -138,7 +138,8 @@ fn entry(name: String, info: Info, start: u64, size: u64) -> Result<Entry> {
         match dtype.byte_len(&info.shape) {
             None => return fail(format!("{} of shape {:?} is no possible number of bytes", info.dtype, info.shape)),
             Some(len) if len != end - begin => {
-                let why = format!("{} of shape {:?} takes {len} bytes, its data_offsets span {}", info.dtype, info.shape, end - begin);
+                let why =
+                    format!("{} of shape {:?} takes {len} bytes, its data_offsets span {}", info.dtype, info.shape, end - begin);
                 return fail(why);
             }
             Some(_) => {}

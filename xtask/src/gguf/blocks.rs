@@ -54,32 +54,16 @@ impl Format {
     /// The bytes that rows of `cols` elements take; a row is a whole number of blocks.
     pub(super) fn byte_len(self, rows: usize, cols: usize) -> Result<usize> {
         let (elements, bytes) = self.block();
-        ensure!(
-            cols.is_multiple_of(elements),
-            "rows of {cols} elements do not divide into {} blocks",
-            self.name()
-        );
+        ensure!(cols.is_multiple_of(elements), "rows of {cols} elements do not divide into {} blocks", self.name());
         let blocks = rows.checked_mul(cols / elements);
-        blocks
-            .and_then(|n| n.checked_mul(bytes))
-            .context("a tensor is larger than memory")
+        blocks.and_then(|n| n.checked_mul(bytes)).context("a tensor is larger than memory")
     }
 
     /// Decodes whole blocks; a part of a block at the end is left out.
     pub(super) fn decode(self, data: &[u8]) -> Vec<f32> {
         match self {
-            Self::F32 => data
-                .as_chunks()
-                .0
-                .iter()
-                .map(|b| f32::from_le_bytes(*b))
-                .collect(),
-            Self::F16 => data
-                .as_chunks()
-                .0
-                .iter()
-                .map(|b| f16::from_le_bytes(*b).to_f32())
-                .collect(),
+            Self::F32 => data.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+            Self::F16 => data.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
             Self::Q4_1 => data.as_chunks().0.iter().flat_map(q4_1).collect(),
             Self::Q8_0 => data.as_chunks().0.iter().flat_map(q8_0).collect(),
         }
@@ -137,20 +121,14 @@ mod tests {
     #[test]
     fn plain_formats_by_hand() {
         assert_eq!(Format::F32.decode(&1.5f32.to_le_bytes()), [1.5]);
-        assert_eq!(
-            Format::F16.decode(&f16::from_f32(-2.0).to_le_bytes()),
-            [-2.0]
-        );
+        assert_eq!(Format::F16.decode(&f16::from_f32(-2.0).to_le_bytes()), [-2.0]);
     }
 
     #[test]
     fn sizes_are_checked() {
         assert_eq!(Format::Q4_1.byte_len(3, 64).expect("fits"), 120);
         assert_eq!(Format::Q8_0.byte_len(1, 32).expect("fits"), 34);
-        assert!(
-            Format::Q8_0.byte_len(32, 1).is_err(),
-            "a row is a whole number of blocks"
-        );
+        assert!(Format::Q8_0.byte_len(32, 1).is_err(), "a row is a whole number of blocks");
         assert!(Format::F32.byte_len(usize::MAX, 2).is_err());
         assert!(Format::from_code(2).is_err());
         for format in [Format::F32, Format::F16, Format::Q4_1, Format::Q8_0] {

@@ -21,12 +21,8 @@ impl<'a> Cursor<'a> {
 
     /// The next `count` bytes.
     pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8]> {
-        let taken = self
-            .at
-            .checked_add(count)
-            .and_then(|end| self.bytes.get(self.at..end));
-        let taken = taken
-            .with_context(|| format!("the file ends within {count} bytes at offset {}", self.at))?;
+        let taken = self.at.checked_add(count).and_then(|end| self.bytes.get(self.at..end));
+        let taken = taken.with_context(|| format!("the file ends within {count} bytes at offset {}", self.at))?;
         self.at += count;
         Ok(taken)
     }

@@ -53,52 +53,32 @@ impl<'a> Gguf<'a> {
     /// Reads a file's header and finds its tensors.
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self> {
         let mut cursor = Cursor::new(bytes);
-        ensure!(
-            &cursor.array::<4>()? == b"GGUF",
-            "the file does not begin with the GGUF signature"
-        );
+        ensure!(&cursor.array::<4>()? == b"GGUF", "the file does not begin with the GGUF signature");
         let version = cursor.u32()?;
-        ensure!(
-            matches!(version, 2 | 3),
-            "GGUF version {version} is not handled"
-        );
+        ensure!(matches!(version, 2 | 3), "GGUF version {version} is not handled");
         let tensor_count = cursor.u64()?;
         let value_count = cursor.u64()?;
         let mut values = BTreeMap::new();
         for _ in 0..value_count {
             let key = cursor.string()?;
             let kind = cursor.u32()?;
-            let value = read_value(&mut cursor, kind, MAX_DEPTH)
-                .with_context(|| format!("metadata key {key:?}"))?;
-            ensure!(
-                values.insert(key, value).is_none(),
-                "metadata key {key:?} is there twice"
-            );
+            let value = read_value(&mut cursor, kind, MAX_DEPTH).with_context(|| format!("metadata key {key:?}"))?;
+            ensure!(values.insert(key, value).is_none(), "metadata key {key:?} is there twice");
         }
         let mut places = BTreeMap::new();
         let mut order = Vec::new();
         for _ in 0..tensor_count {
             let place = Place::read(&mut cursor)?;
             order.push(place.name);
-            ensure!(
-                places.insert(place.name, place).is_none(),
-                "a tensor is there twice"
-            );
+            ensure!(places.insert(place.name, place).is_none(), "a tensor is there twice");
         }
         let alignment = match values.get("general.alignment") {
             None => DEFAULT_ALIGNMENT,
-            Some(Value::Integer(n)) => {
-                u64::try_from(*n).context("the alignment is out of range")?
-            }
+            Some(Value::Integer(n)) => u64::try_from(*n).context("the alignment is out of range")?,
             Some(_) => bail!("the alignment is not a whole number"),
         };
-        ensure!(
-            alignment.is_power_of_two(),
-            "the alignment {alignment} is not a power of two"
-        );
-        let start = (cursor.position() as u64)
-            .checked_next_multiple_of(alignment)
-            .context("the header is too long")?;
+        ensure!(alignment.is_power_of_two(), "the alignment {alignment} is not a power of two");
+        let start = (cursor.position() as u64).checked_next_multiple_of(alignment).context("the header is too long")?;
         let tensors = order
             .into_iter()
             .filter_map(|name| places.remove(name))
@@ -124,9 +104,9 @@ impl<'a> Gguf<'a> {
     pub(super) fn integer(&self, key: &str) -> Result<Option<usize>> {
         match self.values.get(key) {
             None => Ok(None),
-            Some(Value::Integer(n)) => usize::try_from(*n)
-                .map(Some)
-                .with_context(|| format!("metadata key {key:?} is out of range")),
+            Some(Value::Integer(n)) => {
+                usize::try_from(*n).map(Some).with_context(|| format!("metadata key {key:?} is out of range"))
+            }
             Some(_) => bail!("metadata key {key:?} is not a whole number"),
         }
     }
@@ -146,51 +126,25 @@ impl<'a> Place<'a> {
         let dimensions = cursor.u32()?;
         let in_range = (1..=MAX_DIMENSIONS).contains(&dimensions);
         ensure!(in_range, "tensor {name:?} has {dimensions} dimensions");
-        let mut shape = (0..dimensions)
-            .map(|_| cursor.length())
-            .collect::<Result<Vec<_>>>()?;
+        let mut shape = (0..dimensions).map(|_| cursor.length()).collect::<Result<Vec<_>>>()?;
         shape.reverse();
-        let format =
-            Format::from_code(cursor.u32()?).with_context(|| format!("tensor {name:?}"))?;
-        Ok(Self {
-            name,
-            shape,
-            format,
-            offset: cursor.u64()?,
-        })
+        let format = Format::from_code(cursor.u32()?).with_context(|| format!("tensor {name:?}"))?;
+        Ok(Self { name, shape, format, offset: cursor.u64()? })
     }
 
     fn entry(self, bytes: &'a [u8], start: u64, alignment: u64) -> Result<Entry<'a>> {
-        let Self {
-            name,
-            shape,
-            format,
-            offset,
-        } = self;
+        let Self { name, shape, format, offset } = self;
         let range = || -> Result<&'a [u8]> {
-            ensure!(
-                offset.is_multiple_of(alignment),
-                "its offset {offset} is not aligned"
-            );
+            ensure!(offset.is_multiple_of(alignment), "its offset {offset} is not aligned");
             let (cols, outer) = shape.split_last().context("it has no dimensions")?;
-            let rows = outer
-                .iter()
-                .try_fold(1usize, |n, &d| n.checked_mul(d))
-                .context("it is larger than memory")?;
+            let rows = outer.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).context("it is larger than memory")?;
             let length = format.byte_len(rows, *cols)?;
-            let from = start
-                .checked_add(offset)
-                .and_then(|n| usize::try_from(n).ok());
+            let from = start.checked_add(offset).and_then(|n| usize::try_from(n).ok());
             let data = from.and_then(|from| bytes.get(from..from.checked_add(length)?));
             data.context("its data lie outside the file")
         };
         let data = range().with_context(|| format!("tensor {name:?}"))?;
-        Ok(Entry {
-            name,
-            shape,
-            format,
-            data,
-        })
+        Ok(Entry { name, shape, format, data })
     }
 }
 
@@ -230,39 +184,18 @@ mod tests {
     fn small() -> Builder {
         Builder::default()
             .string("general.architecture", "llama")
-            .value(
-                "deep",
-                9,
-                &[
-                    &9u32.to_le_bytes()[..],
-                    &1u64.to_le_bytes(),
-                    &array(0, &[1, 2, 3]),
-                ]
-                .concat(),
-            )
+            .value("deep", 9, &[&9u32.to_le_bytes()[..], &1u64.to_le_bytes(), &array(0, &[1, 2, 3])].concat())
             .value("float", 6, &1.5f32.to_le_bytes())
             .value("bool", 7, &[1])
             .value("double", 12, &[0; 8])
             .value("minus", 5, &(-3i32).to_le_bytes())
             .value("count", 10, &7u64.to_le_bytes())
-            .tensor(
-                "a",
-                &[3, 2],
-                0,
-                &[1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0]
-                    .map(f32::to_le_bytes)
-                    .concat(),
-            )
+            .tensor("a", &[3, 2], 0, &[1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0].map(f32::to_le_bytes).concat())
             .tensor("b", &[32], 8, &[0; 34])
     }
 
     fn array(kind: u32, elements: &[u8]) -> Vec<u8> {
-        [
-            &kind.to_le_bytes()[..],
-            &(elements.len() as u64).to_le_bytes(),
-            elements,
-        ]
-        .concat()
+        [&kind.to_le_bytes()[..], &(elements.len() as u64).to_le_bytes(), elements].concat()
     }
 
     #[test]
@@ -272,34 +205,18 @@ mod tests {
         assert_eq!(file.string("general.architecture").expect("there"), "llama");
         assert_eq!(file.integer("count").expect("whole"), Some(7));
         assert_eq!(file.integer("absent").expect("no error"), None);
-        assert!(
-            file.integer("minus").is_err()
-                && file.integer("float").is_err()
-                && file.string("count").is_err()
-        );
-        let [a, b] = file.tensors() else {
-            panic!("two tensors")
-        };
-        assert_eq!(
-            (a.name, a.shape.as_slice(), a.format),
-            ("a", [2, 3].as_slice(), Format::F32)
-        );
+        assert!(file.integer("minus").is_err() && file.integer("float").is_err() && file.string("count").is_err());
+        let [a, b] = file.tensors() else { panic!("two tensors") };
+        assert_eq!((a.name, a.shape.as_slice(), a.format), ("a", [2, 3].as_slice(), Format::F32));
         assert_eq!(a.decode(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
-        assert_eq!(
-            (b.shape.as_slice(), b.decode()),
-            ([32].as_slice(), vec![0.0; 32])
-        );
+        assert_eq!((b.shape.as_slice(), b.decode()), ([32].as_slice(), vec![0.0; 32]));
     }
 
     #[test]
     fn every_truncation_is_an_error() {
         let bytes = small().build();
         for end in 0..bytes.len() {
-            assert!(
-                Gguf::parse(&bytes[..end]).is_err(),
-                "{end} of {} bytes",
-                bytes.len()
-            );
+            assert!(Gguf::parse(&bytes[..end]).is_err(), "{end} of {} bytes", bytes.len());
         }
     }
 
@@ -329,48 +246,17 @@ mod tests {
         };
         refused(Builder::default().version(1), "version 1");
         refused(Builder::default().value("k", 13, &[]), "value type 13");
-        refused(
-            Builder::default().value("k", 0, &[1]).value("k", 0, &[1]),
-            "there twice",
-        );
-        refused(
-            Builder::default().value("general.alignment", 4, &3u32.to_le_bytes()),
-            "power of two",
-        );
-        refused(
-            Builder::default().string("general.alignment", "32"),
-            "whole number",
-        );
+        refused(Builder::default().value("k", 0, &[1]).value("k", 0, &[1]), "there twice");
+        refused(Builder::default().value("general.alignment", 4, &3u32.to_le_bytes()), "power of two");
+        refused(Builder::default().string("general.alignment", "32"), "whole number");
         refused(Builder::default().tensor("t", &[], 0, &[]), "0 dimensions");
-        refused(
-            Builder::default().tensor("t", &[1; 5], 0, &[0; 4]),
-            "5 dimensions",
-        );
-        refused(
-            Builder::default().tensor("t", &[1], 99, &[0; 4]),
-            "format 99",
-        );
-        refused(
-            Builder::default().tensor("t", &[33], 8, &[0; 68]),
-            "do not divide",
-        );
-        refused(
-            Builder::default().tensor("t", &[2], 0, &[0; 4]),
-            "outside the file",
-        );
-        refused(
-            Builder::default().tensor("t", &[1 << 40; 3], 0, &[]),
-            "larger than memory",
-        );
-        refused(
-            Builder::default()
-                .tensor("t", &[1], 0, &[0; 4])
-                .tensor("t", &[1], 0, &[0; 4]),
-            "there twice",
-        );
-        let nested = (0..6).fold(array(0, &[]), |inner, _| {
-            [&9u32.to_le_bytes()[..], &[1, 0, 0, 0, 0, 0, 0, 0], &inner].concat()
-        });
+        refused(Builder::default().tensor("t", &[1; 5], 0, &[0; 4]), "5 dimensions");
+        refused(Builder::default().tensor("t", &[1], 99, &[0; 4]), "format 99");
+        refused(Builder::default().tensor("t", &[33], 8, &[0; 68]), "do not divide");
+        refused(Builder::default().tensor("t", &[2], 0, &[0; 4]), "outside the file");
+        refused(Builder::default().tensor("t", &[1 << 40; 3], 0, &[]), "larger than memory");
+        refused(Builder::default().tensor("t", &[1], 0, &[0; 4]).tensor("t", &[1], 0, &[0; 4]), "there twice");
+        let nested = (0..6).fold(array(0, &[]), |inner, _| [&9u32.to_le_bytes()[..], &[1, 0, 0, 0, 0, 0, 0, 0], &inner].concat());
         refused(Builder::default().value("k", 9, &nested), "too deeply");
         assert!(Gguf::parse(b"GGML").is_err());
     }

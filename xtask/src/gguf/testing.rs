@@ -10,12 +10,7 @@ pub(super) struct Builder {
 
 impl Default for Builder {
     fn default() -> Self {
-        Self {
-            version: 3,
-            values: Vec::new(),
-            tensors: Vec::new(),
-            data: Vec::new(),
-        }
+        Self { version: 3, values: Vec::new(), tensors: Vec::new(), data: Vec::new() }
     }
 }
 
@@ -28,8 +23,7 @@ impl Builder {
 
     /// Adds a key with a value of a type, given its bytes.
     pub(super) fn value(mut self, key: &str, kind: u32, bytes: &[u8]) -> Self {
-        self.values
-            .push([&text(key)[..], &kind.to_le_bytes(), bytes].concat());
+        self.values.push([&text(key)[..], &kind.to_le_bytes(), bytes].concat());
         self
     }
 
@@ -44,13 +38,7 @@ impl Builder {
     }
 
     /// Adds a tensor; the dimensions are in the file's order, innermost first.
-    pub(super) fn tensor(
-        mut self,
-        name: &str,
-        dimensions: &[u64],
-        format: u32,
-        bytes: &[u8],
-    ) -> Self {
+    pub(super) fn tensor(mut self, name: &str, dimensions: &[u64], format: u32, bytes: &[u8]) -> Self {
         self.data.resize(self.data.len().next_multiple_of(32), 0);
         let mut row = [&text(name)[..], &(dimensions.len() as u32).to_le_bytes()].concat();
         row.extend(dimensions.iter().flat_map(|d| d.to_le_bytes()));

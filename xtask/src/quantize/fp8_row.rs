@@ -17,21 +17,13 @@ pub(super) fn quantize(name: &str, rows: usize, cols: usize, values: &[f32]) -> 
         .zip(values.par_chunks(cols))
         .map(|(codes, row)| {
             let scale = scale_for(amax(row), TOP);
-            codes
-                .iter_mut()
-                .zip(row)
-                .for_each(|(code, value)| *code = encode(value / scale));
+            codes.iter_mut().zip(row).for_each(|(code, value)| *code = encode(value / scale));
             scale
         })
         .collect();
     [
         Tensor::new(name, Dtype::F8_E4M3, vec![rows, cols], codes),
-        Tensor::new(
-            format!("{name}_scale"),
-            Dtype::F32,
-            vec![rows],
-            f32_bytes(&scales),
-        ),
+        Tensor::new(format!("{name}_scale"), Dtype::F32, vec![rows], f32_bytes(&scales)),
     ]
 }
 
@@ -70,11 +62,7 @@ mod tests {
             _ if code & 0x7F == 0x7F => f32::NAN,
             _ => (1.0 + mantissa / 8.0) * 2f32.powi(exponent - 7),
         };
-        if code & 0x80 == 0 {
-            magnitude
-        } else {
-            -magnitude
-        }
+        if code & 0x80 == 0 { magnitude } else { -magnitude }
     }
 
     #[test]
@@ -95,16 +83,8 @@ mod tests {
             let even = low + (low & 1);
             assert_eq!(encode(middle), even, "tie above {low:#04x}");
             assert_eq!(encode(-middle), even | 0x80, "tie below -{low:#04x}");
-            assert_eq!(
-                encode(middle.next_down()),
-                low,
-                "under the tie above {low:#04x}"
-            );
-            assert_eq!(
-                encode(middle.next_up()),
-                low + 1,
-                "over the tie above {low:#04x}"
-            );
+            assert_eq!(encode(middle.next_down()), low, "under the tie above {low:#04x}");
+            assert_eq!(encode(middle.next_up()), low + 1, "over the tie above {low:#04x}");
         }
     }
 

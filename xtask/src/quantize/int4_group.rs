@@ -31,18 +31,8 @@ pub(super) fn quantize(name: &str, rows: usize, cols: usize, values: &[f32]) -> 
         .collect();
     let scale_bytes = scales.iter().flat_map(|s| s.to_le_bytes()).collect();
     [
-        Tensor::new(
-            format!("{name}_packed"),
-            Dtype::U8,
-            vec![rows, cols / 2],
-            packed,
-        ),
-        Tensor::new(
-            format!("{name}_scale"),
-            Dtype::F16,
-            vec![rows, cols / GROUP],
-            scale_bytes,
-        ),
+        Tensor::new(format!("{name}_packed"), Dtype::U8, vec![rows, cols / 2], packed),
+        Tensor::new(format!("{name}_scale"), Dtype::F16, vec![rows, cols / GROUP], scale_bytes),
     ]
 }
 
@@ -65,17 +55,9 @@ mod tests {
         let [packed, scales] = quantize("w", 1, 2 * GROUP, &values);
         assert_eq!(packed.data[..4], [0x1F, 0xA8, 0xB6, 0x88]);
         assert_eq!(packed.data[GROUP / 2], 0x91);
-        assert_eq!(
-            (packed.name.as_str(), packed.shape),
-            ("w_packed", vec![1, GROUP])
-        );
+        assert_eq!((packed.name.as_str(), packed.shape), ("w_packed", vec![1, GROUP]));
         assert_eq!(scales.shape, [1, 2]);
-        assert_eq!(
-            scales.data,
-            [f16::ONE, f16::from_f32(2.0)]
-                .map(f16::to_le_bytes)
-                .concat()
-        );
+        assert_eq!(scales.data, [f16::ONE, f16::from_f32(2.0)].map(f16::to_le_bytes).concat());
     }
 
     #[test]

@@ -14,21 +14,13 @@ pub(super) fn quantize(name: &str, rows: usize, cols: usize, values: &[f32]) -> 
         .zip(values.par_chunks(cols))
         .map(|(codes, row)| {
             let scale = scale_for(amax(row), 127.0);
-            codes
-                .iter_mut()
-                .zip(row)
-                .for_each(|(code, &v)| *code = step(v, scale, -127.0, 127.0).cast_unsigned());
+            codes.iter_mut().zip(row).for_each(|(code, &v)| *code = step(v, scale, -127.0, 127.0).cast_unsigned());
             scale
         })
         .collect();
     [
         Tensor::new(name, Dtype::I8, vec![rows, cols], codes),
-        Tensor::new(
-            format!("{name}_scale"),
-            Dtype::F32,
-            vec![rows],
-            f32_bytes(&scales),
-        ),
+        Tensor::new(format!("{name}_scale"), Dtype::F32, vec![rows], f32_bytes(&scales)),
     ]
 }
 
@@ -39,17 +31,12 @@ mod tests {
     #[test]
     fn rows_have_their_own_scale_and_zeros_stay_zeros() {
         // Scales 1, 1 (nothing but zeros) and 2; the ties 0.5, 1.5 and 2.5 go to even.
-        let values = [
-            127.0, 0.5, -1.5, 2.5, 0.0, 0.0, -0.0, 0.0, -254.0, 3.0, 1.0, 100.0,
-        ];
+        let values = [127.0, 0.5, -1.5, 2.5, 0.0, 0.0, -0.0, 0.0, -254.0, 3.0, 1.0, 100.0];
         let [codes, scales] = quantize("w", 3, 4, &values);
         let signed: Vec<i8> = codes.data.iter().map(|c| c.cast_signed()).collect();
         assert_eq!(signed, [127, 0, -2, 2, 0, 0, 0, 0, -127, 2, 0, 50]);
         assert_eq!(scales.data, f32_bytes(&[1.0, 1.0, 2.0]));
-        assert_eq!(
-            (codes.name.as_str(), scales.name.as_str()),
-            ("w", "w_scale")
-        );
+        assert_eq!((codes.name.as_str(), scales.name.as_str()), ("w", "w_scale"));
     }
 
     #[test]

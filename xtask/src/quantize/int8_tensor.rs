@@ -8,18 +8,10 @@ use crate::checkpoint::Tensor;
 /// Quantizes a matrix: `NAME` holds the integers, `NAME_scale` the one scale.
 pub(super) fn quantize(name: &str, rows: usize, cols: usize, values: &[f32]) -> [Tensor; 2] {
     let scale = scale_for(amax(values), 127.0);
-    let codes = values
-        .iter()
-        .map(|&v| step(v, scale, -127.0, 127.0).cast_unsigned())
-        .collect();
+    let codes = values.iter().map(|&v| step(v, scale, -127.0, 127.0).cast_unsigned()).collect();
     [
         Tensor::new(name, Dtype::I8, vec![rows, cols], codes),
-        Tensor::new(
-            format!("{name}_scale"),
-            Dtype::F32,
-            vec![1],
-            f32_bytes(&[scale]),
-        ),
+        Tensor::new(format!("{name}_scale"), Dtype::F32, vec![1], f32_bytes(&[scale])),
     ]
 }
 

@@ -35,23 +35,14 @@ pub(crate) enum Recipe {
 impl Recipe {
     /// Quantizes a whole model.
     pub(crate) fn apply(self, source: &Source) -> Vec<Tensor> {
-        source
-            .tensors
-            .par_iter()
-            .flat_map_iter(|tensor| self.apply_one(tensor))
-            .collect()
+        source.tensors.par_iter().flat_map_iter(|tensor| self.apply_one(tensor)).collect()
     }
 
     /// Quantizes one tensor, into the tensors that stand for it.
     fn apply_one(self, tensor: &SourceTensor) -> Vec<Tensor> {
         let values = match &tensor.values {
             Values::Other(dtype, data) => {
-                return vec![Tensor::new(
-                    &tensor.name,
-                    *dtype,
-                    tensor.shape.clone(),
-                    data.clone(),
-                )];
+                return vec![Tensor::new(&tensor.name, *dtype, tensor.shape.clone(), data.clone())];
             }
             Values::Float(values) => values,
         };
@@ -59,15 +50,9 @@ impl Recipe {
             return vec![fp16::convert(&tensor.name, &tensor.shape, values)];
         }
         match (self, tensor.matrix()) {
-            (Self::Fp8Row, Some((rows, cols, values))) => {
-                fp8_row::quantize(&tensor.name, rows, cols, values).into()
-            }
-            (Self::Int8Channel, Some((rows, cols, values))) => {
-                int8_channel::quantize(&tensor.name, rows, cols, values).into()
-            }
-            (Self::Int8Tensor, Some((rows, cols, values))) => {
-                int8_tensor::quantize(&tensor.name, rows, cols, values).into()
-            }
+            (Self::Fp8Row, Some((rows, cols, values))) => fp8_row::quantize(&tensor.name, rows, cols, values).into(),
+            (Self::Int8Channel, Some((rows, cols, values))) => int8_channel::quantize(&tensor.name, rows, cols, values).into(),
+            (Self::Int8Tensor, Some((rows, cols, values))) => int8_tensor::quantize(&tensor.name, rows, cols, values).into(),
             (Self::Int4Group128, Some((rows, cols, values))) if cols % int4_group::GROUP == 0 => {
                 int4_group::quantize(&tensor.name, rows, cols, values).into()
             }
@@ -112,33 +97,19 @@ mod tests {
             SourceTensor::float("w", vec![2, 128], vec![1.0; 256]).expect("fits"),
             SourceTensor::float("narrow", vec![2, 2], vec![1.0; 4]).expect("fits"),
             SourceTensor::float("bias", vec![3], vec![1.0; 3]).expect("fits"),
-            SourceTensor {
-                name: "ids".into(),
-                shape: vec![1, 1],
-                values: Values::Other(Dtype::I64, vec![0; 8]),
-            },
+            SourceTensor { name: "ids".into(), shape: vec![1, 1], values: Values::Other(Dtype::I64, vec![0; 8]) },
         ];
-        Source {
-            tensors,
-            metadata: None,
-        }
+        Source { tensors, metadata: None }
     }
 
     fn shapes(recipe: Recipe) -> Vec<(String, Dtype, Vec<usize>)> {
-        recipe
-            .apply(&model())
-            .into_iter()
-            .map(|t| (t.name, t.dtype, t.shape))
-            .collect()
+        recipe.apply(&model()).into_iter().map(|t| (t.name, t.dtype, t.shape)).collect()
     }
 
     #[test]
     fn each_recipe_makes_the_tensors_it_promises() {
         let row = |name: &str, dtype, shape: &[usize]| (name.to_owned(), dtype, shape.to_vec());
-        let rest = [
-            row("bias", Dtype::BF16, &[3]),
-            row("ids", Dtype::I64, &[1, 1]),
-        ];
+        let rest = [row("bias", Dtype::BF16, &[3]), row("ids", Dtype::I64, &[1, 1])];
         let scaled = |dtype, scales: [usize; 2]| {
             let [wide, narrow] = scales;
             let mut all = vec![
@@ -153,15 +124,9 @@ mod tests {
         assert_eq!(shapes(Recipe::Fp8Row), scaled(Dtype::F8_E4M3, [2, 2]));
         assert_eq!(shapes(Recipe::Int8Channel), scaled(Dtype::I8, [2, 2]));
         assert_eq!(shapes(Recipe::Int8Tensor), scaled(Dtype::I8, [1, 1]));
-        let packed = [
-            row("w_packed", Dtype::U8, &[2, 64]),
-            row("w_scale", Dtype::F16, &[2, 1]),
-        ];
+        let packed = [row("w_packed", Dtype::U8, &[2, 64]), row("w_scale", Dtype::F16, &[2, 1])];
         let kept = [row("narrow", Dtype::BF16, &[2, 2])];
-        assert_eq!(
-            shapes(Recipe::Int4Group128),
-            [&packed[..], &kept, &rest].concat()
-        );
+        assert_eq!(shapes(Recipe::Int4Group128), [&packed[..], &kept, &rest].concat());
         for (recipe, dtype) in [(Recipe::Bf16, Dtype::BF16), (Recipe::Fp16, Dtype::F16)] {
             let dtypes: Vec<_> = shapes(recipe).into_iter().map(|s| s.1).collect();
             assert_eq!(dtypes, [dtype, dtype, dtype, Dtype::I64]);
@@ -187,10 +152,7 @@ mod tests {
 
     #[test]
     fn steps_round_half_to_even_and_stay_in_bounds() {
-        let got: Vec<i8> = [0.5, 1.5, 2.5, -0.5, -1.5, 300.0, -300.0]
-            .map(|v| step(v, 1.0, -127.0, 127.0))
-            .into_iter()
-            .collect();
+        let got: Vec<i8> = [0.5, 1.5, 2.5, -0.5, -1.5, 300.0, -300.0].map(|v| step(v, 1.0, -127.0, 127.0)).into_iter().collect();
         assert_eq!(got, [0, 2, 2, 0, -2, 127, -127]);
     }
 }

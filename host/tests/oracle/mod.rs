@@ -1,0 +1,505 @@
+//! A second decoder of `.wcodec` archives, written from `docs/format.md` alone.
+//!
+//! It shares no code with the library: where the two agree, the document describes the format. It is slow and simple on purpose;
+//! the sections named in the comments are those of the document.
+
+#![allow(dead_code, unreachable_pub)]
+
+use sha2::{Digest, Sha256};
+
+/// An archive, decoded.
+#[derive(Debug)]
+pub struct Decoded {
+    /// 0: tensors given in memory, 1: a safetensors file.
+    pub source_kind: u32,
+    /// The tensors (not the blob), in the order of the file.
+    pub tensors: Vec<Tensor>,
+    /// The decoded bytes of all records, one after the other: for source kind 1 the source file.
+    pub source: Vec<u8>,
+    /// Which (layout, plane, mode) the tiles use, each once and sorted: to see what a test has covered.
+    pub modes: Vec<(u8, usize, u8)>,
+}
+
+/// A tensor, decoded.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Tensor {
+    /// Its name.
+    pub name: String,
+    /// The number of its element type.
+    pub dtype: u16,
+    /// The name of its element type, where that is 65535.
+    pub dtype_name: String,
+    /// Its dimensions.
+    pub shape: Vec<u64>,
+    /// Its elements.
+    pub bytes: Vec<u8>,
+}
+
+type Result<T> = std::result::Result<T, String>;
+
+fn ensure(holds: bool, what: &str) -> Result<()> {
+    if holds { Ok(()) } else { Err(what.to_string()) }
+}
+
+// ------------------------------------------------------------------------------------------------------------------------------
+// Bytes
+// ------------------------------------------------------------------------------------------------------------------------------
+
+fn u16_at(b: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes([b[at], b[at + 1]])
+}
+
+fn u32_at(b: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([b[at], b[at + 1], b[at + 2], b[at + 3]])
+}
+
+fn u64_at(b: &[u8], at: usize) -> u64 {
+    u64::from(u32_at(b, at)) | u64::from(u32_at(b, at + 4)) << 32
+}
+
+/// The bytes from `at` on, `len` of them.
+fn range(b: &[u8], at: u64, len: u64) -> Result<&[u8]> {
+    let end = at.checked_add(len).ok_or("a range's end overflows")?;
+    ensure(end <= b.len() as u64, "a range passes the end")?;
+    Ok(&b[at as usize..end as usize])
+}
+
+/// Takes `len` bytes off the front.
+fn take<'a>(b: &mut &'a [u8], len: u64) -> Result<&'a [u8]> {
+    let front = range(b, 0, len)?;
+    *b = &b[front.len()..];
+    Ok(front)
+}
+
+/// CRC-32C, bit by bit.
+pub fn crc32c(bytes: &[u8]) -> u32 {
+    let mut crc = u32::MAX;
+    for &byte in bytes {
+        crc ^= u32::from(byte);
+        for _ in 0..8 {
+            crc = if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
+        }
+    }
+    !crc
+}
+
+// ------------------------------------------------------------------------------------------------------------------------------
+// Section 1: the file
+// ------------------------------------------------------------------------------------------------------------------------------
+
+struct Record {
+    rows: u64,
+    row_bytes: u64,
+    segment_len: u64,
+    hash: u128,
+    directory_crc: u32,
+    name: String,
+    tile_rows: u64,
+    tile_row_bytes: u64,
+    dtype: u16,
+    dtype_name: String,
+    layout: u8,
+    blob: bool,
+    shape: Vec<u64>,
+    planes: Vec<(u8, u8)>,
+}
+
+/// A frequency table: for each slot the symbol, for each symbol its start and frequency.
+struct Table {
+    symbol: Vec<u8>,
+    start: Vec<u32>,
+    freq: Vec<u32>,
+}
+
+/// Decodes a whole archive and checks every checksum and hash in it.
+pub fn decode(file: &[u8]) -> Result<Decoded> {
+    ensure(file.len() >= 512, "shorter than two superblocks")?;
+    let sb = &file[..256];
+    ensure(&sb[..8] == b"WCODEC\0\0", "magic")?;
+    let major = u16_at(sb, 8);
+    if major != 1 {
+        return Err(format!("major version {major}"));
+    }
+    ensure(crc32c(&sb[..252]) == u32_at(sb, 252), "superblock CRC")?;
+    ensure(sb == &file[file.len() - 256..], "the superblock's copy")?;
+    let source_kind = u32_at(sb, 12);
+    ensure(source_kind <= 1, "source kind")?;
+    ensure(u64_at(sb, 16) == 0, "an unknown required feature")?;
+    let (source_len, source_sha) = (u64_at(sb, 32), &sb[40..72]);
+    ensure(u64_at(sb, 72) == file.len() as u64, "file length")?;
+    let (index_off, index_len, directory_off) = (u64_at(sb, 80), u64_at(sb, 88), u64_at(sb, 96));
+    let copy_off = file.len() as u64 - 256;
+    ensure(index_off.checked_add(index_len) == Some(copy_off), "the index does not end at the copy")?;
+    ensure(256 <= directory_off && directory_off <= index_off, "order of the parts")?;
+    let index = range(file, index_off, index_len)?;
+    ensure(crc32c(index) == u32_at(sb, 104), "index CRC")?;
+
+    let (records, tables) = parse_index(index, u32_at(sb, 108))?;
+    let mut segments = &file[256..directory_off as usize];
+    let mut directories = &file[directory_off as usize..index_off as usize];
+    let mut out = Decoded { source_kind, tensors: Vec::new(), source: Vec::new(), modes: Vec::new() };
+    for r in records {
+        let segment = take(&mut segments, r.segment_len)?;
+        let entry = 8 + 8 * r.planes.iter().filter(|p| p.0 == 255).count() as u64;
+        let directory_len = tiles(&r).and_then(|n| n.checked_mul(entry)).ok_or("too many tiles")?;
+        let directory = take(&mut directories, directory_len)?;
+        ensure(crc32c(directory) == r.directory_crc, "directory CRC")?;
+        let bytes = decode_record(&r, segment, directory, entry as usize, &tables, &mut out.modes)?;
+        ensure(xxhash_rust::xxh3::xxh3_128(&bytes) == r.hash, "hash of a record")?;
+        out.source.extend_from_slice(&bytes);
+        if !r.blob {
+            out.tensors.push(Tensor { name: r.name, dtype: r.dtype, dtype_name: r.dtype_name, shape: r.shape, bytes });
+        }
+    }
+    ensure(segments.is_empty(), "bytes between the last segment and the directories")?;
+    ensure(directories.is_empty(), "bytes between the last directory and the index")?;
+    if source_kind == 1 {
+        ensure(out.source.len() as u64 == source_len, "length of the source")?;
+        ensure(Sha256::digest(&out.source)[..] == *source_sha, "hash of the source")?;
+    } else {
+        ensure(source_len == 0 && source_sha.iter().all(|&b| b == 0), "a source without a source")?;
+    }
+    out.modes.sort_unstable();
+    out.modes.dedup();
+    Ok(out)
+}
+
+/// Section 1.2.
+fn parse_index(mut index: &[u8], entries: u32) -> Result<(Vec<Record>, Vec<Table>)> {
+    let b = &mut index;
+    let header = take(b, 32)?;
+    ensure(u32_at(header, 0) == entries, "the number of records differs from the superblock's")?;
+    let n = |i: usize| u64::from(u32_at(header, 4 * i));
+    let mut records = take(b, 64 * n(0))?;
+    let mut planes = take(b, 4 * n(1))?;
+    let mut dims = take(b, 8 * n(2))?;
+    let mut tables = take(b, n(4))?;
+    let mut names = take(b, n(5))?;
+    ensure(b.is_empty(), "bytes left in the index")?;
+    ensure(u64_at(header, 24) == 0, "reserved bytes of the index's header")?;
+
+    let mut out: Vec<Record> = Vec::new();
+    for i in 0..entries {
+        let r = take(&mut records, 64)?;
+        let text = |b: &[u8]| String::from_utf8(b.to_vec()).map_err(|e| e.to_string());
+        let mut rec = Record {
+            rows: u64_at(r, 0),
+            row_bytes: u64_at(r, 8),
+            segment_len: u64_at(r, 16),
+            hash: u128::from(u64_at(r, 24)) | u128::from(u64_at(r, 32)) << 64,
+            directory_crc: u32_at(r, 40),
+            name: text(take(&mut names, u64::from(u32_at(r, 44)))?)?,
+            tile_rows: u64::from(u32_at(r, 48)),
+            tile_row_bytes: u64::from(u32_at(r, 52)),
+            dtype: u16_at(r, 56),
+            dtype_name: text(take(&mut names, u64::from(r[61]))?)?,
+            layout: r[58],
+            blob: r[59] == 1,
+            shape: Vec::new(),
+            planes: Vec::new(),
+        };
+        ensure(r[59] <= 1, "kind of a record")?;
+        ensure(r[62] == 0 && r[63] == 0, "reserved bytes of a record")?;
+        for _ in 0..r[60] {
+            rec.shape.push(u64_at(take(&mut dims, 8)?, 0));
+        }
+        let (element, plane_count) = layout_shape(rec.layout)?;
+        for _ in 0..plane_count {
+            let p = take(&mut planes, 4)?;
+            ensure(matches!(p[0], 0 | 1 | 255), "mode of a plane record")?;
+            ensure(p[0] == 1 || p[1] == 0, "value of a plane record")?;
+            ensure(p[2] == 0 && p[3] == 0, "reserved bytes of a plane record")?;
+            rec.planes.push((p[0], p[1]));
+        }
+        let decoded = rec.rows.checked_mul(rec.row_bytes).filter(|&n| n < 1 << 63).ok_or("decoded length")?;
+        ensure(rec.tile_rows > 0 && rec.tile_row_bytes > 0, "an empty tile")?;
+        ensure(rec.tile_rows * rec.tile_row_bytes <= 65536, "tile above 64 KiB")?;
+        ensure(rec.row_bytes % element == 0 && rec.tile_row_bytes % element == 0, "a row cuts an element")?;
+        ensure((rec.dtype == 65535) || rec.dtype_name.is_empty(), "dtype_len of a known dtype")?;
+        ensure(!rec.blob || i == 0, "a blob is not the first record")?;
+        let bits = dtype_bits(rec.dtype)?;
+        if let (Some(bits), false) = (bits, rec.blob) {
+            // A zero anywhere makes the product zero, whatever the others are.
+            let product = if rec.shape.contains(&0) {
+                Some(0)
+            } else {
+                rec.shape.iter().try_fold(u128::from(bits), |p, &d| p.checked_mul(u128::from(d)))
+            };
+            ensure(product == Some(u128::from(decoded) * 8), "shape and length differ")?;
+        }
+        if !rec.blob {
+            ensure(out.iter().all(|o| o.blob || o.name != rec.name), "two tensors of one name")?;
+        }
+        out.push(rec);
+    }
+    ensure(planes.is_empty() && dims.is_empty() && names.is_empty(), "planes, dimensions or names left")?;
+    let mut parsed = Vec::new();
+    for _ in 0..n(3) {
+        parsed.push(parse_table(&mut tables)?);
+    }
+    ensure(tables.is_empty(), "bytes left after the tables")?;
+    Ok((out, parsed))
+}
+
+/// Bits of an element; `None` where the dtype is the record's own.
+fn dtype_bits(dtype: u16) -> Result<Option<u32>> {
+    Ok(Some(match dtype {
+        2 => 4,
+        3 | 4 => 6,
+        1 | 5..=11 => 8,
+        12..=15 => 16,
+        16..=18 => 32,
+        19..=22 => 64,
+        65535 => return Ok(None),
+        _ => return Err(format!("dtype {dtype}")),
+    }))
+}
+
+/// Section 1.3.
+fn parse_table(b: &mut &[u8]) -> Result<Table> {
+    let mut freq: Vec<u32> = Vec::new();
+    while freq.len() < 256 {
+        match take(b, 1)?[0] {
+            0 => {
+                let n = usize::from(take(b, 1)?[0]) + 1;
+                freq.resize(freq.len() + n, 0);
+            }
+            f @ 1..=127 => freq.push(u32::from(f)),
+            h @ 0x80..=0x8f => freq.push(u32::from(h & 15) << 8 | u32::from(take(b, 1)?[0])),
+            reserved => return Err(format!("reserved byte {reserved} in a table")),
+        }
+    }
+    ensure(freq.len() == 256, "a table of more than 256 frequencies")?;
+    ensure(freq.iter().sum::<u32>() == 4096, "a table's frequencies do not add up to 4096")?;
+    ensure(freq.iter().all(|&f| f < 4096), "a frequency of 4096")?;
+    let mut table = Table { symbol: Vec::new(), start: Vec::new(), freq };
+    for s in 0..=255u8 {
+        table.start.push(table.symbol.len() as u32);
+        table.symbol.resize(table.symbol.len() + table.freq[usize::from(s)] as usize, s);
+    }
+    Ok(table)
+}
+
+// ------------------------------------------------------------------------------------------------------------------------------
+// Section 2: tiles
+// ------------------------------------------------------------------------------------------------------------------------------
+
+fn tiles(r: &Record) -> Option<u64> {
+    r.rows.div_ceil(r.tile_rows).checked_mul(r.row_bytes.div_ceil(r.tile_row_bytes))
+}
+
+fn decode_record(
+    r: &Record,
+    segment: &[u8],
+    directory: &[u8],
+    entry: usize,
+    tables: &[Table],
+    modes: &mut Vec<(u8, usize, u8)>,
+) -> Result<Vec<u8>> {
+    let count = directory.len() / entry;
+    let mut out = vec![0u8; (r.rows * r.row_bytes) as usize];
+    let begin = |tile: usize| 16 * u64::from(u32_at(directory, tile * entry));
+    if count == 0 {
+        ensure(segment.is_empty(), "a segment without tiles")?;
+        return Ok(out);
+    }
+    ensure(begin(0) == 0, "the first tile does not begin its segment")?;
+    let across = r.row_bytes.div_ceil(r.tile_row_bytes);
+    for tile in 0..count {
+        let end = if tile + 1 < count { begin(tile + 1) } else { segment.len() as u64 };
+        let len = end.checked_sub(begin(tile)).ok_or("a tile ends before it begins")?;
+        let payload = range(segment, begin(tile), len)?;
+        let entry = &directory[tile * entry..][..entry];
+        ensure(crc32c(payload) == u32_at(entry, 4), "tile CRC")?;
+
+        let (top, left) = (tile as u64 / across * r.tile_rows, tile as u64 % across * r.tile_row_bytes);
+        let height = r.tile_rows.min(r.rows - top) as usize;
+        let width = r.tile_row_bytes.min(r.row_bytes - left) as usize;
+        let bytes = decode_tile(r, payload, &entry[8..], height * width, tables, modes)?;
+        for y in 0..height {
+            let at = (top as usize + y) * r.row_bytes as usize + left as usize;
+            out[at..at + width].copy_from_slice(&bytes[y * width..][..width]);
+        }
+    }
+    Ok(out)
+}
+
+fn decode_tile(
+    r: &Record,
+    mut payload: &[u8],
+    mut entries: &[u8],
+    len: usize,
+    tables: &[Table],
+    modes: &mut Vec<(u8, usize, u8)>,
+) -> Result<Vec<u8>> {
+    let (element, _) = layout_shape(r.layout)?;
+    let e = len / element as usize;
+    let mut planes: Vec<Vec<u8>> = Vec::new();
+    for (p, &(mode, value)) in r.planes.iter().enumerate() {
+        let b = if r.layout == 130 && p == 1 { e.div_ceil(2) } else { e };
+        // A plane that is the same in all tiles has no entry; it is as if each tile had this one.
+        let entry = if mode == 255 { take(&mut entries, 8)? } else { &[mode, value, 0, 0, 0, 0, 0, 0] };
+        modes.push((r.layout, p, entry[0]));
+        if modes.len() > 64 {
+            modes.sort_unstable();
+            modes.dedup();
+        }
+        planes.push(decode_plane(r.layout, p, entry, &mut payload, b, e, tables)?);
+    }
+    ensure(payload.is_empty(), "bytes left in a tile")?;
+    Ok(join(r.layout, &planes, e))
+}
+
+/// One plane: its bytes from the front of `payload`, padded to 16.
+fn decode_plane(
+    layout: u8,
+    plane: usize,
+    entry: &[u8],
+    payload: &mut &[u8],
+    b: usize,
+    e: usize,
+    tables: &[Table],
+) -> Result<Vec<u8>> {
+    let (mode, base) = (entry[0], entry[1]);
+    let (words, patches) = (usize::from(u16_at(entry, 4)), usize::from(u16_at(entry, 6)));
+    let before = payload.len();
+    let mut bytes = match mode {
+        0 => take(payload, b as u64)?.to_vec(),
+        1 => vec![base; b],
+        2 | 3 => {
+            let table = tables.get(usize::from(u16_at(entry, 2))).ok_or("number of a table")?;
+            let stream = take(payload, 128 + 2 * words as u64)?;
+            if mode == 2 {
+                decode_stream(stream, b, table)?
+            } else {
+                ensure(plane == 0 && layout >= 128, "pairs in a plane that is no exponents")?;
+                ensure(base <= 240 && (layout != 130 || base == 0), "base of pairs")?;
+                let mut exponents = Vec::new();
+                for symbol in decode_stream(stream, e.div_ceil(2), table)? {
+                    exponents.push(base + (symbol & 15));
+                    exponents.push(base + (symbol >> 4));
+                }
+                exponents.truncate(e);
+                exponents
+            }
+        }
+        _ => return Err(format!("plane mode {mode}")),
+    };
+    if mode == 2 || mode == 3 {
+        let positions = take(payload, 2 * patches as u64)?;
+        let values = take(payload, patches as u64)?;
+        let mut next = 0;
+        for (i, &value) in values.iter().enumerate() {
+            let position = usize::from(u16_at(positions, 2 * i));
+            ensure(position >= next && position < b, "position of a patch")?;
+            bytes[position] = value;
+            next = position + 1;
+        }
+    }
+    let padding = (before - payload.len()).next_multiple_of(16) - (before - payload.len());
+    ensure(take(payload, padding as u64)?.iter().all(|&b| b == 0), "padding")?;
+    if layout == 130 && plane == 0 {
+        ensure(bytes.iter().all(|&x| x < 16), "an exponent above 15")?;
+    }
+    Ok(bytes)
+}
+
+// ------------------------------------------------------------------------------------------------------------------------------
+// Section 3: layouts
+// ------------------------------------------------------------------------------------------------------------------------------
+
+/// A layout's element size and number of planes.
+fn layout_shape(layout: u8) -> Result<(u64, usize)> {
+    match layout {
+        1..=64 => Ok((u64::from(layout), usize::from(layout))),
+        128 => Ok((2, 2)),
+        129 => Ok((4, 4)),
+        130 => Ok((1, 2)),
+        _ => Err(format!("layout {layout}")),
+    }
+}
+
+/// `e` elements from their planes.
+fn join(layout: u8, planes: &[Vec<u8>], e: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    match layout {
+        128 => {
+            let half = |j: usize| u16::from(planes[0][j]) << 8 | u16::from(planes[1][j]);
+            for i in 0..e / 2 {
+                let w = u32::from(half(2 * i)) | u32::from(half(2 * i + 1)) << 16;
+                out.extend_from_slice(&w.rotate_right(1).to_le_bytes());
+            }
+            if e % 2 == 1 {
+                out.extend_from_slice(&half(e - 1).rotate_right(1).to_le_bytes());
+            }
+        }
+        129 => {
+            for i in 0..e {
+                let w = u32::from_be_bytes([planes[0][i], planes[1][i], planes[2][i], planes[3][i]]);
+                out.extend_from_slice(&w.rotate_right(1).to_le_bytes());
+            }
+        }
+        130 => {
+            let byte = |j: usize| planes[0][j] << 4 | (planes[1][j / 2] >> (4 * (j % 2)) & 15);
+            for i in 0..e / 4 {
+                let w = u32::from_le_bytes([byte(4 * i), byte(4 * i + 1), byte(4 * i + 2), byte(4 * i + 3)]);
+                out.extend_from_slice(&w.rotate_right(1).to_le_bytes());
+            }
+            for j in e / 4 * 4..e {
+                out.push(byte(j).rotate_right(1));
+            }
+        }
+        n => {
+            for i in 0..e {
+                for plane in &planes[..usize::from(n)] {
+                    out.push(plane[i]);
+                }
+            }
+        }
+    }
+    out
+}
+
+// ------------------------------------------------------------------------------------------------------------------------------
+// Section 4: streams
+// ------------------------------------------------------------------------------------------------------------------------------
+
+fn decode_stream(stream: &[u8], s: usize, table: &Table) -> Result<Vec<u8>> {
+    let mut x: Vec<u32> = (0..32).map(|lane| u32_at(stream, 4 * lane)).collect();
+    ensure(x.iter().all(|&x| x >= 1 << 16), "a state below 2^16")?;
+    let mut words = stream[128..].chunks(2).map(|w| u32::from(u16_at(w, 0)));
+    let mut out = vec![0u8; s];
+    let full = s / 128;
+    for c in 0..s.div_ceil(128) {
+        for step in 0..4 {
+            if c + 1 == full && step >= 2 {
+                continue;
+            }
+            for lane in 0..32 {
+                let at = 128 * c + 4 * lane + step;
+                if at >= s {
+                    continue;
+                }
+                let slot = x[lane] & 4095;
+                let symbol = table.symbol[slot as usize];
+                let (start, freq) = (table.start[usize::from(symbol)], table.freq[usize::from(symbol)]);
+                out[at] = symbol;
+                x[lane] = freq * (x[lane] >> 12) + slot - start;
+                if x[lane] < 1 << 16 {
+                    x[lane] = x[lane] << 16 | words.next().ok_or("too few words")?;
+                }
+            }
+        }
+    }
+    ensure(words.next().is_none(), "words left")?;
+    for lane in 0..32 {
+        if full > 0 {
+            ensure(x[lane] >> 16 == 1, "a final state")?;
+            out[128 * (full - 1) + 4 * lane + 2] = x[lane] as u8;
+            out[128 * (full - 1) + 4 * lane + 3] = (x[lane] >> 8) as u8;
+        } else {
+            ensure(x[lane] == 1 << 16, "a final state")?;
+        }
+    }
+    Ok(out)
+}
