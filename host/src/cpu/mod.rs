@@ -10,7 +10,7 @@ pub(crate) mod tile;
 mod x86;
 
 use std::sync::OnceLock;
-use wcodec_device::rans::{Entry, LANES, SLOTS};
+use wcodec_device::rans::{CHUNK, Entry, LANES, SLOTS};
 
 /// An instruction set that can decode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,6 +80,25 @@ impl Backend {
             }
         }
         body.run();
+    }
+
+    /// Encodes whole chunks backwards if this backend has a loop for that: see `x86/encode512.rs`.
+    pub(crate) fn encode_chunks(
+        self,
+        packed: &[u32; 256],
+        state: &mut [u32; LANES],
+        chunks: &[[u8; CHUNK]],
+        last_steps: usize,
+        words: &mut [u16],
+    ) -> Option<usize> {
+        #[cfg(target_arch = "x86_64")]
+        if self == Self::Avx512
+            && let Some(cpu) = x86::Avx512::new()
+        {
+            return Some(cpu.encode_chunks(packed, state, chunks, last_steps, words));
+        }
+        let _ = (packed, state, chunks, last_steps, words);
+        None
     }
 
     /// Decodes streams, each to as many symbols as its buffer has bytes. The error names the stream that failed.

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::source::ReadAt;
 use rayon::prelude::*;
 use std::borrow::Cow;
+use std::sync::Mutex;
 use wcodec_device::layout::TilePlane;
 use wcodec_device::planes::Layout;
 
@@ -17,11 +18,13 @@ pub(crate) struct Input<'a> {
     pub jobs: &'a [Job<'a>],
     /// Each job's layout: its own at first, then what the plan chose.
     pub layouts: Vec<Layout>,
+    /// Buffers of pieces that are written: fresh ones of this size would cost a page fault every 4 KiB.
+    pub spare: Mutex<Vec<Vec<u8>>>,
 }
 
 impl<'a> Input<'a> {
     pub(crate) fn new(source: Option<&'a dyn ReadAt>, jobs: &'a [Job<'a>]) -> Self {
-        Self { source, jobs, layouts: jobs.iter().map(|j| j.layout).collect() }
+        Self { source, jobs, layouts: jobs.iter().map(|j| j.layout).collect(), spare: Mutex::default() }
     }
 
     /// Bytes `at..at + len` of job `job`.
@@ -77,7 +80,8 @@ pub(crate) fn encode<'a>(input: &Input<'a>, tables: &Tables, batch: Vec<(usize, 
         .map_init(Scratch::default, |scratch, (job, piece)| {
             let bytes = input.read(job, piece.bytes.start, piece.len())?;
             let Job { grid, .. } = &input.jobs[job];
-            let mut payload = Vec::with_capacity(bytes.len());
+            let mut payload = input.spare.lock().ok().and_then(|mut spare| spare.pop()).unwrap_or_default();
+            payload.clear();
             let mut tiles = Vec::with_capacity((piece.tiles.end - piece.tiles.start) as usize);
             for tile in piece.tiles.clone() {
                 let rect = grid.rect(tile);

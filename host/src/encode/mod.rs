@@ -27,7 +27,7 @@ use wcodec_device::layout::source_kind;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Profile {
-    /// The fast path: plane splitting, pair symbols, up to 32 tables of each kind learnt from up to 2048 tiles.
+    /// The fast path: plane splitting, pair symbols, up to 32 tables of each kind learnt from up to 512 tiles.
     #[default]
     Default,
     /// The same tools with up to 128 tables of each kind learnt from up to 16384 tiles.

@@ -100,7 +100,7 @@ pub(crate) fn choose_layouts(input: &Input<'_>) -> Result<Vec<Layout>> {
 /// Learns the file's tables.
 pub(crate) fn learn(input: &Input<'_>, profile: Profile) -> Result<Tables> {
     let (most_samples, most_tables, rounds) = match profile {
-        Profile::Default => (2048, 32, 4),
+        Profile::Default => (512, 32, 4),
         Profile::Max => (16384, 128, 12),
     };
     // A sample is a tile's worth of consecutive bytes rather than a tile: one read, and the same statistics.

@@ -1,17 +1,23 @@
 //! Symbols to a rANS stream: the decoder's loop, run backwards.
 
+use crate::cpu::Backend;
 use wcodec_device::rans::{CHUNK, FLOOR, LANE_RUN, LANES, SymbolCode, encode_step};
 
 /// What the encoder knows of a frequency table.
-pub(crate) type Codes = [SymbolCode; 256];
+pub(crate) struct Codes {
+    symbols: [SymbolCode; 256],
+    /// `start << 16 | freq` of each symbol.
+    packed: [u32; 256],
+}
 
 /// The codes of a frequency table.
 pub(crate) fn codes(freqs: &[u16; 256]) -> Box<Codes> {
-    let mut codes = Box::new([SymbolCode::default(); 256]);
+    let mut codes = Box::new(Codes { symbols: [SymbolCode::default(); 256], packed: [0; 256] });
     let mut start = 0;
-    for (code, &freq) in codes.iter_mut().zip(freqs) {
+    for (symbol, &freq) in freqs.iter().enumerate() {
         if freq > 0 {
-            *code = SymbolCode::new(start, freq);
+            codes.symbols[symbol] = SymbolCode::new(start, freq);
+            codes.packed[symbol] = (start as u32) << 16 | freq as u32;
         }
         start += freq;
     }
@@ -20,22 +26,42 @@ pub(crate) fn codes(freqs: &[u16; 256]) -> Box<Codes> {
 
 /// Appends 32 initial states and the words to `out`; returns the number of words, or `None` if it does not fit 16 bits.
 ///
-/// Every symbol must have a probability in `codes`. `words` is scratch.
-pub(crate) fn encode_symbols(symbols: &[u8], codes: &Codes, words: &mut Vec<u16>, out: &mut Vec<u8>) -> Option<u16> {
+/// Every symbol must have a probability in `codes`. `words` is scratch. All backends write the same bytes.
+pub(crate) fn encode_symbols(
+    backend: Backend,
+    symbols: &[u8],
+    codes: &Codes,
+    words: &mut Vec<u16>,
+    out: &mut Vec<u8>,
+) -> Option<u16> {
     let (chunks, partial) = symbols.as_chunks::<CHUNK>();
     // A step emits at most a word a lane; one step more so that a step's window always exists.
     words.resize(words.len().max(symbols.len().next_multiple_of(CHUNK) + LANES), 0);
-    let mut at = words.len();
     let mut state = [FLOOR; LANES];
     if let Some(last) = chunks.last() {
         for (s, run) in state.iter_mut().zip(last.as_chunks::<LANE_RUN>().0) {
             *s |= u32::from_le_bytes([run[2], run[3], 0, 0]);
         }
     }
+    let at = encode_partial(partial, codes, &mut state, words);
+    let last_steps = LANE_RUN - 2;
+    let written = backend
+        .encode_chunks(&codes.packed, &mut state, chunks, last_steps, &mut words[..at])
+        .unwrap_or_else(|| encode_chunks(codes, &mut state, chunks, last_steps, &mut words[..at]));
+    let words = &words[at - written..];
+    let count = u16::try_from(words.len()).ok()?;
+    out.extend_from_slice(bytemuck::cast_slice(&state));
+    out.extend_from_slice(bytemuck::cast_slice(words));
+    Some(count)
+}
+
+/// Encodes the partial chunk; returns where in `words` its words begin.
+fn encode_partial(partial: &[u8], codes: &Codes, state: &mut [u32; LANES], words: &mut [u16]) -> usize {
+    let mut at = words.len();
     for j in (0..LANE_RUN).rev() {
         for lane in (0..LANES).rev() {
             if let Some(&symbol) = partial.get(LANE_RUN * lane + j) {
-                let (next, full) = encode_step(state[lane], &codes[symbol as usize]);
+                let (next, full) = encode_step(state[lane], &codes.symbols[symbol as usize]);
                 if full {
                     at -= 1;
                     words[at] = state[lane] as u16;
@@ -44,15 +70,21 @@ pub(crate) fn encode_symbols(symbols: &[u8], codes: &Codes, words: &mut Vec<u16>
             }
         }
     }
+    at
+}
+
+/// Encodes `chunks` backwards, of the last one only `last_steps` steps, the words downwards from the end of `words`; returns how many.
+fn encode_chunks(codes: &Codes, state: &mut [u32; LANES], chunks: &[[u8; CHUNK]], last_steps: usize, words: &mut [u16]) -> usize {
+    let mut at = words.len();
     for (i, chunk) in chunks.iter().enumerate().rev() {
-        let steps = if i + 1 == chunks.len() { LANE_RUN - 2 } else { LANE_RUN };
+        let steps = if i + 1 == chunks.len() { last_steps } else { LANE_RUN };
         for j in (0..steps).rev() {
             let Some(window) = words[..at].last_chunk_mut::<LANES>() else {
                 unreachable!("the buffer has a word for each step and lane, and a step more")
             };
             let mut free = LANES;
             for lane in (0..LANES).rev() {
-                let (next, full) = encode_step(state[lane], &codes[chunk[LANE_RUN * lane + j] as usize]);
+                let (next, full) = encode_step(state[lane], &codes.symbols[chunk[LANE_RUN * lane + j] as usize]);
                 // Written whether it counts or not: a branch here would be a coin toss.
                 window[(free - 1) & (LANES - 1)] = state[lane] as u16;
                 free -= full as usize;
@@ -61,17 +93,13 @@ pub(crate) fn encode_symbols(symbols: &[u8], codes: &Codes, words: &mut Vec<u16>
             at -= LANES - free;
         }
     }
-    let words = &words[at..];
-    let count = u16::try_from(words.len()).ok()?;
-    out.extend(state.iter().flat_map(|s| s.to_le_bytes()));
-    out.extend_from_slice(bytemuck::cast_slice(words));
-    Some(count)
+    words.len() - at
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::{Backend, Stream, StreamFault};
+    use crate::cpu::{Stream, StreamFault};
     use crate::encode::frequency::normalise;
     use proptest::prelude::*;
     use wcodec_device::rans::{Entry, SLOTS, STATE_BYTES, expand_table};
@@ -97,7 +125,12 @@ mod tests {
     fn round_trip(symbols: &[u8]) {
         let freqs = freqs_of(symbols);
         let (mut words, mut out) = (Vec::new(), Vec::new());
-        let count = encode_symbols(symbols, &codes(&freqs), &mut words, &mut out).unwrap();
+        let count = encode_symbols(Backend::Portable, symbols, &codes(&freqs), &mut words, &mut out).unwrap();
+        for &backend in Backend::available() {
+            let mut same = Vec::new();
+            assert_eq!(encode_symbols(backend, symbols, &codes(&freqs), &mut words, &mut same), Some(count));
+            assert_eq!(same, out, "{}", backend.name());
+        }
         let (states, words) = out.split_first_chunk::<STATE_BYTES>().unwrap();
         assert_eq!(words.len(), 2 * count as usize);
         let table = table(&freqs);

@@ -186,7 +186,7 @@ fn encode_plane(
         patch_impossible(mode, base, elements, symbols, &tables.freqs[table], patches);
     }
     let start = out.len();
-    let count = encode_symbols(symbols, &tables.codes[table], words, out);
+    let count = encode_symbols(Backend::best(), symbols, &tables.codes[table], words, out);
     let (Some(count), Ok(patched)) = (count, u16::try_from(patches.len())) else {
         return undo(plane, mode, patches, start, out);
     };

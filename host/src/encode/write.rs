@@ -130,7 +130,11 @@ impl<W: Write + Seek> Writer<'_, W> {
             at += tile.len as u64;
             open.tiles.push((offset16, tile));
         }
-        self.out.put(&piece.payload)
+        self.out.put(&piece.payload)?;
+        if let Ok(mut spare) = self.input.spare.lock() {
+            spare.push(piece.payload);
+        }
+        Ok(())
     }
 
     /// Closes the tensor in hand, and passes over those without a byte that come before `job`.

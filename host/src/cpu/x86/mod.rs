@@ -8,6 +8,7 @@
 
 mod avx2;
 mod avx512;
+mod encode512;
 mod stream;
 
 pub(super) use stream::{Fence, copy as stream_copy};

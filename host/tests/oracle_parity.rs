@@ -1,0 +1,98 @@
+//! The library agrees with a decoder that was written from `docs/format.md` alone.
+
+#![allow(missing_docs)]
+
+mod oracle;
+mod support;
+
+use std::path::{Path, PathBuf};
+use support::*;
+use wcodec::Dtype;
+
+/// Everything that the library and the oracle say about an archive is the same, on each backend.
+fn check_parity(archive: &[u8]) -> oracle::Decoded {
+    let truth = oracle::decode(archive).unwrap();
+    for (backend, a) in on_every_backend(archive) {
+        let all = a.decode_all().unwrap();
+        assert_eq!(all.len(), truth.tensors.len());
+        for ((tensor, bytes), t) in all.iter().zip(&truth.tensors) {
+            assert_eq!((tensor.name(), tensor.dtype() as u16, tensor.shape()), (&*t.name, t.dtype, &*t.shape));
+            if t.dtype == 65535 {
+                assert_eq!(tensor.dtype_name(), t.dtype_name);
+            }
+            assert!(*bytes == t.bytes, "{} differs on {}", t.name, backend.name());
+        }
+    }
+    truth
+}
+
+#[test]
+fn crc_is_the_documents() {
+    assert_eq!(oracle::crc32c(b"123456789"), 0xe306_9283);
+    assert_eq!(forge::crc(b"123456789"), 0xe306_9283);
+}
+
+#[test]
+fn tensors_of_every_type_and_kind() {
+    let shapes: [&[u64]; 5] = [&[], &[12], &[3, 0, 8], &[52, 340], &[30, 2, 1208]];
+    let mut modes = Vec::new();
+    for (d, &dtype) in DTYPES.iter().enumerate() {
+        let mut tensors = Vec::new();
+        for (f, &how) in FILLS.iter().enumerate() {
+            for (s, &shape) in shapes.iter().enumerate() {
+                // No 0-dimensional tensor of less than a byte.
+                if dtype.bits().unwrap() % 8 == 0 || !shape.is_empty() {
+                    tensors.push(Owned::new(&format!("{f}.{s}"), dtype, shape, how, (d * 100 + f * 10 + s) as u64));
+                }
+            }
+        }
+        let truth = check_parity(&encode_tensors(&tensors));
+        for (t, theirs) in tensors.iter().zip(&truth.tensors) {
+            assert_eq!((&t.name, t.dtype as u16, &t.shape), (&theirs.name, theirs.dtype, &theirs.shape));
+            assert!(t.data == theirs.bytes, "{dtype:?} {}", t.name);
+        }
+        modes.extend(truth.modes);
+    }
+    // What the test is about was there: streams of bytes and of pairs, raw and constant planes, in each of the special layouts.
+    for wanted in [(128, 0, 1), (128, 0, 3), (128, 1, 0), (129, 0, 3), (129, 3, 0), (130, 0, 3), (130, 1, 0), (1, 0, 2), (8, 7, 2)] {
+        assert!(modes.contains(&wanted), "no (layout, plane, mode) {wanted:?}");
+    }
+    assert!([128, 129].iter().any(|&l| modes.contains(&(l, 0, 2))), "no stream of exponent bytes");
+}
+
+#[test]
+fn a_source_file() {
+    let tensors = [
+        Owned::new("b", Dtype::BF16, &[70, 531], Fill::Outliers, 1),
+        Owned::new("a", Dtype::F8_E4M3, &[33, 1003], Fill::Skewed, 2),
+        Owned::new("empty", Dtype::F32, &[0, 4], Fill::Constant, 3),
+    ];
+    let source = safetensors(&tensors);
+    let archive = encode_source(&source).unwrap();
+    let truth = check_parity(&archive);
+    assert!(truth.source == source);
+    assert_eq!(truth.source_kind, 1);
+}
+
+/// Where the real models are.
+fn models() -> PathBuf {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
+    std::env::var_os("WCODEC_MODELS").map_or_else(beside, PathBuf::from)
+}
+
+#[test]
+fn real_models() {
+    let names = ["minilm-int8-channel", "minilm-int4-g128", "minilm-fp8", "wordllama-fp16", "wordllama-bf16"];
+    let mut seen = 0;
+    for name in names {
+        let Ok(source) = std::fs::read(models().join(name).with_extension("safetensors")) else { continue };
+        seen += 1;
+        let archive = encode_source(&source).unwrap();
+        assert!(archive.len() < source.len(), "{name} did not shrink");
+        let truth = check_parity(&archive);
+        assert!(truth.source == source, "{name}");
+    }
+    if seen < names.len() {
+        eprintln!("skipped {} of {} models: run `cargo xtask models`", names.len() - seen, names.len());
+    }
+}
