@@ -24,7 +24,7 @@ pub(crate) trait Coder {
     fn coded(&self) -> usize;
 }
 
-/// Rejects encoders that do not fit; room for what any of them may make of incompressible data.
+/// Room for what any of them makes of incompressible data.
 fn room(len: usize) -> usize {
     len + len / 8 + (1 << 20)
 }

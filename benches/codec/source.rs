@@ -51,8 +51,11 @@ impl Source {
     }
 }
 
-/// Where the data section begins; each tensor's element type and place in the file.
-fn tensors(file: &[u8]) -> Option<(usize, Vec<(String, Range<usize>)>)> {
+/// Each tensor's element type and place in the file.
+type Tensors = Vec<(String, Range<usize>)>;
+
+/// Where the data section begins, and the tensors in it.
+fn tensors(file: &[u8]) -> Option<(usize, Tensors)> {
     let (len, rest) = file.split_first_chunk()?;
     let len = usize::try_from(u64::from_le_bytes(*len)).ok()?;
     let start = len.checked_add(8)?;

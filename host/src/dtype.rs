@@ -86,7 +86,9 @@ impl Dtype {
 
     /// Bytes of a tensor of this shape; `None` where the size overflows, is no whole number of bytes, or is not known.
     pub(crate) fn byte_len(self, shape: &[u64]) -> Option<u64> {
-        let elements = shape.iter().try_fold(1u64, |n, &d| n.checked_mul(d))?;
+        // No elements are no bytes, however large the other dimensions.
+        let zero = shape.contains(&0);
+        let elements = if zero { 0 } else { shape.iter().try_fold(1u64, |n, &d| n.checked_mul(d))? };
         let bits = elements.checked_mul(self.bits()? as u64)?;
         bits.is_multiple_of(8).then_some(bits / 8)
     }

@@ -18,11 +18,15 @@ pub struct IndexHeader {
     pub table_bytes: u32,
     /// Bytes that the names take (UTF-8, not terminated).
     pub name_bytes: u32,
+    /// Probabilities are multiples of `2^-(12 + scale)`; this version reads and writes 0.
+    pub scale: u8,
     /// Zero.
-    pub reserved: u64,
+    pub reserved: [u8; 7],
 }
 
-assert_offsets!(IndexHeader, 32, { entries: 0, planes: 4, dims: 8, tables: 12, table_bytes: 16, name_bytes: 20, reserved: 24 });
+assert_offsets!(IndexHeader, 32, {
+    entries: 0, planes: 4, dims: 8, tables: 12, table_bytes: 16, name_bytes: 20, scale: 24, reserved: 25,
+});
 
 /// Values of [`TensorRecord::kind`].
 pub mod kind {

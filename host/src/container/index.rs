@@ -3,7 +3,7 @@
 use super::grid::Grid;
 use super::tables::TablePool;
 use crate::dtype::Dtype;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use bytemuck::Pod;
 use std::collections::HashMap;
 use std::mem::size_of;
@@ -81,7 +81,8 @@ pub(crate) fn write_index(entries: &[Entry], tables: &TablePool, out: &mut Vec<u
         tables: small(tables.freqs().len())?,
         table_bytes: small(table_bytes.len())?,
         name_bytes: small(names.len())?,
-        reserved: 0,
+        scale: 0,
+        reserved: [0; 7],
     };
     out.extend_from_slice(bytemuck::bytes_of(&header));
     entries.iter().for_each(|e| out.extend_from_slice(bytemuck::bytes_of(&e.record)));
@@ -118,7 +119,11 @@ impl<'a> Reader<'a> {
 pub(crate) fn read_index(bytes: &[u8], superblock: &Superblock) -> Result<Index> {
     let mut r = Reader { rest: bytes, at: superblock.index_off };
     let header: IndexHeader = bytemuck::pod_read_unaligned(r.bytes(size_of::<IndexHeader>() as u64, "header")?);
-    if header.entries != superblock.entries || header.reserved != 0 {
+    if header.scale != 0 {
+        let why = format!("frequency tables of 2^{} slots need a newer wcodec", 12 + header.scale as u32);
+        return Err(Error::new(ErrorKind::Unsupported, why).at(superblock.index_off));
+    }
+    if header.entries != superblock.entries || header.reserved != [0; 7] {
         return Err(Error::corrupt("the index and the superblock disagree").at(superblock.index_off));
     }
     let records: Vec<TensorRecord> = r.array(header.entries, "tensors")?;

@@ -60,7 +60,7 @@ impl<'a> Job<'a> {
         let record = layout.record_bytes() as u64;
         // The last dimension is a row if it is a whole number of bytes; else, and for what has no shape, all bytes are one row.
         let (rows, row_bytes) = match (shape.split_last(), dtype.bits()) {
-            (Some((&last, leading)), Some(bits)) if (last * bits as u64).is_multiple_of(8) && len > 0 => {
+            (Some((&last, leading)), Some(bits)) if len > 0 && (last * bits as u64).is_multiple_of(8) => {
                 (leading.iter().product(), last * bits as u64 / 8)
             }
             _ => (1, len),

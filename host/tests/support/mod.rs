@@ -8,9 +8,9 @@ use std::io::Cursor;
 use wcodec::{Archive, Backend, Dtype, Encoder, ReadAt, TensorInput};
 
 /// SplitMix64: the same numbers everywhere.
-pub struct Rng(pub u64);
+pub struct Numbers(pub u64);
 
-impl Rng {
+impl Numbers {
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -134,7 +134,7 @@ fn number(dtype: Dtype, x: f64) -> u64 {
 
 /// `len` bytes of a tensor of `dtype`.
 pub fn fill(dtype: Dtype, len: usize, fill: Fill, seed: u64) -> Vec<u8> {
-    let mut rng = Rng(seed);
+    let mut rng = Numbers(seed);
     let bits = dtype.bits().unwrap();
     let mask = if bits == 64 { u64::MAX } else { (1 << bits) - 1 };
     let few: Vec<u64> = (0..2 + rng.below(4)).map(|_| rng.next()).collect();

@@ -35,7 +35,7 @@ const fn spread() -> [[u32; 8]; 256] {
 /// Eight table entries.
 #[target_feature(enable = "avx2")]
 #[inline]
-pub(super) fn lookup(table: &[Entry; SLOTS], slot: __m256i) -> __m256i {
+fn lookup(table: &[Entry; SLOTS], slot: __m256i) -> __m256i {
     let (lo, hi) = (_mm256_castsi256_si128(slot), _mm256_extracti128_si256::<1>(slot));
     let entry = |slot: u64| {
         debug_assert!(slot < SLOTS as u64);

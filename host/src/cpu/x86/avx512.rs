@@ -24,12 +24,10 @@ pub(super) fn chunks<const N: usize>(runs: &mut [Run<'_, '_>; N], most: usize) -
         let mut symbols = [[zero; 2]; N];
         for step in 0..4 {
             for n in 0..N {
-                let words = runs[n].words.as_ptr();
+                let (table, words) = (runs[n].table.as_ptr(), runs[n].words.as_ptr());
                 for v in 0..2 {
-                    let slot = _mm512_and_si512(x[n][v], slots);
-                    let lo = super::avx2::lookup(runs[n].table, _mm512_castsi512_si256(slot));
-                    let hi = super::avx2::lookup(runs[n].table, _mm512_extracti64x4_epi64::<1>(slot));
-                    let entry = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(lo), hi);
+                    // SAFETY: every index is masked to the table's 4096 entries of 4 bytes.
+                    let entry = unsafe { _mm512_i32gather_epi32::<4>(_mm512_and_si512(x[n][v], slots), table.cast()) };
                     let freq = _mm512_and_si512(_mm512_srli_epi32::<8>(entry), slots);
                     let next = _mm512_add_epi32(
                         _mm512_mullo_epi32(freq, _mm512_srli_epi32::<SCALE_BITS>(x[n][v])),
