@@ -54,10 +54,48 @@ fn tensors_of_every_type_and_kind() {
         modes.extend(truth.modes);
     }
     // What the test is about was there: streams of bytes and of pairs, raw and constant planes, in each of the special layouts.
-    for wanted in [(128, 0, 1), (128, 0, 3), (128, 1, 0), (129, 0, 3), (129, 3, 0), (130, 0, 3), (130, 1, 0), (1, 0, 2), (8, 7, 2)] {
+    for wanted in
+        [(128, 0, 1), (128, 0, 3), (128, 1, 0), (129, 0, 3), (129, 3, 0), (130, 0, 3), (130, 1, 0), (1, 0, 2), (8, 7, 2)]
+    {
         assert!(modes.contains(&wanted), "no (layout, plane, mode) {wanted:?}");
     }
     assert!([128, 129].iter().any(|&l| modes.contains(&(l, 0, 2))), "no stream of exponent bytes");
+}
+
+/// Grids, layouts and modes that the encoder may never choose, but a reader must understand.
+#[test]
+fn whatever_the_format_allows() {
+    let mut modes = Vec::new();
+    for seed in 0..1500 {
+        let mut rng = Numbers(seed);
+        let records: Vec<_> = (0..1 + rng.below(3)).map(|i| writer::Record::random(&i.to_string(), &mut rng)).collect();
+        let archive = writer::write(&records);
+        let truth = check_parity(&archive);
+        for (r, t) in records.iter().zip(&truth.tensors) {
+            assert!(r.data == t.bytes, "the writer of this test is wrong: {seed}");
+        }
+        for (backend, a) in on_every_backend(&archive) {
+            for (r, t) in records.iter().zip(a.tensors()) {
+                let (top, left) = (rng.below(r.rows as u64), rng.below(r.row_bytes as u64));
+                let slice = t.decode_slice(top..t.rows(), left..t.columns()).unwrap();
+                let rows = r.data.chunks(r.row_bytes).skip(top as usize);
+                let expected: Vec<u8> = rows.flat_map(|row| &row[left as usize..]).copied().collect();
+                assert!(slice == expected, "a slice differs on {}: {seed}", backend.name());
+            }
+            a.verify(|_, _| ()).unwrap();
+        }
+        modes.extend(truth.modes);
+    }
+    modes.sort_unstable();
+    modes.dedup();
+    // Each layout with exponents, with each mode for them; each mode for bytes.
+    for layout in [128, 129, 130] {
+        (0..4).for_each(|mode| assert!(modes.contains(&(layout, 0, mode)), "{layout} {mode}"));
+        (0..3).for_each(|mode| assert!(modes.contains(&(layout, 1, mode)), "{layout} {mode}"));
+    }
+    for layout in [1, 2, 3, 4, 5, 8, 16, 33, 64] {
+        (0..3).for_each(|mode| assert!(modes.contains(&(layout, layout as usize - 1, mode)), "{layout} {mode}"));
+    }
 }
 
 #[test]

@@ -57,7 +57,11 @@ impl TablePool {
     /// Reads `count` tables that fill `bytes`; `at` is their position in the file.
     pub(crate) fn read_from(bytes: &[u8], count: usize, at: u64) -> Result<Self> {
         let mut rest = bytes.iter().copied();
-        let mut freqs = Vec::with_capacity(count.min(bytes.len()));
+        // A tile names its table with 16 bits.
+        if count > 1 << 16 {
+            return Err(Error::corrupt(format!("{count} frequency tables where there can be 65536")).at(at));
+        }
+        let mut freqs = Vec::new();
         for n in 0..count {
             let fail = |why: &str| Error::corrupt(format!("frequency table {n}: {why}")).at(at);
             let mut table = [0u16; 256];

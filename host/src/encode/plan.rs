@@ -3,7 +3,7 @@
 use super::batch::Input;
 use super::cluster::cluster;
 use super::frequency::{Histogram, entropy, histogram};
-use super::tile::{Look, MIN_GAIN, PAIR_PATCH_BITS, PATCH_BITS, Scratch, Tables, survey};
+use super::tile::{Look, PAIR_PATCH_BITS, PATCH_BITS, Scratch, Tables, min_gain, survey};
 use super::{Profile, TensorInput};
 use crate::container::grid::Grid;
 use crate::dtype::Dtype;
@@ -71,7 +71,7 @@ impl<'a> Job<'a> {
 
 /// Gives FP8 tensors whose mantissas depend on their exponents one byte plane instead of exponents and mantissas apart: weights
 /// scaled to the type's range save about 1 % so, for half the decoding speed. Tensors of other types keep their layout.
-pub(crate) fn choose_layouts(input: &Input<'_>) -> Result<Vec<Layout>> {
+pub(crate) fn choose_layouts(input: &Input<'_>, profile: Profile) -> Result<Vec<Layout>> {
     let choose = |(j, job): (usize, &Job<'_>)| {
         if job.layout != Layout::F8E4 {
             return Ok(job.layout);
@@ -92,7 +92,7 @@ pub(crate) fn choose_layouts(input: &Input<'_>) -> Result<Vec<Layout>> {
             });
             whole += entropy(&histogram(&bytes));
         }
-        Ok(if whole < apart * (1.0 - MIN_GAIN / 5.0) { Layout::Columns(1) } else { Layout::F8E4 })
+        Ok(if whole < apart * (1.0 - min_gain(profile) / 5.0) { Layout::Columns(1) } else { Layout::F8E4 })
     };
     input.jobs.par_iter().enumerate().map(choose).collect()
 }
@@ -136,5 +136,6 @@ pub(crate) fn learn(input: &Input<'_>, profile: Profile) -> Result<Tables> {
     Ok(Tables::new(
         cluster(&single, most_tables, rounds, weight, PATCH_BITS),
         cluster(&pairs, most_tables, rounds, weight, PAIR_PATCH_BITS),
+        profile,
     ))
 }

@@ -1,5 +1,6 @@
 //! One tile: its planes, how each is best coded, its payload.
 
+use super::Profile;
 use super::frequency::{Freqs, Histogram, costs, entropy, histogram, total_cost};
 use super::split::{best_base, pair, split};
 use super::stream::{Codes, codes, encode_symbols};
@@ -19,15 +20,16 @@ pub(crate) struct Tables {
     costs: Vec<[f32; 256]>,
     codes: Vec<Box<Codes>>,
     pairs_from: usize,
+    min_gain: f32,
 }
 
 impl Tables {
-    pub(crate) fn new(bytes: Vec<Freqs>, pairs: Vec<Freqs>) -> Self {
+    pub(crate) fn new(bytes: Vec<Freqs>, pairs: Vec<Freqs>, profile: Profile) -> Self {
         let pairs_from = bytes.len();
         let byte_costs = bytes.iter().map(|f| costs(f, PATCH_BITS));
         let costs = byte_costs.chain(pairs.iter().map(|f| costs(f, PAIR_PATCH_BITS))).collect();
         let freqs: Vec<Freqs> = bytes.into_iter().chain(pairs).collect();
-        Self { codes: freqs.iter().map(codes).collect(), costs, pairs_from, freqs }
+        Self { codes: freqs.iter().map(codes).collect(), costs, pairs_from, min_gain: min_gain(profile), freqs }
     }
 
     /// The cheapest table of a kind for a histogram, and its bits.
@@ -66,7 +68,12 @@ const SPARSE: usize = 512;
 
 /// What coding a plane must save for the decoder's time to be well spent: dequantized weights have planes that shrink by a few
 /// per mille and would decode at half the speed.
-pub(crate) const MIN_GAIN: f32 = 0.01;
+const MIN_GAIN: f32 = 0.01;
+
+/// [`MIN_GAIN`], or nothing where only size counts.
+pub(crate) fn min_gain(profile: Profile) -> f32 {
+    if profile == Profile::Max { 0.0 } else { MIN_GAIN }
+}
 
 fn is_noise(plane: &[u8]) -> bool {
     if plane.len() < 2 * GLANCE {
@@ -178,7 +185,7 @@ fn encode_plane(
     let fixed = 8.0 * (STATE_BYTES as f32) + PATCH_BITS * patches.len() as f32;
     let Some((table, _)) = tables.best(mode, &histogram).filter(|&(_, bits)| {
         let coded = bits * (1.0 - carried as f32 / symbols.len() as f32) + fixed;
-        coded < 8.0 * elements as f32 * (1.0 - MIN_GAIN)
+        coded < 8.0 * elements as f32 * (1.0 - tables.min_gain)
     }) else {
         return raw(plane, record(PlaneMode::Raw, 0), out);
     };

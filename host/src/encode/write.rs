@@ -66,7 +66,7 @@ pub(crate) fn run<W: Write + Seek + Send>(
     out: W,
 ) -> Result<EncodeReport> {
     let total: u64 = input.jobs.iter().map(|j| j.grid.bytes()).sum();
-    input.layouts = choose_layouts(&input)?;
+    input.layouts = choose_layouts(&input, options.profile)?;
     let input = &input;
     if let Some(progress) = progress {
         progress(0, total).check()?;

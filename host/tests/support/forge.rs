@@ -66,7 +66,14 @@ impl Map {
                 t => segment + 16 * u32_at(b, directory + t * stride) as usize,
             };
             let tiles = (0..count).map(|t| start(t)..start(t + 1)).collect();
-            let r = Record { at, segment: segment..segment_end, directory: directory..directory + count * stride, stride, tiles, layout };
+            let r = Record {
+                at,
+                segment: segment..segment_end,
+                directory: directory..directory + count * stride,
+                stride,
+                tiles,
+                layout,
+            };
             (segment, directory) = (segment_end, r.directory.end);
             records.push(r);
         }

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod forge;
+pub mod writer;
 
 use std::io::Cursor;
 use wcodec::{Archive, Backend, Dtype, Encoder, ReadAt, TensorInput};
@@ -22,6 +23,11 @@ impl Numbers {
     /// Below `n`.
     pub fn below(&mut self, n: u64) -> u64 {
         self.next() % n
+    }
+
+    /// One of these.
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len() as u64) as usize]
     }
 
     /// From 0 to 1.
@@ -153,7 +159,7 @@ pub fn fill(dtype: Dtype, len: usize, fill: Fill, seed: u64) -> Vec<u8> {
             _ => number(dtype, rng.normal() * scale),
         },
         Fill::Random => rng.next(),
-        Fill::Few => few[rng.below(few.len() as u64) as usize],
+        Fill::Few => rng.pick(&few),
         Fill::Ramp => number(dtype, start + step * i as f64),
         Fill::Special => match rng.below(6) {
             0 => number(dtype, f64::INFINITY) | rng.next() << (bits - 1),

@@ -1,0 +1,102 @@
+//! Real checkpoints, whole: the file comes back byte for byte by every way there is, and is as small as promised.
+#![allow(missing_docs)]
+
+use std::path::PathBuf;
+use wcodec::{Archive, Backend, Backing, Encoder, FileReader, Profile};
+
+/// The most that each checkpoint may take of its size in the default profile.
+const PROMISED: [(&str, f64); 9] = [
+    ("minilm-bf16.safetensors", 0.665),
+    ("smollm2-bf16.safetensors", 0.665),
+    ("minilm-fp16.safetensors", 0.849),
+    ("minilm/model.safetensors", 0.820),
+    ("minilm-fp8.safetensors", 0.820),
+    ("smollm2-fp8.safetensors", 0.820),
+    ("minilm-int8-channel.safetensors", 0.908),
+    ("minilm-int8-tensor.safetensors", 0.615),
+    ("minilm-int4-g128.safetensors", 0.834),
+];
+
+fn models() -> PathBuf {
+    let here = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../models");
+    std::env::var_os("WCODEC_MODELS").map_or_else(here, PathBuf::from)
+}
+
+/// The model's path; `None`, and a word about it, where it is not fetched.
+fn fetched(name: &str) -> Option<PathBuf> {
+    let path = models().join(name);
+    if !path.exists() {
+        println!("skipped: {name} is not there; `cargo xtask models` fetches it");
+        return None;
+    }
+    Some(path)
+}
+
+#[test]
+fn every_checkpoint_is_small_and_comes_back() {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, promised) in PROMISED {
+        let Some(path) = fetched(name) else { continue };
+        let archive = directory.path().join("model.wcodec");
+        let report = Encoder::new().overwrite(true).encode_file(&path, &archive).unwrap();
+        println!("{name}: {:.5} (promised {promised})", report.ratio());
+        assert!(report.ratio() <= promised, "{name}: {:.5} > {promised}", report.ratio());
+        assert_eq!(archive.metadata().unwrap().len(), report.archive_bytes);
+
+        let by_reads = Archive::open_with(&archive, Backing::Read).unwrap();
+        by_reads.verify_against(&FileReader::open(&path).unwrap(), |_, _| ()).unwrap();
+        let restored = directory.path().join("restored.safetensors");
+        by_reads.decompress_file(&restored, true, |_, _| ()).unwrap();
+        let source = std::fs::read(&path).unwrap();
+        assert!(std::fs::read(&restored).unwrap() == source, "{name}: the restored file differs");
+
+        let mut by_map = Archive::open(&archive).unwrap();
+        let theirs = safetensors::SafeTensors::deserialize(&source).unwrap();
+        for &backend in Backend::available() {
+            by_map.set_backend(backend);
+            for (tensor, bytes) in by_map.decode_all().unwrap() {
+                let view = theirs.tensor(tensor.name()).unwrap();
+                assert!(view.data() == bytes, "{name}: {} differs ({})", tensor.name(), backend.name());
+                assert!(view.shape().iter().map(|&d| d as u64).eq(tensor.shape().iter().copied()));
+            }
+        }
+    }
+}
+
+/// Dequantized weights have mantissas that `max` codes and the default profile does not; elsewhere the two are much alike.
+#[test]
+fn max_pays_on_dequantized_weights() {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, most) in [("smollm2-bf16.safetensors", 0.998), ("minilm-bf16.safetensors", 1.0005)] {
+        let Some(path) = fetched(name) else { continue };
+        let encode = |profile, file: &str| {
+            Encoder::new().profile(profile).encode_file(&path, directory.path().join(format!("{name}{file}"))).unwrap()
+        };
+        let (default, max) = (encode(Profile::Default, "d"), encode(Profile::Max, "m"));
+        println!("{name}: {:.5}, max {:.5}", default.ratio(), max.ratio());
+        assert!(max.archive_bytes as f64 <= most * default.archive_bytes as f64);
+    }
+}
+
+/// Noise has nothing to squeeze, and the container costs next to nothing.
+#[test]
+fn noise_hardly_grows() {
+    let mut x = 0x2545_f491_4f6c_dd1du64;
+    let noise: Vec<u8> = (0..1 << 20)
+        .flat_map(|_| {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+            x.to_le_bytes()
+        })
+        .collect();
+    for dtype in [wcodec::Dtype::U8, wcodec::Dtype::BF16, wcodec::Dtype::F32, wcodec::Dtype::F8_E4M3, wcodec::Dtype::F64] {
+        let elements = noise.len() as u64 * 8 / dtype.bits().unwrap() as u64;
+        let tensor = wcodec::TensorInput { name: "noise", dtype, shape: &[1024, elements / 1024], data: &noise };
+        let mut out = std::io::Cursor::new(Vec::new());
+        let report = Encoder::new().encode_tensors(&[tensor], &mut out).unwrap();
+        assert!(report.ratio() <= 1.002, "{dtype:?}: {}", report.ratio());
+        let archive = Archive::from_bytes(out.into_inner()).unwrap();
+        assert!(archive.tensor("noise").unwrap().decode().unwrap() == noise);
+    }
+}
