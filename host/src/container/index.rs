@@ -161,8 +161,9 @@ pub(crate) fn read_index(bytes: &[u8], superblock: &Superblock) -> Result<Index>
         if entry.is_tensor() && by_name.insert(entry.name.clone(), i as u32).is_some() {
             return Err(Error::corrupt("two tensors of this name").with_tensor(&entry.name).at(at));
         }
-        if !entry.is_tensor() && i > 0 {
-            return Err(Error::corrupt("a blob after the first entry").at(at));
+        // The source's header, and nothing else, is a blob.
+        if entry.is_tensor() == (i == 0 && superblock.source_kind == source_kind::SAFETENSORS) {
+            return Err(Error::corrupt("a blob where a tensor belongs, or the reverse").at(at));
         }
         entries.push(entry);
     }

@@ -91,38 +91,34 @@ impl<'a> Lanes<'a> {
         Ok(())
     }
 
-    /// The last full chunk (where there is one), the partial chunk and the checks at the end. `out` begins at the last full chunk.
-    pub(super) fn finish(mut self, table: &[Entry; SLOTS], out: &mut [u8]) -> Result<(), StreamFault> {
-        let (last, partial) = match out.split_first_chunk_mut::<CHUNK>() {
+    /// The last full chunk (where there is one), the partial chunk and the checks at the end. `out` begins at the last full chunk,
+    /// whose two steps may be `begun` already.
+    pub(super) fn finish(mut self, table: &[Entry; SLOTS], out: &mut [u8], begun: bool) -> Result<(), StreamFault> {
+        let (mut last, partial) = match out.split_first_chunk_mut::<CHUNK>() {
             Some((last, partial)) => (Some(last), partial),
             None => (None, out),
         };
-        let mut carried = None;
-        if let Some(last) = last {
+        if let Some(last) = last.as_mut().filter(|_| !begun) {
             for j in 0..LANE_RUN - 2 {
                 self.step(table, |lane, symbol| last[LANE_RUN * lane + j] = symbol)?;
             }
-            carried = Some(last);
         }
-        for j in 0..LANE_RUN {
-            let n = partial.len();
+        let n = partial.len();
+        for j in 0..LANE_RUN.min(n) {
             self.step_checked(table, |lane| LANE_RUN * lane + j < n, |lane, symbol| partial[LANE_RUN * lane + j] = symbol)?;
         }
         if !self.words.is_empty() {
             return Err(StreamFault::Surplus);
         }
-        match carried {
-            Some(last) => {
-                for (lane, &x) in self.state.iter().enumerate() {
-                    if x >> 16 != 1 {
-                        return Err(StreamFault::State);
-                    }
-                    last[LANE_RUN * lane + 2] = x as u8;
-                    last[LANE_RUN * lane + 3] = (x >> 8) as u8;
-                }
+        let end = if last.is_some() { 1 } else { FLOOR };
+        let at_end = |&x: &u32| if end == 1 { x >> 16 == end } else { x == end };
+        if !self.state.iter().fold(true, |all, x| all & at_end(x)) {
+            return Err(StreamFault::State);
+        }
+        if let Some(last) = last {
+            for (run, x) in last.as_chunks_mut::<LANE_RUN>().0.iter_mut().zip(self.state) {
+                [run[2], run[3], ..] = x.to_le_bytes();
             }
-            None if self.state.iter().any(|&x| x != FLOOR) => return Err(StreamFault::State),
-            None => {}
         }
         Ok(())
     }
@@ -137,7 +133,7 @@ pub(super) fn decode_symbols(stream: Stream<'_>, out: &mut [u8]) -> Result<(), S
     let mut lanes = Lanes::new(&stream)?;
     let (body, end) = out.split_at_mut(body_len(out.len()));
     lanes.chunks(stream.table, body)?;
-    lanes.finish(stream.table, end)
+    lanes.finish(stream.table, end, false)
 }
 
 const _: () = assert!(rans::LANE_RUN == 4, "two symbols of the last run ride in a state's low 16 bits");

@@ -103,7 +103,7 @@ pub(crate) fn learn(input: &Input<'_>, profile: Profile) -> Result<Tables> {
         Profile::Default => (512, 32, 4),
         Profile::Max => (16384, 128, 12),
     };
-    // A sample is a tile's worth of consecutive bytes rather than a tile: one read, and the same statistics.
+    // A sample is a stretch of consecutive bytes rather than a tile: one read, and the same statistics.
     let size = MAX_TILE_BYTES as u64;
     let counts: Vec<u64> = input.jobs.iter().map(|j| j.grid.bytes().div_ceil(size)).collect();
     let total: u64 = counts.iter().sum();

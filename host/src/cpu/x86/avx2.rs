@@ -52,7 +52,7 @@ fn lookup(table: &[Entry; SLOTS], slot: __m256i) -> __m256i {
 
 /// See [`super::Kernel`].
 #[target_feature(enable = "avx2,popcnt")]
-pub(super) fn chunks<const N: usize>(runs: &mut [Run<'_, '_>; N], most: usize) -> usize {
+pub(super) fn chunks<const N: usize, const STEPS: usize>(runs: &mut [Run<'_, '_>; N], most: usize) -> usize {
     let slots = _mm256_set1_epi32(SLOTS as i32 - 1);
     let byte = _mm256_set1_epi32(0xff);
     let zero = _mm256_setzero_si256();
@@ -67,7 +67,7 @@ pub(super) fn chunks<const N: usize>(runs: &mut [Run<'_, '_>; N], most: usize) -
     let mut done = 0;
     while done < most && (0..N).all(|n| runs[n].words.len() >= 2 * (at[n] + AHEAD)) {
         let mut symbols = [[zero; 4]; N];
-        for step in 0..4 {
+        for step in 0..STEPS {
             for n in 0..N {
                 let words = runs[n].words.as_ptr();
                 let mut entry = [zero; 4];

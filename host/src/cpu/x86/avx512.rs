@@ -6,7 +6,7 @@ use wcodec_device::rans::{SCALE_BITS, SLOTS};
 
 /// See [`super::Kernel`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,popcnt")]
-pub(super) fn chunks<const N: usize>(runs: &mut [Run<'_, '_>; N], most: usize) -> usize {
+pub(super) fn chunks<const N: usize, const STEPS: usize>(runs: &mut [Run<'_, '_>; N], most: usize) -> usize {
     let slots = _mm512_set1_epi32(SLOTS as i32 - 1);
     let byte = _mm512_set1_epi32(0xff);
     let floor = _mm512_set1_epi32(1 << 16);
@@ -22,7 +22,7 @@ pub(super) fn chunks<const N: usize>(runs: &mut [Run<'_, '_>; N], most: usize) -
     let mut done = 0;
     while done < most && (0..N).all(|n| runs[n].words.len() >= 2 * (at[n] + AHEAD)) {
         let mut symbols = [[zero; 2]; N];
-        for step in 0..4 {
+        for step in 0..STEPS {
             for n in 0..N {
                 let (table, words) = (runs[n].table.as_ptr(), runs[n].words.as_ptr());
                 for v in 0..2 {

@@ -15,7 +15,7 @@ pub(super) use stream::{Fence, copy as stream_copy};
 
 use super::portable::{Lanes, body_len};
 use super::{Body, Job, StreamFault};
-use wcodec_device::rans::{CHUNK, Entry, LANES, SLOTS};
+use wcodec_device::rans::{CHUNK, Entry, LANE_RUN, LANES, SLOTS};
 
 /// Proof that the CPU has AVX2 and POPCNT.
 #[derive(Clone, Copy)]
@@ -24,6 +24,19 @@ pub(super) struct Avx2(());
 /// Proof that the CPU has AVX-512 F, BW, DQ and VL, AVX2 and POPCNT.
 #[derive(Clone, Copy)]
 pub(super) struct Avx512(());
+
+/// The [`Kernels`] of a module.
+macro_rules! kernels {
+    ($arch:ident) => {
+        Kernels {
+            one: $arch::chunks::<1, LANE_RUN>,
+            two: $arch::chunks::<2, LANE_RUN>,
+            three: $arch::chunks::<3, LANE_RUN>,
+            four: $arch::chunks::<4, LANE_RUN>,
+            last: $arch::chunks::<1, { LANE_RUN - 2 }>,
+        }
+    };
+}
 
 impl Avx2 {
     /// Runs `body` compiled for these features.
@@ -43,7 +56,7 @@ impl Avx2 {
 
     pub(super) fn decode(self, jobs: &mut [Job<'_, '_>]) -> Result<(), (usize, StreamFault)> {
         // SAFETY: `self` exists only where the CPU has the features.
-        unsafe { decode_jobs(avx2::chunks::<1>, avx2::chunks::<SIDE>, jobs) }
+        unsafe { decode_jobs(&kernels!(avx2), jobs) }
     }
 }
 
@@ -71,7 +84,7 @@ impl Avx512 {
 
     pub(super) fn decode(self, jobs: &mut [Job<'_, '_>]) -> Result<(), (usize, StreamFault)> {
         // SAFETY: `self` exists only where the CPU has the features.
-        unsafe { decode_jobs(avx512::chunks::<1>, avx512::chunks::<SIDE>, jobs) }
+        unsafe { decode_jobs(&kernels!(avx512), jobs) }
     }
 }
 
@@ -108,11 +121,20 @@ impl Run<'_, '_> {
 /// The CPU features of the implementation must be present.
 type Kernel<const N: usize> = unsafe fn(&mut [Run<'_, '_>; N], usize) -> usize;
 
+/// A decoder's loops for one to [`SIDE`] streams, and the one for the two steps of a last full chunk.
+struct Kernels {
+    one: Kernel<1>,
+    two: Kernel<2>,
+    three: Kernel<3>,
+    four: Kernel<4>,
+    last: Kernel<1>,
+}
+
 /// Decodes all jobs; the error names the one that failed.
 ///
 /// # Safety
 /// The CPU features of the kernels must be present.
-unsafe fn decode_jobs(one: Kernel<1>, side: Kernel<SIDE>, jobs: &mut [Job<'_, '_>]) -> Result<(), (usize, StreamFault)> {
+unsafe fn decode_jobs(kernels: &Kernels, jobs: &mut [Job<'_, '_>]) -> Result<(), (usize, StreamFault)> {
     for (group, jobs) in jobs.chunks_mut(SIDE).enumerate() {
         let number = |i: usize| SIDE * group + i;
         let mut runs = Vec::with_capacity(SIDE);
@@ -124,33 +146,58 @@ unsafe fn decode_jobs(one: Kernel<1>, side: Kernel<SIDE>, jobs: &mut [Job<'_, '_
             runs.push(Run { table: stream.table, state: lanes.state, words: stream.bytes, chunks, used: 0 });
             ends.push((stream.bytes.len(), stream.words, end));
         }
-        if let Ok(runs) = <&mut [_; SIDE]>::try_from(runs.as_mut_slice()) {
-            let most = runs.iter().map(|r: &Run<'_, '_>| r.chunks.len()).min().unwrap_or(0);
-            // SAFETY: the caller vouches for the CPU.
-            let done = unsafe { side(runs, most) };
-            runs.iter_mut().for_each(|r| r.advance(done));
-        }
+        // SAFETY: the caller vouches for the CPU.
+        unsafe { run_together(kernels, &mut runs) };
         for (i, (run, (bytes, words, end))) in runs.into_iter().zip(ends).enumerate() {
             let left = words.checked_sub(bytes - run.words.len()).ok_or((number(i), StreamFault::Exhausted))?;
             // SAFETY: the caller vouches for the CPU.
-            unsafe { finish_run(one, run, left, end) }.map_err(|f| (number(i), f))?;
+            unsafe { finish_run(kernels, run, left, end) }.map_err(|f| (number(i), f))?;
         }
     }
     Ok(())
 }
 
+/// Decodes as many chunks as all runs have.
+///
+/// # Safety
+/// The CPU features of the kernels must be present.
+unsafe fn run_together(kernels: &Kernels, runs: &mut [Run<'_, '_>]) {
+    let most = runs.iter().map(|r| r.chunks.len()).min().unwrap_or(0);
+    macro_rules! side {
+        ($($kernel:ident),*) => {
+            $(if let Ok(runs) = runs.try_into() {
+                // SAFETY: the caller vouches for the CPU.
+                unsafe { (kernels.$kernel)(runs, most) }
+            } else)* {
+                return;
+            }
+        };
+    }
+    let done = side!(four, three, two);
+    runs.iter_mut().for_each(|r| r.advance(done));
+}
+
 /// Decodes what is left of a run, of whose bytes `left` are words.
 ///
 /// # Safety
-/// The CPU features of `kernel` must be present.
-unsafe fn finish_run(kernel: Kernel<1>, run: Run<'_, '_>, left: usize, end: &mut [u8]) -> Result<(), StreamFault> {
+/// The CPU features of the kernels must be present.
+unsafe fn finish_run(kernels: &Kernels, run: Run<'_, '_>, left: usize, end: &mut [u8]) -> Result<(), StreamFault> {
     let before = run.words.len();
     let mut runs = [run];
     let most = runs[0].chunks.len();
     // SAFETY: the caller vouches for the CPU.
-    let done = unsafe { kernel(&mut runs, most) };
+    let done = unsafe { (kernels.one)(&mut runs, most) };
+    runs[0].advance(done);
+    let mut begun = false;
+    if runs[0].chunks.is_empty()
+        && let Some((last, _)) = end.split_first_chunk_mut::<CHUNK>()
+    {
+        runs[0].chunks = std::slice::from_mut(last);
+        // SAFETY: the caller vouches for the CPU.
+        begun = unsafe { (kernels.last)(&mut runs, 1) } == 1;
+        runs[0].advance(1);
+    }
     let [mut run] = runs;
-    run.advance(done);
     let left = left.checked_sub(before - run.words.len()).ok_or(StreamFault::Exhausted)?;
     let mut words = &run.words[..left];
     if !run.chunks.is_empty() {
@@ -162,7 +209,7 @@ unsafe fn finish_run(kernel: Kernel<1>, run: Run<'_, '_>, left: usize, end: &mut
             let copy = Run { table: run.table, state: run.state, words: &buffer[at..at + 2 * AHEAD], chunks: chunk, used: 0 };
             let mut runs = [copy];
             // SAFETY: the caller vouches for the CPU.
-            unsafe { kernel(&mut runs, 1) };
+            unsafe { (kernels.one)(&mut runs, 1) };
             run.state = runs[0].state;
             at += 2 * runs[0].used;
             if at > left {
@@ -171,5 +218,5 @@ unsafe fn finish_run(kernel: Kernel<1>, run: Run<'_, '_>, left: usize, end: &mut
         }
         words = &words[at..];
     }
-    Lanes { state: run.state, words }.finish(run.table, end)
+    Lanes { state: run.state, words }.finish(run.table, end, begun)
 }

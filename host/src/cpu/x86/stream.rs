@@ -24,7 +24,9 @@ pub(in crate::cpu) fn copy(to: &mut [u8], from: &[u8], _fence: &Fence) {
     let head = to.as_ptr().align_offset(LINE).min(to.len());
     let (from_head, from) = from.split_at(head);
     let (to_head, to) = to.split_at_mut(head);
-    to_head.copy_from_slice(from_head);
+    if head > 0 {
+        to_head.copy_from_slice(from_head);
+    }
     let (lines, to_tail) = to.as_chunks_mut::<LINE>();
     let (from_lines, from_tail) = from.as_chunks::<LINE>();
     for (to, from) in lines.iter_mut().zip(from_lines) {
@@ -36,5 +38,7 @@ pub(in crate::cpu) fn copy(to: &mut [u8], from: &[u8], _fence: &Fence) {
             }
         }
     }
-    to_tail.copy_from_slice(from_tail);
+    if !to_tail.is_empty() {
+        to_tail.copy_from_slice(from_tail);
+    }
 }
