@@ -75,7 +75,10 @@ impl Sample {
         let Ok(a) = Archive::from_bytes(archive) else { return false };
         let all = decoded(&a);
         let slices: wcodec::Result<Vec<_>> = a.tensors().map(|t| t.decode_slice(0..t.rows(), 0..t.columns())).collect();
-        assert_eq!(slices.is_ok(), all.is_ok(), "{}: slices and tensors differ", self.name);
+        // (A slice of no bytes reads nothing, and so finds nothing.)
+        if let Ok(all) = &all {
+            assert!(slices.unwrap().concat() == *all, "{}: slices and tensors differ", self.name);
+        }
         if let Err(e) = a.verify(|_, _| ()) {
             assert!(matches!(e.kind(), ErrorKind::Corrupt), "{e}");
             return false;
@@ -216,10 +219,8 @@ fn forge(s: &Sample, range: std::ops::Range<usize>, fix: impl Fn(&mut Vec<u8>) +
 #[test]
 fn forged_superblock() {
     for s in samples() {
-        // Harmless are the minor version, optional features, what is reserved; that there was a source may be kept quiet, and where
-        // there was none, what is told of it does not matter.
-        let source = |at: &usize| if s.source.is_some() { *at == 12 } else { (32..72).contains(at) };
-        let harmless = |at: &usize| matches!(at, 10..12 | 24..32 | 112..252) || source(at);
+        // Harmless are the minor version, optional features, what is reserved; and where there was no source, what is told of it.
+        let harmless = |at: &usize| matches!(at, 10..12 | 24..32 | 112..252) || s.source.is_none() && (32..72).contains(at);
         for at in 0..252 {
             let accepted = forge(&s, at..at + 1, |b| fix_superblock(b));
             assert_eq!(accepted > 0, harmless(&at), "{}: byte {at} of the superblock", s.name);

@@ -317,7 +317,7 @@ impl<'a> View<'a> {
     fn join_rows(&self, backend: Backend, out: &mut [u8], width: usize, stride: usize, stores: Stores) {
         // The portable backend knows no streaming.
         let stores = if backend == Backend::Portable { Stores::Cached } else { stores };
-        backend.run(JoinRows { view: self, out, width, stride, stores });
+        backend.run(JoinRows { view: self, out, width, stride, stores, backend });
     }
 
     /// Patches to joined elements, those of bytes being applied already.
@@ -408,6 +408,7 @@ struct JoinRows<'v, 'a, 'o> {
     width: usize,
     stride: usize,
     stores: Stores,
+    backend: Backend,
 }
 
 /// Bytes joined at a time before they are streamed out: they stay in the first-level cache.
@@ -422,13 +423,14 @@ impl Body for JoinRows<'_, '_, '_> {
         #[cfg(target_arch = "x86_64")]
         if self.stores == Stores::Stream {
             let fence = super::x86::Fence;
+            let wide = super::x86::Avx512::new().filter(|_| self.backend == Backend::Avx512);
             let step = STREAM / self.view.layout.group_bytes() * self.view.layout.group_bytes();
             let mut buffer = [0; STREAM];
             for (row, out) in self.out.chunks_mut(self.stride).enumerate() {
                 for (i, out) in out[..self.width].chunks_mut(step).enumerate() {
                     let joined = &mut buffer[..out.len()];
                     self.view.join(row * columns + i * step / record, joined, &mut patches);
-                    super::x86::stream_copy(out, joined, &fence);
+                    super::x86::stream_copy(out, joined, &fence, wide);
                 }
             }
             return;

@@ -134,7 +134,7 @@ pub fn decode(file: &[u8]) -> Result<Decoded> {
     let index = range(file, index_off, index_len)?;
     ensure(crc32c(index) == u32_at(sb, 104), "index CRC")?;
 
-    let (records, tables) = parse_index(index, u32_at(sb, 108))?;
+    let (records, tables) = parse_index(index, u32_at(sb, 108), source_kind)?;
     let mut segments = &file[256..directory_off as usize];
     let mut directories = &file[directory_off as usize..index_off as usize];
     let mut out = Decoded { source_kind, tensors: Vec::new(), source: Vec::new(), modes: Vec::new() };
@@ -163,7 +163,7 @@ pub fn decode(file: &[u8]) -> Result<Decoded> {
 }
 
 /// Section 1.2.
-fn parse_index(mut index: &[u8], entries: u32) -> Result<(Vec<Record>, Vec<Table>)> {
+fn parse_index(mut index: &[u8], entries: u32, source_kind: u32) -> Result<(Vec<Record>, Vec<Table>)> {
     let b = &mut index;
     let header = take(b, 32)?;
     ensure(u32_at(header, 0) == entries, "the number of records differs from the superblock's")?;
@@ -214,7 +214,7 @@ fn parse_index(mut index: &[u8], entries: u32) -> Result<(Vec<Record>, Vec<Table
         ensure(rec.tile_rows * rec.tile_row_bytes <= 65536, "tile above 64 KiB")?;
         ensure(rec.row_bytes % element == 0 && rec.tile_row_bytes % element == 0, "a row cuts an element")?;
         ensure((rec.dtype == 65535) || rec.dtype_name.is_empty(), "dtype_len of a known dtype")?;
-        ensure(!rec.blob || i == 0, "a blob is not the first record")?;
+        ensure(rec.blob == (i == 0 && source_kind == 1), "a blob that is not the source's header, or none for it")?;
         let bits = dtype_bits(rec.dtype)?;
         if let (Some(bits), false) = (bits, rec.blob) {
             // A zero anywhere makes the product zero, whatever the others are.
