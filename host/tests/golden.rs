@@ -13,8 +13,11 @@ use support::writer::{Mode, Record, write};
 use support::*;
 use wcodec::{Archive, Backend, Backing, Dtype};
 
-/// Name, (layout, plane, mode) that it is there for, and whether its archive is of tensors in memory.
-const GOLDENS: [(&str, &[(u8, usize, u8)], bool); 10] = [
+/// Layout, plane, mode.
+type Coded = (u8, usize, u8);
+
+/// Name, what it is there for, and whether its archive is of tensors in memory.
+const GOLDENS: [(&str, &[Coded], bool); 10] = [
     ("bf16", &[(128, 0, 3), (128, 1, 0), (128, 0, 2)], false),
     ("f32", &[(129, 0, 3), (129, 1, 0), (129, 3, 0)], false),
     ("f16", &[(2, 0, 0), (2, 1, 2)], false),
@@ -28,7 +31,7 @@ const GOLDENS: [(&str, &[(u8, usize, u8)], bool); 10] = [
 ];
 
 /// What the format allows and the encoder may not choose: this one is not the encoder's.
-const EVERY_MODE: [(u8, usize, u8); 13] = [
+const EVERY_MODE: [Coded; 13] = [
     (1, 0, 0),
     (3, 1, 2),
     (128, 0, 0),

@@ -4,6 +4,8 @@
 //! the sections named in the comments are those of the document.
 
 #![allow(dead_code, unreachable_pub)]
+// Loops are written as the document writes them.
+#![allow(clippy::needless_range_loop, clippy::manual_is_multiple_of)]
 
 use sha2::{Digest, Sha256};
 
