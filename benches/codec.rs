@@ -1,6 +1,8 @@
 //! Ratio and speed beside zstd, LZ4, pco and a plain copy, on real weights.
 //!
-//! `cargo bench --bench codec [-- --json] [-- --only SUBSTR] [--runs N] [--threads 1,2]`
+//! `cargo bench --bench codec [-- --json] [--only SUBSTR] [--runs N] [--threads 1,2] [--no-peers]`
+//!
+//! `--no-peers` leaves all but wcodec and the copy out.
 //!
 //! Everything runs on one thread of one process, codec after codec and round after round, so that whatever slows the machine for
 //! a while slows all of them; a figure is the median of the rounds. Inputs and outputs are in memory, begin on a page, and have
@@ -12,7 +14,7 @@ mod common;
 #[path = "codec/source.rs"]
 mod source;
 
-use coders::{Coder, Lz4, Memcpy, Pco, Wcodec, Zstd};
+use coders::{Coder, LINE, Lz4, Memcpy, Pco, Wcodec, Zstd};
 use common::{Args, NO_MODEL, Pages, Result, median, models};
 use serde::Serialize;
 use source::Source;
@@ -72,7 +74,7 @@ fn main() -> Result<()> {
     }
     for name in FILES.into_iter().chain(["random"]).filter(|name| name.contains(only)) {
         let path = models().join(format!("{name}.safetensors"));
-        let source = match name {
+        let mut source = match name {
             "random" => Source::random()?,
             _ if !path.exists() => {
                 eprintln!("{name}: {NO_MODEL}");
@@ -80,6 +82,7 @@ fn main() -> Result<()> {
             }
             _ => Source::read(name, &path)?,
         };
+        source.peers &= !args.has("--no-peers");
         let mut measured = measure(&source, runs, &pools)?;
         if !json {
             measured.iter().for_each(print);
@@ -107,7 +110,7 @@ fn measure(source: &Source, runs: usize, pools: &[rayon::ThreadPool]) -> Result<
         coders.push(Box::new(Zstd::new(source, 19)?));
         coders.push(Box::new(Lz4::new(source)));
     }
-    let mut out = Pages::new(source.data.len() + 64 * source.by_type.len());
+    let mut out = Pages::new(source.data.len() + LINE * source.tensors);
     let mut times = vec![(Vec::new(), Vec::new()); coders.len()];
     for round in 0..runs.max(1) {
         for (coder, (encode, decode)) in coders.iter_mut().zip(&mut times) {

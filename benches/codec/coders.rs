@@ -8,6 +8,7 @@ use pco::data_types::Number;
 use rayon::ThreadPool;
 use std::io::Cursor;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use wcodec::{Archive, Backend, Encoder};
 use zstd::bulk::{Compressor, Decompressor};
 
@@ -16,12 +17,24 @@ pub(crate) trait Coder {
     fn label(&self) -> String;
     /// Seconds; `None` where this codec is not to be encoded (again).
     fn encode(&mut self) -> Result<Option<f64>>;
-    /// Seconds. `out` has room for the data section and 64 bytes for each element type.
+    /// Seconds. `out` has room for the data section and for a cache line with each tensor.
     fn decode(&mut self, out: &mut [u8]) -> Result<f64>;
     /// Uncompressed bytes that `encode` takes, that `decode` gives.
     fn plain(&self) -> (usize, usize);
     /// Bytes that `encode` made.
     fn coded(&self) -> usize;
+}
+
+/// Every tensor, or other unit of decoding, begins on a cache line of its own.
+pub(crate) const LINE: usize = 64;
+
+/// Keeps a thread busy for as long as the system needs to give it a core: of threads just woken, two may share one for longer
+/// than a small file takes.
+fn spin() {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(10) {
+        std::hint::spin_loop();
+    }
 }
 
 /// Room for what any of them makes of incompressible data.
@@ -107,17 +120,27 @@ impl Coder for Wcodec<'_> {
     }
 
     fn decode(&mut self, out: &mut [u8]) -> Result<f64> {
-        let mut rest = &mut *out;
+        let mut rest = out;
         let mut jobs = Vec::new();
         for tensor in self.archive.tensors() {
-            let (part, after) = rest.split_at_mut(tensor.byte_len() as usize);
-            jobs.push((tensor, part));
+            let len = tensor.byte_len() as usize;
+            let (part, after) = rest.split_at_mut(len.next_multiple_of(LINE));
+            jobs.push((tensor, &mut part[..len]));
             rest = after;
+        }
+        if self.pool.current_num_threads() > 1 {
+            self.pool.broadcast(|_| spin());
         }
         let (done, seconds) = self.pool.install(|| timed(|| self.archive.decode_many(&mut jobs)));
         done?;
-        must_equal("wcodec", &out[..self.source.data.len()], &self.source.data)?;
-        Ok(seconds)
+        // In the archive's order, which is the file's.
+        let mut original = &self.source.data[..];
+        for (_, out) in &jobs {
+            let (part, after) = original.split_at_checked(out.len()).ok_or("wcodec: more tensors than the file has")?;
+            must_equal("wcodec", out, part)?;
+            original = after;
+        }
+        if original.is_empty() { Ok(seconds) } else { Err("wcodec: fewer tensors than the file has".into()) }
     }
 
     fn plain(&self) -> (usize, usize) {
@@ -290,7 +313,7 @@ impl Coder for Pco<'_> {
         let mut jobs = Vec::new();
         for numbers in &self.0 {
             let len = numbers.source.len();
-            let (part, after) = rest.split_at_mut(len.next_multiple_of(64));
+            let (part, after) = rest.split_at_mut(len.next_multiple_of(LINE));
             jobs.push((numbers, &mut part[..len]));
             rest = after;
         }

@@ -9,6 +9,7 @@ pub(crate) struct Source {
     pub(crate) name: String,
     /// The whole file.
     pub(crate) file: Vec<u8>,
+    pub(crate) tensors: usize,
     /// The data section: all tensors, one behind the other. A copy of its own, so that it begins on a page.
     pub(crate) data: Pages,
     /// The tensors of each element type, one behind the other.
@@ -36,6 +37,7 @@ impl Source {
 
     fn new(name: &str, file: Vec<u8>) -> Result<Self> {
         let (start, mut tensors) = tensors(&file).ok_or("unexpected safetensors header")?;
+        let count = tensors.len();
         tensors.sort_by_key(|(_, range)| range.start);
         let mut by_type: Vec<(String, Vec<u8>)> = Vec::new();
         for (dtype, range) in tensors {
@@ -47,7 +49,7 @@ impl Source {
         }
         let data = Pages::copy_of(&file[start..]);
         let by_type = by_type.into_iter().map(|(dtype, bytes)| (dtype, Pages::copy_of(&bytes))).collect();
-        Ok(Self { name: name.into(), file, data, by_type, peers: true })
+        Ok(Self { name: name.into(), file, tensors: count, data, by_type, peers: true })
     }
 }
 

@@ -93,6 +93,15 @@ impl Dtype {
         bits.is_multiple_of(8).then_some(bits / 8)
     }
 
+    /// A tensor of this shape as rows of bytes, the last dimension being a row; `None` where that is not a whole number of bytes,
+    /// or does not fit 64 bits, or there is no dimension.
+    pub(crate) fn rows(self, shape: &[u64]) -> Option<(u64, u64)> {
+        let (&last, leading) = shape.split_last()?;
+        let rows = leading.iter().try_fold(1u64, |n, &d| n.checked_mul(d))?;
+        let bits = last.checked_mul(self.bits()? as u64)?;
+        bits.is_multiple_of(8).then_some((rows, bits / 8))
+    }
+
     /// How elements are split into planes.
     pub(crate) fn layout(self) -> Layout {
         match self {

@@ -92,6 +92,12 @@ impl Error {
         self
     }
 
+    /// Says which part of the file the message is about.
+    pub(crate) fn inside(mut self, part: &str) -> Self {
+        self.0.message = format!("{part}: {}", self.0.message);
+        self
+    }
+
     pub(crate) fn with_tile(mut self, tile: u64) -> Self {
         self.0.tile.get_or_insert(tile);
         self
@@ -141,7 +147,10 @@ impl fmt::Display for Error {
             }
             write!(f, ": ")?;
         }
-        write!(f, "{}", e.message)?;
+        // A message may quote the file, and a file may hold what steers a terminal.
+        for c in e.message.chars() {
+            if c.is_control() { write!(f, "{}", c.escape_debug())? } else { write!(f, "{c}")? }
+        }
         if let Some(io) = &e.io {
             write!(f, ": {io}")?;
         }

@@ -24,13 +24,14 @@ mod cpu;
 mod dtype;
 mod encode;
 mod error;
+mod output;
 mod progress;
 mod source;
 
 pub use archive::{Archive, Backing, PlaneReport, Tensor, TensorReport, VerifyReport};
 pub use cpu::Backend;
 pub use dtype::Dtype;
-pub use encode::{EncodeOptions, EncodeReport, Encoder, Profile, TensorInput};
+pub use encode::{EncodeReport, Encoder, Profile, TensorInput};
 pub use error::{Error, ErrorKind, Result};
 pub use progress::Flow;
 pub use source::{FileReader, MappedFile, ReadAt};

@@ -30,7 +30,7 @@ pub struct TilePlane {
     pub table: u16,
     /// Renormalisation words in the stream (rANS modes; otherwise zero).
     pub words: u16,
-    /// Patches after the stream (`Pairs`; otherwise zero).
+    /// Patches after the stream (rANS modes; otherwise zero).
     pub patches: u16,
 }
 

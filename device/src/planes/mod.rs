@@ -57,7 +57,7 @@ impl Layout {
         }
     }
 
-    /// Bytes of the smallest run of records that is split as a whole: a row of other length does not end a run.
+    /// Bytes of the smallest run of records that can be joined alone: elements that share a rotated word or a pair symbol.
     pub fn group_bytes(self) -> usize {
         match self {
             Self::Columns(n) => n as usize,

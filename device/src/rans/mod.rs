@@ -19,7 +19,8 @@ pub const LANES: usize = 32;
 pub const LANE_RUN: usize = 4;
 /// Symbols in a full chunk.
 pub const CHUNK: usize = LANES * LANE_RUN;
-/// Lower bound of a resting state, and the state that every lane of the encoder starts from (so the decoder must end there).
+/// Lower bound of a resting state. The encoder starts each lane from it plus two carried symbols (or nothing, in a stream of less
+/// than a chunk), and there the decoder must end.
 pub const FLOOR: u32 = 1 << 16;
 /// Bytes that the states take at the head of a stream.
 pub const STATE_BYTES: usize = LANES * 4;

@@ -5,9 +5,11 @@ use crate::checksum;
 use crate::container::grid::{Grid, Piece};
 use crate::container::index::Entry;
 use crate::cpu::Backend;
-use crate::cpu::tile::{GROUP, Scratch, Stores, TileFault, TileInput, TileReady, TileShape, decode_planes, join_tile};
+use crate::cpu::tile::{GROUP, Scratch, TileFault, TileInput, TileReady, TileShape, decode_planes, join_tile};
+use crate::cpu::view::Stores;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
+use crate::source::zeroed;
 use rayon::prelude::*;
 use std::borrow::Cow;
 use std::mem::size_of;
@@ -176,16 +178,14 @@ impl<'a> Tensor<'a> {
 
     /// A zeroed buffer; the file's own size vouches for the tensor's (see `docs/format.md`), but memory may still be short.
     fn buffer(&self, len: u64) -> Result<Vec<u8>> {
-        let mut out = Vec::new();
-        let room = usize::try_from(len).ok().and_then(|n| out.try_reserve_exact(n).ok());
-        room.ok_or_else(|| self.place(Error::argument(format!("{len} bytes do not fit into memory"))))?;
-        out.resize(len as usize, 0);
-        Ok(out)
+        let len = usize::try_from(len).map_err(|_| self.place(Error::argument(format!("{len} bytes do not fit into memory"))))?;
+        zeroed(len).map_err(|e| self.place(Error::io("decoding", e)))
     }
 
     /// Names this tensor and the file in an error.
     pub(super) fn place(&self, e: Error) -> Error {
-        self.archive.place(e.with_tensor(&self.entry.name))
+        let e = if self.entry.is_tensor() { e.with_tensor(&self.entry.name) } else { e.inside("the source's header") };
+        self.archive.place(e)
     }
 
     /// Reads and checks the tile directory.
@@ -198,7 +198,13 @@ impl<'a> Tensor<'a> {
             let e = Error::corrupt("the tile directory is damaged: its checksum differs").at(self.entry.directory_off);
             return Err(self.place(e));
         }
-        Ok(Directory { bytes, stride: self.entry.directory_stride() })
+        let directory = Directory { bytes, stride: self.entry.directory_stride() };
+        if directory.len() > 0 && directory.offset(0) != 0 {
+            return Err(
+                self.place(Error::corrupt("its first tile does not begin the segment").with_tile(0).at(self.entry.directory_off))
+            );
+        }
+        Ok(directory)
     }
 
     /// Where the payloads of consecutive tiles lie in the archive.

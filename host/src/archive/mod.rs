@@ -47,7 +47,8 @@ impl std::fmt::Debug for Archive {
 }
 
 impl Archive {
-    /// Opens a file, mapped into memory.
+    /// Opens a file, mapped into memory: nobody may shorten it meanwhile. [`open_with`](Self::open_with) [`Backing::Read`] has no
+    /// such condition.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_with(path, Backing::default())
     }

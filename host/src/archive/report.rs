@@ -4,6 +4,7 @@ use super::decode::EMPTY_PLANE;
 use super::{Archive, Tensor};
 use crate::error::Result;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use wcodec_device::layout::PlaneMode;
 
 /// How a plane is coded in a tensor's tiles.
@@ -21,7 +22,7 @@ pub struct PlaneReport {
     /// Patches in all tiles.
     pub patches: u64,
     /// Different frequency tables in use.
-    pub tables: Vec<u16>,
+    pub tables: BTreeSet<u16>,
 }
 
 /// What a tensor is made of.
@@ -69,12 +70,11 @@ impl Tensor<'_> {
                     Some(PlaneMode::PerTile) | None => {}
                 }
                 report.patches += plane.patches as u64;
-                if PlaneMode::from_u8(plane.mode).is_some_and(PlaneMode::is_coded) && !report.tables.contains(&plane.table) {
-                    report.tables.push(plane.table);
+                if PlaneMode::from_u8(plane.mode).is_some_and(PlaneMode::is_coded) {
+                    report.tables.insert(plane.table);
                 }
             }
         }
-        planes.iter_mut().for_each(|p| p.tables.sort_unstable());
         let coded_bytes = entry.record.segment_len + entry.directory_len();
         let bytes = self.byte_len();
         let elements = entry.dtype.bits().map_or(0, |b| bytes * 8 / b as u64);

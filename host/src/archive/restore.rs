@@ -3,11 +3,12 @@
 use super::decode::Directory;
 use super::{Archive, Tensor};
 use crate::container::grid::Piece;
-use crate::cpu::tile::{Scratch, Stores};
-use crate::encode::{refuse_existing, replace_file};
+use crate::cpu::tile::Scratch;
+use crate::cpu::view::Stores;
 use crate::error::{Error, ErrorKind, Result};
+use crate::output::{refuse_existing, replace_file};
 use crate::progress::Flow;
-use crate::source::ReadAt;
+use crate::source::{ReadAt, zeroed};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use std::io::Write;
@@ -27,9 +28,9 @@ pub struct VerifyReport {
     pub sha256: bool,
 }
 
-/// Bytes decoded at a time, for each thread and at the least.
-const CHUNK_PER_THREAD: u64 = 1 << 20;
+/// Bytes decoded at a time on all threads together, and by one thread.
 const CHUNK: u64 = 8 << 20;
+const PIECE: u64 = 1 << 18;
 
 /// One piece of one entry, decoded.
 struct Part<'a> {
@@ -45,7 +46,6 @@ impl Archive {
         progress: &(dyn Fn(u64, u64) -> Flow + Sync),
         mut sink: impl FnMut(&Tensor<'_>, u64, &[u8]) -> Result<()> + Send,
     ) -> Result<VerifyReport> {
-        let size = CHUNK.max(CHUNK_PER_THREAD * rayon::current_num_threads() as u64);
         let total = self.source_bytes();
         let from_file = self.superblock.source_kind == source_kind::SAFETENSORS;
         let mut checks = Checks { sha: Sha256::new(), hash: Xxh3::new(), done: 0, from_file };
@@ -54,11 +54,11 @@ impl Archive {
         let mut current = None;
         let mut next_chunk = || -> Result<Vec<_>> {
             let (mut chunk, mut bytes): (Vec<Todo<'_>>, u64) = (Vec::new(), 0);
-            while bytes < size {
+            while bytes < CHUNK {
                 if current.is_none() {
                     let Some(tensor) = entries.next() else { break };
                     let directory = Arc::new(tensor.directory()?);
-                    current = Some((tensor, directory, tensor.entry.grid.pieces(CHUNK_PER_THREAD)));
+                    current = Some((tensor, directory, tensor.entry.grid.pieces(PIECE)));
                     if tensor.byte_len() == 0 {
                         chunk.push((tensor, None));
                     }
@@ -123,6 +123,9 @@ impl Archive {
             let start = tensor.entry.source_off + at;
             let theirs =
                 original.fetch(start, bytes.len()).map_err(|e| Error::io("reading the original", e).elsewhere().at(start))?;
+            if bytes == &theirs[..] {
+                return Ok(());
+            }
             match bytes.iter().zip(&theirs[..]).position(|(a, b)| a != b) {
                 None => Ok(()),
                 Some(i) => {
@@ -134,7 +137,8 @@ impl Archive {
         self.stream(&|done, total| progress(done, total).into(), compare).map_err(|e| self.place_unless_elsewhere(e))
     }
 
-    /// Writes the source file to `out`, byte for byte.
+    /// Writes the source file to `out`, byte for byte. Hashes are known to match only when this returns: after an error, what was
+    /// written is worth nothing. ([`decompress_file`](Self::decompress_file) leaves no file then.)
     pub fn write_source<F: Into<Flow>>(
         &self,
         mut out: impl Write + Send,
@@ -182,7 +186,7 @@ fn decode_parts(chunk: Vec<Todo<'_>>) -> Result<Vec<Part<'_>>> {
         let Some((directory, piece)): Option<(Arc<Directory<'_>>, Piece)> = piece else {
             return Ok(Part { tensor, bytes: Vec::new(), at: 0 });
         };
-        let mut bytes = vec![0; piece.len()];
+        let mut bytes = zeroed(piece.len()).map_err(|e| tensor.place(Error::io("decoding", e)))?;
         tensor.decode_piece(&directory, &piece, scratch, &mut bytes, Stores::Cached)?;
         Ok(Part { tensor, bytes, at: piece.bytes.start })
     };

@@ -36,12 +36,14 @@ impl Piece {
     }
 }
 
-/// Width of a tile that has several rows, in bytes: a warp stores 16 bytes a lane.
+/// Width of a tile that has several rows, in bytes: a warp stores 16 bytes a lane. Wider where rows are long: see [`BAND`].
 const WIDTH: u64 = 512;
 /// Unit of a tile's width: tiles then begin on whole sectors and cache lines of their row.
 const UNIT: u64 = 128;
-/// Above this a tile row of several rows would be too large a piece to hold in memory: such rows are cut one by one.
-const LONG_ROW: u64 = 1 << 20;
+/// Most bytes that the encoder puts into a band (a row of tiles): a piece is at least that, and memory holds several.
+const BAND: u64 = 4 << 20;
+/// Most bytes that a band of several rows may have at all.
+const MAX_BAND: u64 = 16 << 20;
 
 impl Grid {
     /// The encoder's choice for records of `record` bytes.
@@ -56,11 +58,9 @@ impl Grid {
             let n = total.div_ceil(most);
             total.div_ceil(n).next_multiple_of(unit).min(most / unit * unit).min(total)
         };
-        if rows == 1 || row_bytes > LONG_ROW {
-            return Self { rows, row_bytes, tile_rows: 1, tile_row_bytes: part(row_bytes, max, unit) };
-        }
-        let tile_row_bytes = part(row_bytes, WIDTH.max(unit), unit);
-        Self { rows, row_bytes, tile_rows: part(rows, max / tile_row_bytes, 1), tile_row_bytes }
+        let most_rows = rows.min((BAND / row_bytes).max(1));
+        let tile_row_bytes = part(row_bytes, (max / most_rows).max(WIDTH).max(unit), unit);
+        Self { rows, row_bytes, tile_rows: part(rows, most_rows.min(max / tile_row_bytes), 1), tile_row_bytes }
     }
 
     /// Checks a grid that comes from a file.
@@ -77,6 +77,10 @@ impl Grid {
         }
         if self.rows.checked_mul(self.row_bytes).is_none_or(|n| n > i64::MAX as u64) {
             return fail("too many bytes");
+        }
+        // A band is decoded in one piece. (`bytes` did not overflow, so neither does this.)
+        if self.tile_rows > 1 && self.tile_rows.min(self.rows) * self.row_bytes > MAX_BAND {
+            return fail("rows of tiles too large");
         }
         Ok(())
     }
@@ -123,7 +127,7 @@ impl Grid {
         } else if grid.tile_rows == 1 {
             ((target / grid.tile_row_bytes).max(1), columns * grid.bands())
         } else {
-            let bands = (target / (grid.tile_rows * grid.row_bytes)).max(1);
+            let bands = (target / (grid.tile_rows.min(grid.rows) * grid.row_bytes)).max(1);
             (bands * columns, columns * grid.bands())
         };
         (0..total.div_ceil(step)).map(move |i| {
@@ -179,5 +183,7 @@ mod tests {
         assert_eq!(g(1, 1 << 33, 2), (1, 65536));
         assert_eq!(g(3, 1, 1), (3, 1));
         assert_eq!(g(2, 6 << 30, 4), (1, 65536));
+        assert_eq!(g(8192, 57344, 2), (73, 896));
+        assert_eq!(g(128, 1 << 20, 1), (4, 16384));
     }
 }

@@ -123,7 +123,10 @@ pub(crate) fn read_index(bytes: &[u8], superblock: &Superblock) -> Result<Index>
         let why = format!("frequency tables of 2^{} slots need a newer wcodec", 12 + header.scale as u32);
         return Err(Error::new(ErrorKind::Unsupported, why).at(superblock.index_off));
     }
-    if header.entries != superblock.entries || header.reserved != [0; 7] {
+    if header.reserved != [0; 7] {
+        return Err(Error::corrupt("the index has unknown fields").at(superblock.index_off));
+    }
+    if header.entries != superblock.entries {
         return Err(Error::corrupt("the index and the superblock disagree").at(superblock.index_off));
     }
     let records: Vec<TensorRecord> = r.array(header.entries, "tensors")?;
@@ -240,6 +243,10 @@ fn read_named(record: TensorRecord, parts: &mut Parts<'_>, name: &str) -> Result
     };
     if entry.is_tensor() && dtype != Dtype::Other && dtype.byte_len(&entry.shape) != Some(grid.bytes()) {
         return fail(format!("{} of shape {:?} does not take {} bytes", entry.dtype_name, entry.shape, grid.bytes()));
+    }
+    let split = dtype.rows(&entry.shape);
+    if entry.is_tensor() && split != Some((grid.rows, grid.row_bytes)) && (split.is_some() || grid.rows != 1) {
+        return fail(format!("{} rows of {} bytes are not the shape {:?}", grid.rows, grid.row_bytes, entry.shape));
     }
     if grid.tiles().and_then(|t| t.checked_mul(entry.directory_stride() as u64)).is_none() {
         return fail("more tiles than there can be".into());

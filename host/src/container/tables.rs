@@ -2,10 +2,15 @@
 //!
 //! A table is 256 frequencies in symbol order: `0 n` for a run of `n + 1` zeros, `f` for 1 to 127, `0x80 | f >> 8` and `f & 255` above.
 
-use crate::encode::frequency::Freqs;
 use crate::error::{Error, Result};
 use std::sync::OnceLock;
-use wcodec_device::rans::{Entry, SLOTS, TableError, expand_table};
+use wcodec_device::rans::{Entry, SLOTS, expand_table};
+
+/// Frequencies of the 256 symbols: they add up to 4096, each is below.
+pub(crate) type Freqs = [u16; 256];
+
+/// Most tables of a file: expanded, they take 64 MiB.
+const MAX_TABLES: usize = 4096;
 
 /// Tables, expanded for decoding when first used.
 #[derive(Debug, Default)]
@@ -57,9 +62,8 @@ impl TablePool {
     /// Reads `count` tables that fill `bytes`; `at` is their position in the file.
     pub(crate) fn read_from(bytes: &[u8], count: usize, at: u64) -> Result<Self> {
         let mut rest = bytes.iter().copied();
-        // A tile names its table with 16 bits.
-        if count > 1 << 16 {
-            return Err(Error::corrupt(format!("{count} frequency tables where there can be 65536")).at(at));
+        if count > MAX_TABLES {
+            return Err(Error::corrupt(format!("{count} frequency tables where there can be {MAX_TABLES}")).at(at));
         }
         let mut freqs = Vec::new();
         for n in 0..count {
@@ -79,12 +83,14 @@ impl TablePool {
                 slots.fill(freq);
                 symbol += run;
             }
-            let mut scratch = Box::new([Entry::default(); SLOTS]);
-            match expand_table(&table, &mut scratch) {
-                Ok(()) => freqs.push(table),
-                Err(TableError::Sum(sum)) => return Err(fail(&format!("its frequencies add up to {sum}, not 4096"))),
-                Err(TableError::Whole(s)) => return Err(fail(&format!("symbol {s} has all slots"))),
+            let sum: u32 = table.iter().map(|&f| f as u32).sum();
+            if sum != SLOTS as u32 {
+                return Err(fail(&format!("its frequencies add up to {sum}, not {SLOTS}")));
             }
+            if table.contains(&(SLOTS as u16)) {
+                return Err(fail("one symbol has all slots"));
+            }
+            freqs.push(table);
         }
         if rest.next().is_some() {
             return Err(Error::corrupt("bytes left over after the frequency tables").at(at));

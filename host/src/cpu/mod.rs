@@ -6,6 +6,7 @@
 mod join;
 mod portable;
 pub(crate) mod tile;
+pub(crate) mod view;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 

@@ -57,7 +57,7 @@ pub(crate) struct PieceDone<'a> {
 }
 
 /// Bytes that one thread encodes at a time.
-const PIECE: u64 = 1 << 19;
+const PIECE: u64 = 1 << 18;
 
 /// Pieces of all jobs, grouped to batches of at least `size` bytes (a single piece may be larger).
 pub(crate) fn batches<'a>(jobs: &'a [Job<'a>], size: u64) -> impl Iterator<Item = Vec<(usize, Piece)>> + 'a {

@@ -4,7 +4,8 @@
 //! Lloyd's iteration minimises the size of the file. Tables are seeded where the present ones waste most bits, and in the end each
 //! that saves less than it takes in the index is dropped.
 
-use super::frequency::{Freqs, Histogram, costs, entropy, normalise, total_cost};
+use super::frequency::{Histogram, costs, entropy, normalise, total_cost};
+use crate::container::tables::Freqs;
 use rayon::prelude::*;
 
 /// Bits that a table takes in the index, about.

@@ -1,11 +1,10 @@
 //! Counts to frequencies, and what a symbol costs under them.
 
+use crate::container::tables::Freqs;
 use wcodec_device::rans::{SCALE_BITS, SLOTS};
 
 /// Counts of the 256 symbols.
 pub(crate) type Histogram = [u32; 256];
-/// Frequencies that add up to 4096, each below 4096.
-pub(crate) type Freqs = [u16; 256];
 
 /// Counts bytes. Four histograms, because consecutive equal symbols would wait for each other's increment.
 pub(crate) fn histogram(bytes: &[u8]) -> Histogram {
@@ -68,9 +67,22 @@ pub(crate) fn normalise(counts: &[u64; 256], patch_bits: f32) -> Freqs {
     freqs
 }
 
+/// Logarithm to base 2 of a positive number, to seven digits. The standard library's depends on the platform, and archives must not.
+fn log2(x: u32) -> f32 {
+    let exponent = x.ilog2();
+    let m = x as f64 / (1u64 << exponent) as f64;
+    // ln m = 2 artanh t with t at most 1/3: the eighth term is below 1e-8.
+    let t = (m - 1.0) / (m + 1.0);
+    let mut series = 0.0;
+    for k in (0..8).rev() {
+        series = series * (t * t) + 1.0 / (2 * k + 1) as f64;
+    }
+    (exponent as f64 + 2.0 * t * series * std::f64::consts::LOG2_E) as f32
+}
+
 /// Bits that each symbol costs, `patch_bits` where it has no probability.
 pub(crate) fn costs(freqs: &Freqs, patch_bits: f32) -> [f32; 256] {
-    freqs.map(|f| if f == 0 { patch_bits } else { SCALE_BITS as f32 - (f as f32).log2() })
+    freqs.map(|f| if f == 0 { patch_bits } else { SCALE_BITS as f32 - log2(f as u32) })
 }
 
 /// Bits that a histogram costs.
@@ -88,8 +100,8 @@ pub(crate) fn total_cost(histogram: &Histogram, costs: &[f32; 256]) -> f32 {
 /// Zero-order entropy of a histogram, in bits.
 pub(crate) fn entropy(histogram: &Histogram) -> f32 {
     let total: u32 = histogram.iter().sum();
-    let inside: f32 = histogram.iter().filter(|&&c| c > 0).map(|&c| c as f32 * (c as f32).log2()).sum();
-    if total == 0 { 0.0 } else { total as f32 * (total as f32).log2() - inside }
+    let inside: f32 = histogram.iter().filter(|&&c| c > 0).map(|&c| c as f32 * log2(c)).sum();
+    if total == 0 { 0.0 } else { total as f32 * log2(total) - inside }
 }
 
 #[cfg(test)]
@@ -109,6 +121,13 @@ mod tests {
                     prop_assert!(counts.iter().zip(&freqs).all(|(&c, &f)| c == 0 || f > 0));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn log2_is_good_to_seven_digits() {
+        for x in (1..100_000).chain((0..32).map(|i| u32::MAX >> i)) {
+            assert!((log2(x) as f64 - (x as f64).log2()).abs() < 2e-6, "{x}");
         }
     }
 

@@ -1,7 +1,8 @@
 //! Encoding: look at a sample of the tiles, learn frequency tables, then encode every tile and write the container.
 //!
 //! Two passes over the input, the first over a sample only. The second runs in batches of a few MiB: while one batch is hashed
-//! and written, the next is read and encoded on all threads. Memory stays at two batches, whatever the tensors' sizes. The same
+//! and written, the next is read and encoded on all threads. Memory stays at two batches (8 MiB each, or a row of tiles,
+//! at most 4 MiB, more), whatever the tensors' sizes. The same
 //! input and options give the same bytes on every machine and number of threads.
 
 mod batch;
@@ -13,11 +14,11 @@ mod stream;
 mod tile;
 mod write;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
+use crate::output::{refuse_existing, replace_file};
 use crate::progress::Flow;
 use crate::source::{FileReader, ReadAt, safetensors};
 use plan::Job;
-use std::fs::File;
 use std::io::{Seek, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -35,13 +36,9 @@ pub enum Profile {
     Max,
 }
 
-/// Options of an [`Encoder`].
 #[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct EncodeOptions {
-    /// How hard to try.
+pub(crate) struct EncodeOptions {
     pub profile: Profile,
-    /// Whether an existing output file is replaced.
     pub overwrite: bool,
 }
 
@@ -134,7 +131,8 @@ impl Encoder {
         })
     }
 
-    /// Encodes the safetensors file that `source` holds.
+    /// Encodes the safetensors file that `source` holds. The archive begins at the writer's position, where it ends the writer is
+    /// left; what lay beyond stays there, so a writer that is reused must be truncated first.
     pub fn encode_source(&self, source: &dyn ReadAt, out: impl Write + Seek + Send) -> Result<EncodeReport> {
         let header = safetensors::read_header(source)?;
         let mut jobs = vec![Job::blob(0, header.len)];
@@ -143,7 +141,7 @@ impl Encoder {
         write::run(input, source_kind::SAFETENSORS, &self.options, self.progress.as_deref(), out)
     }
 
-    /// Encodes tensors in memory, in the order given.
+    /// Encodes tensors in memory, in the order given, to the writer's position.
     pub fn encode_tensors(&self, tensors: &[TensorInput<'_>], out: impl Write + Seek + Send) -> Result<EncodeReport> {
         let mut names = std::collections::HashSet::new();
         let mut jobs = Vec::with_capacity(tensors.len());
@@ -156,47 +154,4 @@ impl Encoder {
         let input = batch::Input::new(None, &jobs);
         write::run(input, source_kind::TENSORS, &self.options, self.progress.as_deref(), out)
     }
-}
-
-/// Refuses an output that exists unless it may be replaced.
-pub(crate) fn refuse_existing(path: &Path, overwrite: bool) -> Result<()> {
-    if !overwrite && path.symlink_metadata().is_ok() {
-        return Err(Error::new(ErrorKind::Exists, "the output exists already").with_path(path));
-    }
-    Ok(())
-}
-
-/// Writes a file by way of a temporary one in the same directory, synced and renamed: a process killed at any moment leaves
-/// either nothing or the whole file under the final name.
-pub(crate) fn replace_file<T>(path: &Path, overwrite: bool, write: impl FnOnce(&mut File) -> Result<T>) -> Result<T> {
-    let named = |doing: &'static str| move |e| Error::io(doing, e).with_path(path);
-    let directory = match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    };
-    let name = path.file_name().ok_or_else(|| Error::argument("the output has no file name").with_path(path))?;
-    let mut prefix = std::ffi::OsString::from(".");
-    prefix.push(name);
-    prefix.push(".");
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(&prefix).suffix(".tmp");
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut temporary = builder.tempfile_in(directory).map_err(named("creating the output"))?;
-    let done = write(temporary.as_file_mut())?;
-    temporary.as_file().sync_all().map_err(named("syncing the output"))?;
-    if overwrite {
-        temporary.persist(path).map_err(|e| Error::io("renaming the output", e.error).with_path(path))?;
-    } else {
-        temporary.persist_noclobber(path).map_err(|e| match e.error.kind() {
-            std::io::ErrorKind::AlreadyExists => Error::new(ErrorKind::Exists, "the output exists already").with_path(path),
-            _ => Error::io("renaming the output", e.error).with_path(path),
-        })?;
-    }
-    // The rename itself is durable once the directory is; where directories cannot be opened that is the system's business.
-    #[cfg(unix)]
-    if let Ok(directory) = File::open(directory) {
-        directory.sync_all().map_err(named("syncing the output's directory"))?;
-    }
-    Ok(done)
 }

@@ -59,12 +59,7 @@ impl<'a> Job<'a> {
         let layout = dtype.layout();
         let record = layout.record_bytes() as u64;
         // The last dimension is a row if it is a whole number of bytes; else, and for what has no shape, all bytes are one row.
-        let (rows, row_bytes) = match (shape.split_last(), dtype.bits()) {
-            (Some((&last, leading)), Some(bits)) if len > 0 && (last * bits as u64).is_multiple_of(8) => {
-                (leading.iter().product(), last * bits as u64 / 8)
-            }
-            _ => (1, len),
-        };
+        let (rows, row_bytes) = dtype.rows(&shape).unwrap_or((1, len));
         Self { kind, name, dtype, dtype_name, shape, layout, grid: Grid::choose(rows, row_bytes, record), data }
     }
 }

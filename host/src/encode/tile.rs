@@ -1,9 +1,10 @@
 //! One tile: its planes, how each is best coded, its payload.
 
 use super::Profile;
-use super::frequency::{Freqs, Histogram, costs, entropy, histogram, total_cost};
+use super::frequency::{Histogram, costs, entropy, histogram, total_cost};
 use super::split::{best_base, pair, split};
 use super::stream::{Codes, codes, encode_symbols};
+use crate::container::tables::Freqs;
 use crate::cpu::{Backend, Body};
 use wcodec_device::layout::{PlaneMode, TILE_ALIGN, TilePlane};
 use wcodec_device::planes::Layout;

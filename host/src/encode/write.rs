@@ -17,8 +17,7 @@ use wcodec_device::layout::{
 };
 use xxhash_rust::xxh3::Xxh3;
 
-/// Bytes in a batch, for each thread and at the least.
-const BATCH_PER_THREAD: u64 = 1 << 20;
+/// Bytes in a batch: two of them, read and encoded, are held at a time.
 const BATCH: u64 = 8 << 20;
 
 /// Counts what goes out.
@@ -47,6 +46,8 @@ struct Open {
 struct Writer<'a, W> {
     input: &'a Input<'a>,
     out: Out<W>,
+    /// Where in the writer the archive begins.
+    start: u64,
     kind: u32,
     sha: Sha256,
     source_at: u64,
@@ -63,8 +64,9 @@ pub(crate) fn run<W: Write + Seek + Send>(
     kind: u32,
     options: &EncodeOptions,
     progress: Option<&(dyn Fn(u64, u64) -> Flow + Send + Sync)>,
-    out: W,
+    mut out: W,
 ) -> Result<EncodeReport> {
+    let start = out.stream_position().map_err(|e| Error::io("seeking in the archive", e).elsewhere())?;
     let total: u64 = input.jobs.iter().map(|j| j.grid.bytes()).sum();
     input.layouts = choose_layouts(&input, options.profile)?;
     let input = &input;
@@ -76,6 +78,7 @@ pub(crate) fn run<W: Write + Seek + Send>(
     let mut writer = Writer {
         input,
         out: Out { writer: out, at: 0 },
+        start,
         kind,
         sha: Sha256::new(),
         source_at: 0,
@@ -86,8 +89,7 @@ pub(crate) fn run<W: Write + Seek + Send>(
         tiles: 0,
     };
     writer.out.put(&[0; SUPERBLOCK_BYTES as usize])?;
-    let size = BATCH.max(BATCH_PER_THREAD * rayon::current_num_threads() as u64);
-    let mut batches = batches(input.jobs, size);
+    let mut batches = batches(input.jobs, BATCH);
     let mut encoded = batches.next().map(|b| encode(input, &tables, b)).transpose()?;
     while let Some(batch) = encoded {
         let next = batches.next();
@@ -210,7 +212,7 @@ impl<W: Write + Seek> Writer<'_, W> {
         });
     }
 
-    fn finish(mut self, freqs: Vec<super::frequency::Freqs>, total: u64) -> Result<EncodeReport> {
+    fn finish(mut self, freqs: Vec<crate::container::tables::Freqs>, total: u64) -> Result<EncodeReport> {
         self.close_before(self.input.jobs.len())?;
         let directory_off = self.out.at;
         self.out.put(&self.directories)?;
@@ -239,8 +241,10 @@ impl<W: Write + Seek> Writer<'_, W> {
         superblock.crc = checksum(&bytes[..bytes.len() - 4]);
         self.out.put(bytemuck::bytes_of(&superblock))?;
         let archive_bytes = self.out.at;
-        self.out.writer.seek(SeekFrom::Start(0)).map_err(|e| Error::io("seeking in the archive", e).elsewhere())?;
+        self.out.writer.seek(SeekFrom::Start(self.start)).map_err(|e| Error::io("seeking in the archive", e).elsewhere())?;
         self.out.put(bytemuck::bytes_of(&superblock))?;
+        let end = SeekFrom::Start(self.start + archive_bytes);
+        self.out.writer.seek(end).map_err(|e| Error::io("seeking in the archive", e).elsewhere())?;
         self.out.writer.flush().map_err(|e| Error::io("writing the archive", e).elsewhere())?;
         Ok(EncodeReport {
             source_bytes: total,

@@ -3,4 +3,5 @@
 mod read_at;
 pub(crate) mod safetensors;
 
+pub(crate) use read_at::zeroed;
 pub use read_at::{FileReader, MappedFile, ReadAt};

@@ -27,10 +27,21 @@ impl dyn ReadAt + '_ {
         if let Some(bytes) = self.view(offset, len) {
             return Ok(Cow::Borrowed(bytes));
         }
-        let mut buffer = vec![0; len];
+        let mut buffer = zeroed(len)?;
         self.read_exact_at(offset, &mut buffer)?;
         Ok(Cow::Owned(buffer))
     }
+}
+
+/// A buffer of zeros, or an error where memory is short: lengths come from files, and a sparse one may claim anything.
+pub(crate) fn zeroed(len: usize) -> io::Result<Vec<u8>> {
+    let mut probe = Vec::<u8>::new();
+    probe
+        .try_reserve_exact(len)
+        .map_err(|_| io::Error::new(io::ErrorKind::OutOfMemory, format!("{len} bytes do not fit into memory")))?;
+    drop(probe);
+    // Zeroed by the system, page by page as they are used.
+    Ok(vec![0; len])
 }
 
 /// The part of `bytes` that a read names.
@@ -62,6 +73,14 @@ macro_rules! read_at_memory {
 
 read_at_memory!([u8], &[u8], Vec<u8>, Arc<[u8]>);
 
+fn open(path: &Path) -> io::Result<File> {
+    let file = File::open(path)?;
+    if file.metadata()?.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, "is a directory"));
+    }
+    Ok(file)
+}
+
 /// A file read with `pread`. Safe whatever happens to the file; memory is what the caller holds.
 pub struct FileReader {
     file: File,
@@ -71,12 +90,8 @@ pub struct FileReader {
 impl FileReader {
     /// Opens `path` for reading.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let meta = file.metadata()?;
-        if meta.is_dir() {
-            return Err(io::Error::new(io::ErrorKind::IsADirectory, "is a directory"));
-        }
-        Ok(Self { size: meta.len(), file })
+        let file = open(path)?;
+        Ok(Self { size: file.metadata()?.len(), file })
     }
 }
 
@@ -114,10 +129,7 @@ impl MappedFile {
     /// Maps `path`.
     #[allow(unsafe_code)]
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        if file.metadata()?.is_dir() {
-            return Err(io::Error::new(io::ErrorKind::IsADirectory, "is a directory"));
-        }
+        let file = open(path)?;
         // SAFETY: the map is only read, as bytes that are checked like any untrusted input; that nobody truncates the file
         // meanwhile is the documented condition of this type.
         Ok(Self(unsafe { memmap2::Mmap::map(&file)? }))

@@ -36,7 +36,6 @@ pub(crate) struct Header {
 }
 
 #[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Info {
     dtype: String,
     shape: Vec<u64>,
