@@ -139,3 +139,11 @@ fn exists_is_7_unless_forced() {
     success(wcodec(["decompress", "--force"]).args([&archive, &out]));
     assert!(read(&out) == read(&model));
 }
+
+#[test]
+fn not_found_is_8() {
+    let place = Place::new();
+    let (_, archive) = place.archived();
+    let said = failure(8, wcodec(["inspect", "--tensor", "no.such.weight"]).arg(&archive));
+    assert!(said.contains("no.such.weight"), "{said}");
+}

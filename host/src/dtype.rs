@@ -86,10 +86,7 @@ impl Dtype {
 
     /// Bytes of a tensor of this shape; `None` where the size overflows, is no whole number of bytes, or is not known.
     pub(crate) fn byte_len(self, shape: &[u64]) -> Option<u64> {
-        // No elements are no bytes, however large the other dimensions.
-        let zero = shape.contains(&0);
-        let elements = if zero { 0 } else { shape.iter().try_fold(1u64, |n, &d| n.checked_mul(d))? };
-        let bits = elements.checked_mul(self.bits()? as u64)?;
+        let bits = product(shape)?.checked_mul(self.bits()? as u64)?;
         bits.is_multiple_of(8).then_some(bits / 8)
     }
 
@@ -97,7 +94,7 @@ impl Dtype {
     /// or does not fit 64 bits, or there is no dimension.
     pub(crate) fn rows(self, shape: &[u64]) -> Option<(u64, u64)> {
         let (&last, leading) = shape.split_last()?;
-        let rows = leading.iter().try_fold(1u64, |n, &d| n.checked_mul(d))?;
+        let rows = product(leading)?;
         let bits = last.checked_mul(self.bits()? as u64)?;
         bits.is_multiple_of(8).then_some((rows, bits / 8))
     }

@@ -44,6 +44,19 @@ fn no_safetensors_file() {
     check(encode_tensors(&[Owned::new("t", Dtype::U8, &[4], Fill::Random, 1)]), &["safetensors"]);
 }
 
+/// As the reference implementation reads them: what a tensor's entry says beyond the three fields is kept with the header.
+#[test]
+fn unknown_fields_are_kept() {
+    let json = r#"{"t":{"dtype":"U8","shape":[4],"data_offsets":[0,4],"more":{"of":"this"}}}"#;
+    let mut source = (json.len() as u64).to_le_bytes().to_vec();
+    source.extend(json.bytes());
+    source.extend([1, 2, 3, 4]);
+    let archive = Archive::from_bytes(encode_source(&source).unwrap()).unwrap();
+    let mut back = Vec::new();
+    archive.write_source(&mut back, |_, _| ()).unwrap();
+    assert_eq!(back, source);
+}
+
 #[test]
 fn malformed_json() {
     let t = header_entry("t", "U8", &[4], 0, 4);
@@ -66,7 +79,6 @@ fn malformed_json() {
         r#"{"t":{"dtype":"U8","shape":4,"data_offsets":[0,4]}}"#,
         r#"{"t":{"dtype":"U8","shape":[4],"data_offsets":[0]}}"#,
         r#"{"t":{"dtype":"U8","shape":[4],"data_offsets":[0,4,8]}}"#,
-        r#"{"t":{"dtype":"U8","shape":[4],"data_offsets":[0,4],"more":1}}"#,
         r#"{"t":{"dtype":"U8","shape":[4],"data_offsets":[0,"4"]}}"#,
         // Numbers that are no sizes.
         r#"{"t":{"dtype":"U8","shape":[-4],"data_offsets":[0,4]}}"#,
@@ -186,6 +198,9 @@ fn outputs_that_exist() {
     let e = Encoder::new().encode_file(&input, &output).unwrap_err();
     assert_eq!((e.kind(), e.path()), (ErrorKind::Exists, Some(&*output)));
     assert_eq!(std::fs::read(&output).unwrap(), b"mine");
+    // It is refused before the source is looked at.
+    let e = Encoder::new().encode_file(dir.path().join("missing"), &output).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Exists);
     Encoder::new().overwrite(true).encode_file(&input, &output).unwrap();
     let archive = Archive::open(&output).unwrap();
     // The other way round.

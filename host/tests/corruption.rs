@@ -330,6 +330,85 @@ fn giant_claims() {
     assert!(LARGEST.load(Ordering::Relaxed) <= samples().iter().map(|s| bound(&s.archive)).max().unwrap());
 }
 
+/// Broken rules that no checksum or hash gives away: the bytes would come out right.
+#[test]
+fn rules_beyond_hashes() {
+    let refused = |archive: &[u8], why: &str| {
+        assert!(oracle::decode(archive).is_err(), "the oracle accepts {why}");
+        assert!(Archive::from_bytes(archive).and_then(|a| decoded(&a)).is_err(), "accepted: {why}");
+    };
+    let accepted = |archive: &[u8]| {
+        oracle::decode(archive).unwrap();
+        open(archive).verify(|_, _| ()).unwrap();
+    };
+    let record = |name: &str, layout, data: Vec<u8>| {
+        let n = data.len();
+        Record::new(name, layout, [1, 1], [n, n], data, &[Mode::Pairs, Mode::Raw])
+    };
+    // Exponents of 242 to 255 and of 1 to 4, within reach of bases that are too high.
+    let mut rng = Numbers(5);
+    let high: Vec<u8> =
+        (0..1200).map(|i| if i % 2 == 0 { rng.next() as u8 | 0x80 } else { rng.pick(&[0x79, 0x7a, 0xfd, 0x7f]) }).collect();
+    let low: Vec<u8> = (0..600).map(|_| rng.pick(&[1, 2, 3, 4]) << 3 | rng.next() as u8 & 0x87).collect();
+    for (layout, data, good, bad) in [(128, &high, 240, 241), (129, &high, 240, 241), (130, &low, 0, 1)] {
+        let with = |base| write(&[Record { base: Some(base), ..record("t", layout, data.clone()) }]);
+        accepted(&with(good));
+        refused(&with(bad), "a base that is too high");
+    }
+    // Names.
+    let two = |names: [&str; 2]| write(&names.map(|name| record(name, 1, low.clone())));
+    accepted(&two(["a", "b"]));
+    refused(&two(["a", "a"]), "two tensors of one name");
+    // Patches that change places.
+    let mut data = vec![9; 6000];
+    (data[10], data[20]) = (1, 2);
+    let sound = write(&[Record { modes: vec![Mode::Bytes], ..record("t", 1, data) }]);
+    let map = Map::of(&sound);
+    let r = &map.records[0];
+    let field =
+        |at: usize| usize::from(u16::from_le_bytes([sound[r.directory.start + 8 + at], sound[r.directory.start + 9 + at]]));
+    let (positions, n) = (r.segment.start + 128 + 2 * field(4), field(6));
+    assert_eq!(n, 2, "patches");
+    let mut forged = sound.clone();
+    map.fix_all(&mut forged);
+    accepted(&forged);
+    (0..2).for_each(|i| forged.swap(positions + i, positions + 2 + i));
+    forged.swap(positions + 4, positions + 5);
+    map.fix_all(&mut forged);
+    refused(&forged, "patches out of order");
+    // Tiles that could be larger than there are, and rows of them that are larger than may be.
+    let tall = |tile_rows, tile_width| write(&[Record::new("t", 1, [10, tile_rows], [1, tile_width], vec![3; 10], &[Mode::Raw])]);
+    accepted(&tall(65536, 1));
+    refused(&tall(65537, 1), "a tile above 64 KiB");
+    refused(&tall(32769, 2), "a tile above 64 KiB");
+    let wide = |width| write(&[Record::new("t", 1, [2, 2], [width, 16384], vec![3; 2 * width], &[Mode::Raw])]);
+    accepted(&wide(8 << 20));
+    refused(&wide((8 << 20) + 1), "a row of tiles above 16 MiB");
+    // Another grid of the same bytes.
+    let grid = |shape: &[u64]| {
+        write(&[Record { shape: shape.into(), ..Record::new("t", 1, [6, 2], [4, 4], vec![3; 24], &[Mode::Raw]) }])
+    };
+    accepted(&grid(&[2, 3, 4]));
+    refused(&grid(&[4, 6]), "a grid that is not the shape's");
+    refused(&grid(&[24]), "a grid that is not the shape's");
+    // A first tile that begins late: its segment has 16 bytes too many.
+    let sound = write(&[record("t", 1, low.clone())]);
+    let map = Map::of(&sound);
+    let r = &map.records[0];
+    let mut forged = sound.clone();
+    forged.splice(256..256, [0; 16]);
+    for at in [72, 80, 96] {
+        let moved = u64::from_le_bytes(forged[at..at + 8].try_into().unwrap()) + 16;
+        forged[at..at + 8].copy_from_slice(&moved.to_le_bytes());
+    }
+    let len = (r.segment.len() as u64 + 16).to_le_bytes();
+    forged[r.at + 16 + 16..][..8].copy_from_slice(&len);
+    forged[r.directory.start + 16] = 1;
+    let moved = forge::Map::of(&forged);
+    moved.fix_directories(&mut forged);
+    refused(&forged, "a first tile that begins late");
+}
+
 #[test]
 fn other_versions() {
     for s in samples() {

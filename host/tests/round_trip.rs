@@ -16,13 +16,13 @@ fn pool(threads: usize) -> &'static rayon::ThreadPool {
 
 /// A range of `0..n`, biased to its ends.
 fn part(rng: &mut Numbers, n: u64) -> std::ops::Range<u64> {
-    let a = rng.below(n + 1);
-    let b = rng.below(n + 1);
+    let a = rng.below(n.max(1));
+    let b = a + rng.below(n.saturating_sub(a).max(1)) + n.min(1);
     match rng.below(4) {
         0 => 0..a,
         1 => a..n,
-        2 if n > 0 => a.min(n - 1)..a.min(n - 1) + 1,
-        _ => a.min(b)..a.max(b),
+        2 => a..a + n.min(1),
+        _ => a..b,
     }
 }
 
@@ -34,14 +34,14 @@ fn check_slices(tensor: &Tensor<'_>, whole: &[u8], rng: &mut Numbers) {
         let (r, c) = (part(rng, rows), part(rng, columns));
         let width = columns * size;
         let mut expected = Vec::new();
-        for row in r.clone() {
+        for row in r.clone().take_while(|_| !whole.is_empty()) {
             expected.extend_from_slice(&whole[(row * width + c.start * size) as usize..(row * width + c.end * size) as usize]);
         }
         let slice = tensor.decode_slice(r.clone(), c.clone()).unwrap();
         assert!(slice == expected, "{tensor:?} rows {r:?} columns {c:?}");
     }
-    assert!(tensor.decode_slice(0..rows + 1, 0..columns).is_err());
-    assert!(tensor.decode_slice(0..rows, 0..columns + 1).is_err());
+    assert!(rows == u64::MAX || tensor.decode_slice(0..rows + 1, 0..columns).is_err());
+    assert!(columns == u64::MAX || tensor.decode_slice(0..rows, 0..columns + 1).is_err());
 }
 
 /// Encodes, decodes on each backend, whole and in slices, and compares.
@@ -284,7 +284,15 @@ fn no_tensors() {
 /// The dimensions of a tensor without elements may be anything, in any order.
 #[test]
 fn huge_dimensions_of_nothing() {
-    for shape in [&[0, 1 << 62, 1 << 62][..], &[1 << 62, 1 << 62, 0], &[0, u64::MAX], &[u64::MAX, 0]] {
+    let shapes: [&[u64]; 6] = [
+        &[0, 1 << 62, 1 << 62],
+        &[1 << 62, 1 << 62, 0],
+        &[0, u64::MAX],
+        &[u64::MAX, 0],
+        &[1 << 62, 1 << 62, 0, 5],
+        &[0, 1 << 57],
+    ];
+    for shape in shapes {
         let t = Owned { name: "t".into(), dtype: Dtype::I64, shape: shape.into(), data: vec![] };
         check(std::slice::from_ref(&t), 0);
         check_source(&safetensors(&[t]));

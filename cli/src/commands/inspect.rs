@@ -12,6 +12,7 @@ use wcodec::{Archive, Backing, PlaneReport, TensorReport};
 const AFTER_HELP: &str = "\
 Examples:
   wcodec inspect model.wcodec
+  wcodec inspect --tensor lm_head.weight model.wcodec
   wcodec inspect --json model.wcodec | jq '.tensors[] | {name, bits_per_weight}'
 
 PLANES says how each byte plane of the elements is kept: raw, const (one byte repeated), bytes or pairs (entropy-coded); where
@@ -24,6 +25,9 @@ pub(crate) struct Args {
     /// The archive
     #[arg(value_hint = ValueHint::FilePath)]
     archive: PathBuf,
+    /// Only the tensor of this name; may be given several times
+    #[arg(long = "tensor", value_name = "NAME")]
+    tensors: Vec<String>,
     /// Print one JSON object instead: `archive` with the totals, `tensors` with a report of each
     #[arg(long)]
     json: bool,
@@ -68,7 +72,11 @@ impl Totals {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let archive = Archive::open_with(&args.archive, Backing::Read)?;
-    let report = Report { archive: Totals::new(&args.archive, &archive), tensors: archive.report()? };
+    let tensors = match &args.tensors[..] {
+        [] => archive.report()?,
+        names => names.iter().map(|name| archive.tensor(name)?.report()).collect::<wcodec::Result<_>>()?,
+    };
+    let report = Report { archive: Totals::new(&args.archive, &archive), tensors };
     if args.json { output::print_json(&report) } else { output::print(text(&report)) }
 }
 

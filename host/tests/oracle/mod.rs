@@ -219,20 +219,29 @@ fn parse_index(mut index: &[u8], entries: u32, source_kind: u32) -> Result<(Vec<
         ensure(rec.blob == (i == 0 && source_kind == 1), "a blob that is not the source's header, or none for it")?;
         let bits = dtype_bits(rec.dtype)?;
         if let (Some(bits), false) = (bits, rec.blob) {
-            // A zero anywhere makes the product zero, whatever the others are.
-            let product = if rec.shape.contains(&0) {
-                Some(0)
-            } else {
-                rec.shape.iter().try_fold(u128::from(bits), |p, &d| p.checked_mul(u128::from(d)))
-            };
-            ensure(product == Some(u128::from(decoded) * 8), "shape and length differ")?;
+            let total = product(&rec.shape).and_then(|n| n.checked_mul(u64::from(bits)));
+            ensure(total.is_some() && total == decoded.checked_mul(8), "shape and length differ")?;
         }
+        if !rec.blob {
+            let by_shape = bits.zip(rec.shape.split_last()).and_then(|(bits, (last, others))| {
+                let rows = if others.contains(&0) { Some(0) } else { others.iter().try_fold(1u64, |n, &d| n.checked_mul(d)) }?;
+                let row_bits = last.checked_mul(u64::from(bits)).filter(|n| n % 8 == 0)?;
+                Some((rows, row_bits / 8))
+            });
+            match by_shape {
+                Some(grid) => ensure(grid == (rec.rows, rec.row_bytes), "the grid is not the shape's")?,
+                None => ensure(rec.rows == 1, "more than one row without a shape that has rows")?,
+            }
+        }
+        let band = u128::from(rec.tile_rows.min(rec.rows)) * u128::from(rec.row_bytes);
+        ensure(rec.tile_rows == 1 || band <= 16 << 20, "a row of tiles above 16 MiB")?;
         if !rec.blob {
             ensure(out.iter().all(|o| o.blob || o.name != rec.name), "two tensors of one name")?;
         }
         out.push(rec);
     }
     ensure(planes.is_empty() && dims.is_empty() && names.is_empty(), "planes, dimensions or names left")?;
+    ensure(n(3) <= 4096, "more than 4096 tables")?;
     let mut parsed = Vec::new();
     for _ in 0..n(3) {
         parsed.push(parse_table(&mut tables)?);
@@ -253,6 +262,11 @@ fn dtype_bits(dtype: u16) -> Result<Option<u32>> {
         65535 => return Ok(None),
         _ => return Err(format!("dtype {dtype}")),
     }))
+}
+
+/// A zero anywhere makes the product zero, whatever the others are.
+fn product(dims: &[u64]) -> Option<u64> {
+    if dims.contains(&0) { Some(0) } else { dims.iter().try_fold(1, |n: u64, &d| n.checked_mul(d)) }
 }
 
 /// Section 1.3.
@@ -300,6 +314,7 @@ fn decode_record(
     let mut out = vec![0u8; (r.rows * r.row_bytes) as usize];
     let begin = |tile: usize| 16 * u64::from(u32_at(directory, tile * entry));
     let across = r.row_bytes.div_ceil(r.tile_row_bytes);
+    ensure(count == 0 || begin(0) == 0, "the first tile does not begin the segment")?;
     for tile in 0..count {
         let end = if tile + 1 < count { begin(tile + 1) } else { segment.len() as u64 };
         let len = end.checked_sub(begin(tile)).ok_or("a tile ends before it begins")?;

@@ -21,6 +21,8 @@ pub struct Record {
     pub data: Vec<u8>,
     /// How the tiles' planes are to be coded, in turn.
     pub modes: Vec<Mode>,
+    /// The base of pairs, lawful or not, instead of one that suits.
+    pub base: Option<u8>,
 }
 
 /// How a plane of a tile is coded.
@@ -139,7 +141,7 @@ fn stream(symbols: &[u8], f: &[u32; 256]) -> (Vec<u8>, usize) {
 }
 
 /// Codes a plane: appends its payload, returns its directory entry.
-fn plane(layout: u8, p: usize, bytes: &[u8], mode: Mode, tables: &mut Vec<[u32; 256]>, payload: &mut Vec<u8>) -> [u8; 8] {
+fn plane(r: &Record, p: usize, bytes: &[u8], mode: Mode, tables: &mut Vec<[u32; 256]>, payload: &mut Vec<u8>) -> [u8; 8] {
     if mode == Mode::Raw {
         if bytes.iter().all(|b| *b == bytes[0]) {
             return [1, bytes[0], 0, 0, 0, 0, 0, 0];
@@ -148,8 +150,9 @@ fn plane(layout: u8, p: usize, bytes: &[u8], mode: Mode, tables: &mut Vec<[u32; 
         payload.resize(payload.len().next_multiple_of(16), 0);
         return [0; 8];
     }
-    let pairs = mode == Mode::Pairs && layout >= 128 && p == 0;
-    let base = if !pairs || layout == 130 { 0 } else { (*bytes.iter().max().unwrap()).saturating_sub(15).min(240) };
+    let pairs = mode == Mode::Pairs && r.layout >= 128 && p == 0;
+    let suits = || if r.layout == 130 { 0 } else { bytes.iter().max().unwrap().saturating_sub(15).min(240) };
+    let base = if pairs { r.base.unwrap_or_else(suits) } else { 0 };
     let mut symbols: Vec<u8> = if pairs {
         let rank = |e: u8| e.checked_sub(base).filter(|r| *r < 16).unwrap_or(0);
         bytes.chunks(2).map(|two| rank(two[0]) | two.get(1).map_or(0, |&e| rank(e)) << 4).collect()
@@ -161,16 +164,19 @@ fn plane(layout: u8, p: usize, bytes: &[u8], mode: Mode, tables: &mut Vec<[u32; 
     symbols.iter_mut().filter(|s| f[usize::from(**s)] == 0).for_each(|s| *s = likely);
     // Patched is whatever the stream does not say.
     let said = |i: usize| match pairs {
-        true => base + (symbols[i / 2] >> (4 * (i % 2)) & 15),
+        true => base.wrapping_add(symbols[i / 2] >> (4 * (i % 2)) & 15),
         false => symbols[i],
     };
     let patches: Vec<_> = (0..bytes.len()).filter(|&i| said(i) != bytes[i]).collect();
+    if tables.len() == 4096 {
+        return plane(r, p, bytes, Mode::Raw, tables, payload);
+    }
     let table = tables.iter().position(|t| *t == f).unwrap_or_else(|| {
         tables.push(f);
         tables.len() - 1
     });
     let (coded, words) = stream(&symbols, &f);
-    let Ok(words) = u16::try_from(words) else { return plane(layout, p, bytes, Mode::Raw, tables, payload) };
+    let Ok(words) = u16::try_from(words) else { return plane(r, p, bytes, Mode::Raw, tables, payload) };
     payload.extend(coded);
     payload.extend(patches.iter().flat_map(|&i| (i as u16).to_le_bytes()));
     payload.extend(patches.iter().map(|&i| bytes[i]));
@@ -216,8 +222,7 @@ pub fn write(records: &[Record]) -> Vec<u8> {
                 let rows = top..r.rows.min(top + r.tile_rows);
                 let bytes: Vec<u8> = rows.flat_map(|y| &r.data[y * r.row_bytes..][left..right]).copied().collect();
                 let begin = segment.len();
-                let code =
-                    |(p, bytes): (usize, &Vec<u8>)| plane(r.layout, p, bytes, *modes.next().unwrap(), &mut tables, &mut segment);
+                let code = |(p, bytes): (usize, &Vec<u8>)| plane(r, p, bytes, *modes.next().unwrap(), &mut tables, &mut segment);
                 let entries: Vec<_> = split(r.layout, &bytes).iter().enumerate().map(code).collect();
                 tiles.push((begin, crc(&segment[begin..]), entries));
             }
@@ -295,6 +300,7 @@ impl Record {
             tile_row_bytes: width[1],
             data,
             modes: modes.into(),
+            base: None,
         }
     }
 
