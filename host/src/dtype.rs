@@ -109,3 +109,8 @@ impl Dtype {
         }
     }
 }
+
+/// Product of dimensions: a zero makes it zero, however large the others are. `None` above 64 bits.
+fn product(dims: &[u64]) -> Option<u64> {
+    if dims.contains(&0) { Some(0) } else { dims.iter().try_fold(1u64, |n, &d| n.checked_mul(d)) }
+}

@@ -224,7 +224,7 @@ fn parse_index(mut index: &[u8], entries: u32, source_kind: u32) -> Result<(Vec<
         }
         if !rec.blob {
             let by_shape = bits.zip(rec.shape.split_last()).and_then(|(bits, (last, others))| {
-                let rows = if others.contains(&0) { Some(0) } else { others.iter().try_fold(1u64, |n, &d| n.checked_mul(d)) }?;
+                let rows = product(others)?;
                 let row_bits = last.checked_mul(u64::from(bits)).filter(|n| n % 8 == 0)?;
                 Some((rows, row_bits / 8))
             });
