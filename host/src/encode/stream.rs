@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn every_length_up_to_three_chunks() {
-        let symbols: Vec<u8> = (0..400u32).map(|i| (i * i % 251 >> (i % 5)) as u8).collect();
+        let symbols: Vec<u8> = (0..400u32).map(|i| ((i * i % 251) >> (i % 5)) as u8).collect();
         for n in 0..400 {
             round_trip(&symbols[..n]);
         }
