@@ -1,6 +1,6 @@
 //! Ratio and speed beside zstd, LZ4, pco and a plain copy, on real weights.
 //!
-//! `cargo bench --bench codec [-- --json] [--only SUBSTR] [--runs N] [--threads 1,2] [--no-peers]`
+//! `cargo bench --bench codec [-- --json] [--only SUBSTR] [--runs N] [--threads 1] [--no-peers]`
 //!
 //! `--no-peers` leaves all but wcodec and the copy out.
 //!
@@ -55,7 +55,7 @@ fn main() -> Result<()> {
     let runs: usize = args.value("--runs", 5)?;
     let only = args.text("--only").unwrap_or("");
     let mut threads = Vec::new();
-    for n in args.text("--threads").unwrap_or("1,2").split(',') {
+    for n in args.text("--threads").unwrap_or("1").split(',') {
         threads.push(n.parse::<usize>().map_err(|_| format!("--threads: {n} is not a number"))?);
     }
     // One thread comes first, asked for or not: all else is compared with it.

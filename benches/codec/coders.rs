@@ -8,6 +8,7 @@ use pco::data_types::Number;
 use rayon::ThreadPool;
 use std::io::Cursor;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use wcodec::{Archive, Backend, Encoder};
 use zstd::bulk::{Compressor, Decompressor};
@@ -28,13 +29,48 @@ pub(crate) trait Coder {
 /// Every tensor, or other unit of decoding, begins on a cache line of its own.
 pub(crate) const LINE: usize = 64;
 
-/// Keeps a thread busy for as long as the system needs to give it a core: of threads just woken, two may share one for longer
-/// than a small file takes.
-fn spin() {
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_millis(10) {
-        std::hint::spin_loop();
+/// Keeps a thread busy until it has had a core to itself for longer than Linux lets two threads take turns.
+fn settle() {
+    let begin = Instant::now();
+    let (mut alone_since, mut last) = (begin, begin);
+    while last - alone_since < Duration::from_millis(12) && last - begin < Duration::from_millis(500) {
+        let now = Instant::now();
+        if now - last > Duration::from_micros(300) {
+            alone_since = now;
+        }
+        last = now;
     }
+}
+
+/// Runs `f` on a pool whose threads are all awake, each on its own core. Linux may wake a thread on the core of the thread that
+/// wakes it (in a virtual machine it often does: an idle virtual CPU looks taken), and needs milliseconds to part them. That is
+/// longer than a small file takes, so that two threads would measure as one.
+fn on_awake<T: Send>(pool: &ThreadPool, f: impl FnOnce() -> T + Send) -> T {
+    let others = pool.current_num_threads() - 1;
+    pool.install(|| {
+        let (settled, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (theirs, seen, caller) = (settled.clone(), go.clone(), rayon::current_thread_index());
+        rayon::spawn_broadcast(move |_| {
+            if rayon::current_thread_index() == caller {
+                return;
+            }
+            settle();
+            theirs.fetch_add(1, Ordering::Release);
+            while !seen.load(Ordering::Acquire) {
+                std::hint::spin_loop();
+            }
+            // Until there is work to find: a thread that finds none goes to sleep, and it all begins again.
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_micros(200) {
+                std::hint::spin_loop();
+            }
+        });
+        while settled.load(Ordering::Acquire) < others {
+            std::hint::spin_loop();
+        }
+        go.store(true, Ordering::Release);
+        f()
+    })
 }
 
 /// Room for what any of them makes of incompressible data.
@@ -128,10 +164,7 @@ impl Coder for Wcodec<'_> {
             jobs.push((tensor, &mut part[..len]));
             rest = after;
         }
-        if self.pool.current_num_threads() > 1 {
-            self.pool.broadcast(|_| spin());
-        }
-        let (done, seconds) = self.pool.install(|| timed(|| self.archive.decode_many(&mut jobs)));
+        let (done, seconds) = on_awake(self.pool, || timed(|| self.archive.decode_many(&mut jobs)));
         done?;
         // In the archive's order, which is the file's.
         let mut original = &self.source.data[..];
