@@ -196,7 +196,7 @@ struct JoinRows<'v, 'a, 'o> {
 
 /// Bytes joined at a time before they are streamed out: they stay in the first-level cache.
 #[cfg(target_arch = "x86_64")]
-const STREAM: usize = 1024;
+const STREAM: usize = 4096;
 
 impl Body for JoinRows<'_, '_, '_> {
     #[inline(always)]
@@ -208,13 +208,25 @@ impl Body for JoinRows<'_, '_, '_> {
         if self.stores == Stores::Stream {
             let fence = super::x86::Fence;
             let wide = super::x86::Avx512::new().filter(|_| self.backend == Backend::Avx512);
-            let step = STREAM / self.view.layout.group_bytes() * self.view.layout.group_bytes();
             let mut buffer = [0; STREAM];
-            for (row, out) in self.out.chunks_mut(self.stride).enumerate() {
-                for (i, out) in out[..self.width].chunks_mut(step).enumerate() {
-                    let joined = &mut buffer[..out.len()];
-                    self.view.join(row * columns + i * step / record, joined, &mut patches);
-                    super::x86::stream_copy(out, joined, &fence, wide);
+            if self.width > STREAM {
+                let step = STREAM / self.view.layout.group_bytes() * self.view.layout.group_bytes();
+                for (row, out) in self.out.chunks_mut(self.stride).enumerate() {
+                    for (i, out) in out[..self.width].chunks_mut(step).enumerate() {
+                        let joined = &mut buffer[..out.len()];
+                        self.view.join(row * columns + i * step / record, joined, &mut patches);
+                        super::x86::stream_copy(out, joined, &fence, wide);
+                    }
+                }
+                return;
+            }
+            // Several rows at a time: their elements follow each other in the planes.
+            let rows = STREAM / self.width;
+            for (i, out) in self.out.chunks_mut(rows * self.stride).enumerate() {
+                let joined = &mut buffer[..out.len().div_ceil(self.stride) * self.width];
+                self.view.join(i * rows * columns, joined, &mut patches);
+                for (out, joined) in out.chunks_mut(self.stride).zip(joined.chunks(self.width)) {
+                    super::x86::stream_copy(&mut out[..self.width], joined, &fence, wide);
                 }
             }
             return;
