@@ -1,0 +1,100 @@
+//! What a launch is told: records that the host writes and a kernel reads.
+//!
+//! A *job* is one stream of one tile, for one warp. A *block* is up to [`WARPS`] jobs whose streams share a frequency table. A launch has
+//! blocks of one kernel, of as many tensors as there are.
+
+use bytemuck::{Pod, Zeroable};
+
+/// Warps of a block.
+pub const WARPS: u32 = 8;
+/// Threads of a block: as many as there are symbols, which is what expanding a frequency table wants.
+pub const THREADS: u32 = 32 * WARPS;
+/// Bytes of shared memory that a block of a decoding kernel needs: a decode table, and a word for each warp.
+pub const SHARED_BYTES: u32 = 4096 * 4 + WARPS * 4;
+/// Readable bytes that must follow every payload: words are fetched before it is known that the stream has run out.
+pub const SLACK: usize = 512;
+/// Planes besides the stream that a job can name itself.
+pub const SIDE_PLANES: usize = 3;
+
+/// One stream to decode, and where it goes. Addresses are the device's.
+#[repr(C, align(16))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct TileJob {
+    /// States, words, patches: a coded plane as it lies in the payload (16-byte aligned). `join`: the list of plane addresses.
+    pub stream: u64,
+    /// First byte of the tile in the output.
+    pub output: u64,
+    /// Decoded planes that are joined with the stream's (16-byte aligned), in the order of the layout.
+    pub planes: [u64; SIDE_PLANES],
+    /// Bytes from one of the tile's rows to the next in the output.
+    pub stride: u64,
+    /// Bytes of one row of the tile.
+    pub width: u32,
+    /// Elements of the tile, at most 65536.
+    pub elements: u32,
+    /// Renormalisation words in the stream. `join`: the layout's number.
+    pub words: u32,
+    /// Patches after the words.
+    pub patches: u32,
+    /// Exponent of rank 0.
+    pub base: u32,
+    /// Position of this job's status in the launch's list.
+    pub status: u32,
+    /// Zero.
+    pub reserved: [u32; 2],
+}
+
+impl TileJob {
+    /// The address of a byte of the tile, its rows put one after the other.
+    #[inline(always)]
+    pub fn locate(&self, byte: u32) -> u64 {
+        let width = self.width.max(1);
+        self.output + (byte / width) as u64 * self.stride + (byte % width) as u64
+    }
+}
+
+/// The jobs of one block.
+#[repr(C, align(16))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct BlockJob {
+    /// Frequency table, by position in the pool.
+    pub table: u32,
+    /// Position of the first job in the launch's list.
+    pub first: u32,
+    /// Jobs, 1 to [`WARPS`].
+    pub jobs: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// A payload whose checksum is to be verified.
+#[repr(C, align(16))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct CheckJob {
+    /// Its first byte (16-byte aligned).
+    pub payload: u64,
+    /// Its length in bytes, a multiple of 16.
+    pub len: u32,
+    /// CRC-32C that it must have.
+    pub crc: u32,
+}
+
+/// What a kernel says of a job.
+pub mod status {
+    /// Never written: the kernel did not get there.
+    pub const UNTOUCHED: u32 = u32::MAX;
+    /// Decoded, every check passed.
+    pub const OK: u32 = 0;
+    /// More words wanted than there are.
+    pub const EXHAUSTED: u32 = 1;
+    /// Words left over.
+    pub const SURPLUS: u32 = 2;
+    /// A lane did not end where the encoder began.
+    pub const STATE: u32 = 3;
+    /// A lane's first state is below the floor.
+    pub const START: u32 = 4;
+    /// A patch lies outside the plane, or patches are not in ascending order.
+    pub const PATCH: u32 = 5;
+    /// The payload's checksum differs.
+    pub const CHECKSUM: u32 = 6;
+}

@@ -1,0 +1,107 @@
+//! GPU entry points. One warp takes one job (see [`crate::job`]); a block's warps share a decode table.
+//!
+//! One kernel for each layout and mode, so that each has the registers it needs and no more; a batch of tiles takes a launch for
+//! each kind that it has, whatever tensors they are from.
+
+mod check;
+mod intrinsics;
+mod join;
+mod layouts;
+mod stream;
+mod table;
+
+use crate::job::{BlockJob, CheckJob, TileJob};
+use intrinsics::{block, lane_id, thread};
+
+/// The block's table in place, each warp decodes its job.
+#[inline(always)]
+unsafe fn decode<J: layouts::Join>(tables: *const u16, blocks: *const BlockJob, jobs: *const TileJob, statuses: *mut u32) {
+    // SAFETY: the host launches as many blocks as there are `BlockJob`s, and checks what they name.
+    unsafe {
+        let this = *blocks.add(block() as usize);
+        table::expand(tables.add(this.table as usize * 256));
+        let warp = thread() / 32;
+        if warp < this.jobs {
+            let job = &*jobs.add((this.first + warp) as usize);
+            let status = stream::decode::<J>(job);
+            if lane_id() == 0 {
+                *statuses.add(job.status as usize) = status;
+            }
+        }
+    }
+}
+
+macro_rules! decoders {
+    ($($(#[$doc:meta])* $name:ident: $layout:ident),* $(,)?) => {$(
+        $(#[$doc])*
+        ///
+        /// # Safety
+        /// The addresses are the device's, the lists as long as the launch says.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "ptx-kernel" fn $name(
+            tables: *const u16,
+            blocks: *const BlockJob,
+            jobs: *const TileJob,
+            statuses: *mut u32,
+        ) {
+            // SAFETY: by contract.
+            unsafe { decode::<layouts::$layout>(tables, blocks, jobs, statuses) }
+        }
+    )*};
+}
+
+decoders! {
+    /// One plane of bytes.
+    decode_bytes: Bytes,
+    /// Records of two bytes, the upper one from the stream.
+    decode_columns2: Columns2,
+    /// BF16 from pairs of exponents.
+    decode_bf16_pairs: Bf16Pairs,
+    /// BF16 from exponents.
+    decode_bf16_bytes: Bf16Bytes,
+    /// FP32 from pairs of exponents.
+    decode_f32_pairs: F32Pairs,
+    /// FP32 from exponents.
+    decode_f32_bytes: F32Bytes,
+    /// FP8 E4 from pairs of exponents.
+    decode_f8e4_pairs: F8e4Pairs,
+    /// FP8 E4 from exponents.
+    decode_f8e4_bytes: F8e4Bytes,
+}
+
+/// Joins tiles whose planes are all decoded; a warp takes a job, as many as `count`.
+///
+/// # Safety
+/// As for the decoders.
+#[unsafe(no_mangle)]
+pub unsafe extern "ptx-kernel" fn join_planes(jobs: *const TileJob, count: u32) {
+    let i = block() * crate::job::WARPS + thread() / 32;
+    if i < count {
+        // SAFETY: by contract.
+        unsafe { join::join(&*jobs.add(i as usize)) }
+    }
+}
+
+/// Verifies payloads' checksums; a warp takes a job, as many as `count`. Writes the statuses that differ from "decoded".
+///
+/// # Safety
+/// As for the decoders.
+#[unsafe(no_mangle)]
+pub unsafe extern "ptx-kernel" fn check_payloads(jobs: *const CheckJob, count: u32, statuses: *mut u32) {
+    check::prepare();
+    let i = block() * crate::job::WARPS + thread() / 32;
+    if i < count {
+        // SAFETY: by contract.
+        unsafe {
+            let status = check::check(&*jobs.add(i as usize));
+            if lane_id() == 0 {
+                *statuses.add(i as usize) = status;
+            }
+        }
+    }
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
