@@ -20,6 +20,7 @@ Exit codes:
     6  the archive needs a newer wcodec
     7  the output exists (--force replaces it)
     8  no tensor of that name
+    9  the GPU, or its driver, is missing or failed
   130  interrupted";
 
 /// Compress model weights, bit for bit the same when they come back.

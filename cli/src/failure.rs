@@ -25,6 +25,8 @@ pub(crate) enum Exit {
     Exists = 7,
     /// No tensor of that name.
     NotFound = 8,
+    /// A GPU or its driver is missing or failed.
+    Device = 9,
     /// Stopped by a signal: 128 and the number of SIGINT, as shells count.
     Interrupted = 130,
 }
@@ -45,6 +47,7 @@ impl From<ErrorKind> for Exit {
             ErrorKind::Unsupported => Exit::Unsupported,
             ErrorKind::Exists => Exit::Exists,
             ErrorKind::NotFound => Exit::NotFound,
+            ErrorKind::Device => Exit::Device,
             ErrorKind::Cancelled => Exit::Interrupted,
             // `Io`, and kinds that the library may add.
             _ => Exit::Io,

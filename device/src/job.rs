@@ -79,6 +79,26 @@ pub struct CheckJob {
     pub crc: u32,
 }
 
+/// A rectangle of a decoded tile to copy. `width` and `rows` are above 0, their product at most a tile.
+#[repr(C, align(16))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct CropJob {
+    /// First byte of the rectangle in the tile.
+    pub source: u64,
+    /// Bytes from one row to the next there.
+    pub source_stride: u64,
+    /// First byte in the output.
+    pub output: u64,
+    /// Bytes from one row to the next in the output.
+    pub stride: u64,
+    /// Bytes of a row.
+    pub width: u32,
+    /// Rows.
+    pub rows: u32,
+    /// Zero.
+    pub reserved: [u32; 2],
+}
+
 /// What a kernel says of a job.
 pub mod status {
     /// Never written: the kernel did not get there.

@@ -26,6 +26,8 @@ pub enum ErrorKind {
     NotFound,
     /// A range, buffer size or option that does not fit.
     InvalidArgument,
+    /// A GPU or its driver is missing, does not work, or has no memory left.
+    Device,
     /// The progress callback asked to stop.
     Cancelled,
 }

@@ -24,6 +24,7 @@ mod cpu;
 mod dtype;
 mod encode;
 mod error;
+mod gpu;
 mod output;
 mod progress;
 mod source;
@@ -33,6 +34,7 @@ pub use cpu::Backend;
 pub use dtype::Dtype;
 pub use encode::{EncodeReport, Encoder, Profile, TensorInput};
 pub use error::{Error, ErrorKind, Result};
+pub use gpu::{Device, DeviceChoice, DeviceTensor, EMULATOR_NAME, Gpu, emulator_path};
 pub use progress::Flow;
 pub use source::{FileReader, MappedFile, ReadAt};
 

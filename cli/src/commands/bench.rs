@@ -1,5 +1,6 @@
 //! `wcodec bench`.
 
+use crate::device::DeviceArg;
 use crate::failure::{Exit, Failure, Result};
 use crate::output::{self, bytes, percent};
 use clap::ValueHint;
@@ -9,7 +10,7 @@ use std::io::{Cursor, Write};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Instant;
-use wcodec::{Archive, Backend, Encoder};
+use wcodec::{Archive, Backend, Device, Encoder, Gpu};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -34,11 +35,15 @@ pub(crate) struct Args {
     /// How many times to encode and to decode
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     runs: u32,
+    #[command(flatten)]
+    device: DeviceArg,
 }
 
 #[derive(Serialize)]
 struct Report {
     file: String,
+    /// Where it was decoded: `cpu` or the GPU's name.
+    device: String,
     backend: &'static str,
     threads: usize,
     runs: u32,
@@ -55,14 +60,19 @@ struct Report {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let source =
         std::fs::read(&args.file).map_err(|e| Failure::new(Exit::Io, format!("{}: reading: {e}", args.file.display())))?;
+    let device = args.device.open()?;
     let (archive, encode) = encode(args, &source)?;
     let archive_bytes = archive.len() as u64;
     let archive = Archive::from_reader(Box::new(archive))?;
-    let (tensors_exact, decode) = decode(args, &source, &archive)?;
+    let (tensors_exact, decode) = match &device {
+        Device::Gpu(gpu) => decode_on(gpu, args, &source, &archive)?,
+        _ => decode(args, &source, &archive)?,
+    };
     let mut restored = Compare { rest: &source, equal: true };
     archive.write_source(&mut restored, |_, _| ())?;
     let report = Report {
         file: args.file.display().to_string(),
+        device: device.name().to_owned(),
         backend: Backend::best().name(),
         threads: rayon::current_num_threads(),
         runs: args.runs,
@@ -94,7 +104,7 @@ fn text(r: &Report) -> String {
         r.encode_gb_s,
         r.decode_gb_s,
         if r.exact { "yes" } else { "NO" },
-        r.backend,
+        if r.device == "cpu" { r.backend } else { &r.device },
         output::count(r.threads, "thread"),
         output::count(r.runs as usize, "run"),
     )
@@ -148,6 +158,25 @@ fn decode(args: &Args, source: &[u8], archive: &Archive) -> Result<(bool, f64)> 
         });
     }
     Ok((exact, rate(sizes.iter().sum(), seconds)))
+}
+
+/// [`decode`] into a GPU's memory, payloads copied from the host's.
+fn decode_on(gpu: &Gpu, args: &Args, source: &[u8], archive: &Archive) -> Result<(bool, f64)> {
+    let places =
+        places(source).ok_or_else(|| Failure::new(Exit::BadSource, format!("{}: unexpected header", args.file.display())))?;
+    let tensors: Vec<_> = archive.tensors().collect();
+    let mut exact = tensors.len() == places.len();
+    let mut seconds = Vec::new();
+    for _ in 0..args.runs {
+        let start = Instant::now();
+        let decoded = gpu.decode(&tensors)?;
+        seconds.push(start.elapsed().as_secs_f64());
+        for (tensor, on_device) in tensors.iter().zip(&decoded) {
+            let original = places.get(tensor.name()).and_then(|place| source.get(place.clone()));
+            exact &= original == Some(&on_device.to_vec()?[..]);
+        }
+    }
+    Ok((exact, rate(tensors.iter().map(|t| t.byte_len() as usize).sum(), seconds)))
 }
 
 /// Where each tensor lies in the source, read from its header here: the archive's own word is what

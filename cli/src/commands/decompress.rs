@@ -1,5 +1,6 @@
 //! `wcodec decompress`.
 
+use crate::device::DeviceArg;
 use crate::failure::Result;
 use crate::progress::Progress;
 use crate::{interrupt, output, paths};
@@ -29,6 +30,8 @@ pub(crate) struct Args {
     /// Replace the output if it exists
     #[arg(short, long)]
     force: bool,
+    #[command(flatten)]
+    device: DeviceArg,
 }
 
 pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
@@ -37,7 +40,8 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     let start = Instant::now();
     // Positioned reads keep memory bounded, and an archive that is cut short meanwhile gives an
     // error.
-    let archive = Archive::open_with(&args.archive, Backing::Read)?;
+    let mut archive = Archive::open_with(&args.archive, Backing::Read)?;
+    args.device.apply(&mut archive)?;
     let progress = Progress::new("decompressing", quiet);
     let report = archive.decompress_file(&args.output, args.force, progress.callback())?;
     drop(progress);

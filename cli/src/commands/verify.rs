@@ -1,5 +1,6 @@
 //! `wcodec verify`.
 
+use crate::device::DeviceArg;
 use crate::failure::{Exit, Failure, Result};
 use crate::output;
 use crate::progress::Progress;
@@ -29,17 +30,20 @@ pub(crate) struct Args {
     /// The archive
     #[arg(required = true, value_hint = ValueHint::FilePath)]
     archive: PathBuf,
+    #[command(flatten)]
+    device: DeviceArg,
 }
 
 pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     let start = Instant::now();
-    let archive = Archive::open_with(&args.archive, Backing::Read).map_err(|e| {
+    let mut archive = Archive::open_with(&args.archive, Backing::Read).map_err(|e| {
         let swapped = e.kind() == ErrorKind::Corrupt && args.original.as_deref().is_some_and(looks_like_archive);
         match Failure::from(e) {
             failure if swapped => failure.with_hint("the original comes first, then the archive"),
             failure => failure,
         }
     })?;
+    args.device.apply(&mut archive)?;
     let progress = Progress::new("verifying", quiet);
     let report = match &args.original {
         Some(path) => {

@@ -4,13 +4,14 @@
 //! each kind that it has, whatever tensors they are from.
 
 mod check;
+mod crop;
 mod intrinsics;
 mod join;
 mod layouts;
 mod stream;
 mod table;
 
-use crate::job::{BlockJob, CheckJob, TileJob};
+use crate::job::{BlockJob, CheckJob, CropJob, TileJob};
 use intrinsics::{block, lane_id, thread};
 
 /// The block's table in place, each warp decodes its job.
@@ -82,7 +83,7 @@ pub unsafe extern "ptx-kernel" fn join_planes(jobs: *const TileJob, count: u32) 
     }
 }
 
-/// Verifies payloads' checksums; a warp takes a job, as many as `count`. Writes the statuses that differ from "decoded".
+/// Verifies payloads' checksums; a warp takes a job, as many as `count`. Writes each one's status.
 ///
 /// # Safety
 /// As for the decoders.
@@ -98,6 +99,19 @@ pub unsafe extern "ptx-kernel" fn check_payloads(jobs: *const CheckJob, count: u
                 *statuses.add(i as usize) = status;
             }
         }
+    }
+}
+
+/// Copies rectangles out of decoded tiles; a warp takes a job, as many as `count`.
+///
+/// # Safety
+/// As for the decoders.
+#[unsafe(no_mangle)]
+pub unsafe extern "ptx-kernel" fn crop_tiles(jobs: *const CropJob, count: u32) {
+    let i = block() * crate::job::WARPS + thread() / 32;
+    if i < count {
+        // SAFETY: by contract.
+        unsafe { crop::crop(&*jobs.add(i as usize)) }
     }
 }
 

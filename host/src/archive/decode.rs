@@ -9,15 +9,21 @@ use crate::cpu::tile::{GROUP, Scratch, TileFault, TileInput, TileReady, TileShap
 use crate::cpu::view::Stores;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
+use crate::gpu::{Device, Gpu};
 use crate::source::zeroed;
 use rayon::prelude::*;
 use std::borrow::Cow;
 use std::mem::size_of;
 use std::ops::Range;
+use std::sync::Arc;
 use wcodec_device::layout::{MAX_TILE_BYTES, PlaneMode, TILE_ALIGN, TileHead, TilePlane};
 
 /// Decoded bytes that one thread takes at a time.
 const PIECE: u64 = 1 << 20;
+
+/// Decoded bytes of a piece that a GPU takes, and how many of them at a time.
+const GPU_PIECE: u64 = 4 << 20;
+const GPU_PIECES: usize = 16;
 
 /// Outputs of this many bytes and more are written past the caches: it is what a core has to itself in a last-level cache.
 const STREAM_FROM: u64 = 4 << 20;
@@ -25,8 +31,8 @@ const STREAM_FROM: u64 = 4 << 20;
 /// A tensor of an archive; nothing of it is read until it is decoded.
 #[derive(Clone, Copy)]
 pub struct Tensor<'a> {
-    pub(super) archive: &'a Archive,
-    pub(super) entry: &'a Entry,
+    pub(crate) archive: &'a Archive,
+    pub(crate) entry: &'a Entry,
 }
 
 impl std::fmt::Debug for Tensor<'_> {
@@ -111,6 +117,9 @@ impl<'a> Tensor<'a> {
         if out.is_empty() {
             return Ok(());
         }
+        if let Device::Gpu(gpu) = &self.archive.device {
+            return gpu.decode_slice(self, rows, columns)?.copy_to(0, out).map_err(|e| self.place(e));
+        }
         let grid = &self.entry.grid;
         let bytes = columns.start * self.column_bytes()..columns.end * self.column_bytes();
         let directory = self.directory()?;
@@ -168,7 +177,7 @@ impl<'a> Tensor<'a> {
     }
 
     /// Rows and bytes a row of a slice.
-    fn check_slice(&self, rows: &Range<u64>, columns: &Range<u64>) -> Result<(u64, u64)> {
+    pub(crate) fn check_slice(&self, rows: &Range<u64>, columns: &Range<u64>) -> Result<(u64, u64)> {
         if rows.start > rows.end || rows.end > self.rows() || columns.start > columns.end || columns.end > self.columns() {
             let why = format!("rows {rows:?} and columns {columns:?} do not lie in {} × {}", self.rows(), self.columns());
             return Err(self.place(Error::argument(why)));
@@ -183,13 +192,18 @@ impl<'a> Tensor<'a> {
     }
 
     /// Names this tensor and the file in an error.
-    pub(super) fn place(&self, e: Error) -> Error {
+    pub(crate) fn place(&self, e: Error) -> Error {
         let e = if self.entry.is_tensor() { e.with_tensor(&self.entry.name) } else { e.inside("the source's header") };
         self.archive.place(e)
     }
 
+    /// An error of a tile, with its place.
+    pub(crate) fn fault(&self, directory: &Directory<'_>, tile: u64, why: String) -> Error {
+        self.place(Error::corrupt(why).with_tile(tile).at(self.entry.segment_off + directory.offset(tile)))
+    }
+
     /// Reads and checks the tile directory.
-    pub(super) fn directory(&self) -> Result<Directory<'a>> {
+    pub(crate) fn directory(&self) -> Result<Directory<'a>> {
         let record = &self.entry.record;
         let len = self.entry.directory_len() as usize;
         let reading = |e| self.place(Error::io("reading the tile directory", e).at(self.entry.directory_off));
@@ -208,7 +222,7 @@ impl<'a> Tensor<'a> {
     }
 
     /// Where the payloads of consecutive tiles lie in the archive.
-    fn payload_range(&self, directory: &Directory<'_>, tiles: &Range<u64>) -> Result<Range<u64>> {
+    pub(crate) fn payload_range(&self, directory: &Directory<'_>, tiles: &Range<u64>) -> Result<Range<u64>> {
         let record = &self.entry.record;
         let start = directory.offset(tiles.start);
         let end = if tiles.end == directory.len() { record.segment_len } else { directory.offset(tiles.end) };
@@ -219,7 +233,7 @@ impl<'a> Tensor<'a> {
         Ok(self.entry.segment_off + start..self.entry.segment_off + end)
     }
 
-    fn payload(&self, directory: &Directory<'_>, tiles: Range<u64>) -> Result<Cow<'a, [u8]>> {
+    pub(crate) fn payload(&self, directory: &Directory<'_>, tiles: Range<u64>) -> Result<Cow<'a, [u8]>> {
         let range = self.payload_range(directory, &tiles)?;
         let reading = |e| self.place(Error::io("reading tiles", e).with_tile(tiles.start).at(range.start));
         self.archive.data.fetch(range.start, (range.end - range.start) as usize).map_err(reading)
@@ -236,9 +250,7 @@ impl<'a> Tensor<'a> {
     ) -> Result<()> {
         let entry = self.entry;
         let base = directory.offset(tiles.start);
-        let fail = |tile: u64, why: String| {
-            self.place(Error::corrupt(why).with_tile(tile).at(entry.segment_off + directory.offset(tile)))
-        };
+        let fail = |tile: u64, why: String| self.fault(directory, tile, why);
         for first in tiles.clone().step_by(GROUP) {
             let group = first..tiles.end.min(first + GROUP as u64);
             let mut records = [[EMPTY_PLANE; 64]; GROUP];
@@ -268,7 +280,7 @@ impl<'a> Tensor<'a> {
     }
 
     /// Decodes the tiles of a piece into `out`, the piece's bytes.
-    pub(super) fn decode_piece(
+    pub(crate) fn decode_piece(
         &self,
         directory: &Directory<'_>,
         piece: &Piece,
@@ -304,7 +316,7 @@ impl Join<'_, '_> {
 }
 
 /// A tensor's tile directory, its checksum verified.
-pub(super) struct Directory<'a> {
+pub(crate) struct Directory<'a> {
     bytes: Cow<'a, [u8]>,
     stride: usize,
 }
@@ -325,7 +337,7 @@ impl Directory<'_> {
     }
 
     /// Reads a tile's head and its planes, those of the whole tensor filled in.
-    pub(super) fn read_tile(&self, tile: u64, entry: &Entry, planes: &mut [TilePlane; 64]) -> TileHead {
+    pub(crate) fn read_tile(&self, tile: u64, entry: &Entry, planes: &mut [TilePlane; 64]) -> TileHead {
         let mut at = tile as usize * self.stride + size_of::<TileHead>();
         for (plane, whole) in planes.iter_mut().zip(&entry.planes) {
             if Entry::is_per_tile(whole) {
@@ -340,7 +352,7 @@ impl Directory<'_> {
 }
 
 /// A plane that is yet to be read.
-pub(super) const EMPTY_PLANE: TilePlane = TilePlane { mode: PlaneMode::Raw as u8, base: 0, table: 0, words: 0, patches: 0 };
+pub(crate) const EMPTY_PLANE: TilePlane = TilePlane { mode: PlaneMode::Raw as u8, base: 0, table: 0, words: 0, patches: 0 };
 
 impl Archive {
     /// Decodes tensors into their buffers, all in parallel. Each buffer must have its tensor's [`byte_len`](Tensor::byte_len).
@@ -350,6 +362,9 @@ impl Archive {
                 let why = format!("the buffer has {} bytes, the tensor {}", out.len(), tensor.byte_len());
                 return Err(tensor.place(Error::argument(why)));
             }
+        }
+        if let Device::Gpu(gpu) = &self.device {
+            return decode_many_on(gpu, jobs);
         }
         let total: u64 = jobs.iter().map(|(t, _)| t.byte_len()).sum();
         let stores = if total < STREAM_FROM { Stores::Cached } else { Stores::Stream };
@@ -375,4 +390,20 @@ impl Archive {
         self.decode_many(&mut jobs)?;
         Ok(all)
     }
+}
+
+/// [`Archive::decode_many`] on a GPU, and back to the host.
+fn decode_many_on(gpu: &Gpu, jobs: &mut [(Tensor<'_>, &mut [u8])]) -> Result<()> {
+    let mut work = Vec::new();
+    for (tensor, out) in jobs.iter_mut() {
+        let directory = Arc::new(tensor.directory()?);
+        let mut rest: &mut [u8] = out;
+        for piece in tensor.entry.grid.pieces(GPU_PIECE) {
+            let (part, after) = rest.split_at_mut(piece.len());
+            work.push((*tensor, directory.clone(), piece, part));
+            rest = after;
+        }
+    }
+    // Not all at once: device memory may be smaller than the tensors.
+    work.chunks_mut(GPU_PIECES).try_for_each(|work| gpu.decode_pieces(work))
 }

@@ -8,6 +8,7 @@ mod report;
 mod restore;
 
 pub use decode::Tensor;
+pub(crate) use decode::{Directory, EMPTY_PLANE};
 pub use report::{PlaneReport, TensorReport};
 pub use restore::VerifyReport;
 
@@ -15,6 +16,7 @@ use crate::checksum;
 use crate::container::index::{Index, read_index};
 use crate::cpu::Backend;
 use crate::error::{Error, ErrorKind, Result};
+use crate::gpu::Device;
 use crate::source::{FileReader, MappedFile, ReadAt};
 use std::mem::size_of;
 use std::path::{Path, PathBuf};
@@ -36,8 +38,9 @@ pub struct Archive {
     data: Box<dyn ReadAt>,
     path: Option<PathBuf>,
     superblock: Superblock,
-    index: Index,
+    pub(crate) index: Index,
     backend: Backend,
+    pub(crate) device: Device,
 }
 
 impl std::fmt::Debug for Archive {
@@ -76,7 +79,7 @@ impl Archive {
         }
         let index = read_index(&bytes, &superblock)?;
         drop(bytes);
-        Ok(Self { data, path: None, superblock, index, backend: Backend::best() })
+        Ok(Self { data, path: None, superblock, index, backend: Backend::best(), device: Device::Cpu })
     }
 
     /// Opens an archive in memory.
@@ -87,6 +90,11 @@ impl Archive {
     /// Decodes with `backend` from now on. It must be one of [`Backend::available`]; any other falls back to the portable one.
     pub fn set_backend(&mut self, backend: Backend) {
         self.backend = backend;
+    }
+
+    /// Decodes on `device` from now on, wherever bytes go. (Tensors that are to stay on a GPU: [`Gpu::decode`](crate::Gpu::decode).)
+    pub fn set_device(&mut self, device: Device) {
+        self.device = device;
     }
 
     /// All tensors, in the order of the source file.

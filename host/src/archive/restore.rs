@@ -6,6 +6,7 @@ use crate::container::grid::Piece;
 use crate::cpu::tile::Scratch;
 use crate::cpu::view::Stores;
 use crate::error::{Error, ErrorKind, Result};
+use crate::gpu::{Device, Gpu};
 use crate::output::{refuse_existing, replace_file};
 use crate::progress::Flow;
 use crate::source::{ReadAt, zeroed};
@@ -74,7 +75,7 @@ impl Archive {
             }
             Ok(chunk)
         };
-        let mut ready = decode_parts(next_chunk()?)?;
+        let mut ready = decode_parts(&self.device, next_chunk()?)?;
         while !ready.is_empty() {
             let chunk = next_chunk()?;
             let mut use_it = || {
@@ -84,10 +85,10 @@ impl Archive {
                 })
             };
             let (next, used) = if rayon::current_num_threads() > 1 {
-                rayon::join(|| decode_parts(chunk), use_it)
+                rayon::join(|| decode_parts(&self.device, chunk), use_it)
             } else {
                 let used = use_it();
-                (decode_parts(chunk), used)
+                (decode_parts(&self.device, chunk), used)
             };
             used?;
             progress(checks.done, total).check()?;
@@ -181,7 +182,28 @@ impl Archive {
 /// One piece of one entry, to be decoded; an entry without bytes has none.
 type Todo<'a> = (Tensor<'a>, Option<(Arc<Directory<'a>>, Piece)>);
 
-fn decode_parts(chunk: Vec<Todo<'_>>) -> Result<Vec<Part<'_>>> {
+/// Decodes on a GPU what [`decode_parts`] decodes on the CPU.
+fn decode_parts_on<'a>(gpu: &Gpu, chunk: Vec<Todo<'a>>) -> Result<Vec<Part<'a>>> {
+    let mut parts = Vec::with_capacity(chunk.len());
+    let mut todo = Vec::with_capacity(chunk.len());
+    for (tensor, piece) in chunk {
+        let (len, at) = piece.as_ref().map_or((0, 0), |(_, p)| (p.len(), p.bytes.start));
+        let bytes = zeroed(len).map_err(|e| tensor.place(Error::io("decoding", e)))?;
+        parts.push(Part { tensor, bytes, at });
+        todo.push(piece);
+    }
+    let pieces = parts.iter_mut().zip(todo);
+    let mut pieces: Vec<_> =
+        pieces.filter_map(|(p, todo)| todo.map(|(d, piece)| (p.tensor, d, piece, &mut p.bytes[..]))).collect();
+    gpu.decode_pieces(&mut pieces)?;
+    drop(pieces);
+    Ok(parts)
+}
+
+fn decode_parts<'a>(device: &Device, chunk: Vec<Todo<'a>>) -> Result<Vec<Part<'a>>> {
+    if let Device::Gpu(gpu) = device {
+        return decode_parts_on(gpu, chunk);
+    }
     let one = |scratch: &mut Scratch, (tensor, piece)| {
         let Some((directory, piece)): Option<(Arc<Directory<'_>>, Piece)> = piece else {
             return Ok(Part { tensor, bytes: Vec::new(), at: 0 });

@@ -5,6 +5,7 @@
 
 use super::view::{PATCH_OUTSIDE, Patches, Ready, Stores, View};
 use super::{Backend, Job, Stream, StreamFault};
+use wcodec_device::job::status;
 use wcodec_device::layout::{MAX_TILE_BYTES, PlaneMode, TILE_ALIGN, TilePlane};
 use wcodec_device::planes::Layout;
 use wcodec_device::rans::{Entry, LANES, SLOTS, STATE_BYTES};
@@ -25,6 +26,8 @@ pub(crate) enum TileFault {
     Patches,
     /// A stream failed its own checks.
     Stream(usize, StreamFault),
+    /// A stream failed a kernel's checks: plane and status.
+    Device(usize, u32),
 }
 
 impl std::fmt::Display for TileFault {
@@ -35,7 +38,21 @@ impl std::fmt::Display for TileFault {
             Self::Table(p, t) => write!(f, "plane {p}: frequency table {t} does not exist"),
             Self::Patches => write!(f, "patches out of order"),
             Self::Stream(p, fault) => write!(f, "plane {p}: {}", fault.message()),
+            Self::Device(p, status) => write!(f, "plane {p}: {}", describe_status(*status)),
         }
+    }
+}
+
+/// What a kernel's status means.
+fn describe_status(s: u32) -> &'static str {
+    match s {
+        status::EXHAUSTED => StreamFault::Exhausted.message(),
+        status::SURPLUS => StreamFault::Surplus.message(),
+        status::STATE => StreamFault::State.message(),
+        status::START => StreamFault::Start.message(),
+        status::PATCH => "a patch outside the plane, or out of order",
+        status::CHECKSUM => "its checksum differs",
+        _ => "the device did not decode it",
     }
 }
 
@@ -200,7 +217,7 @@ fn resize_for(buffer: &mut Vec<u8>, n: usize) -> &mut [u8] {
     &mut buffer[..n]
 }
 
-fn check_pairs(layout: Layout, plane: usize, base: u8) -> Result<(), &'static str> {
+pub(crate) fn check_pairs(layout: Layout, plane: usize, base: u8) -> Result<(), &'static str> {
     match layout {
         Layout::Bf16 | Layout::F32 if plane == 0 && base <= 240 => Ok(()),
         Layout::F8E4 if plane == 0 && base == 0 => Ok(()),

@@ -1,0 +1,204 @@
+//! One GPU: its context, a stream, and the kernels.
+#![allow(unsafe_code)]
+
+use super::library;
+use crate::error::{Error, ErrorKind, Result};
+use cudarc::driver::sys::{self, CUresult};
+use cudarc::driver::{CudaContext, CudaStream, DriverError, result};
+use std::ffi::{CString, c_void};
+use std::sync::Arc;
+use wcodec_device::job::THREADS;
+
+/// The kernels, as `device/` was compiled; the driver translates them for its GPU.
+const PTX: &str = include_str!("../../../shaders-ptx/wcodec.ptx");
+
+/// Oldest driver that reads the PTX, as `cuDriverGetVersion` counts.
+const OLDEST_DRIVER: i32 = 12000;
+
+/// Kernels, in the order in which a batch launches them: streams that others need come first, joins of decoded planes last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Kernel {
+    CheckPayloads,
+    Bytes,
+    Columns2,
+    Bf16Pairs,
+    Bf16Bytes,
+    F32Pairs,
+    F32Bytes,
+    F8e4Pairs,
+    F8e4Bytes,
+    JoinPlanes,
+    CropTiles,
+}
+
+impl Kernel {
+    const ALL: [(Self, &str); 11] = [
+        (Self::CheckPayloads, "check_payloads"),
+        (Self::Bytes, "decode_bytes"),
+        (Self::Columns2, "decode_columns2"),
+        (Self::Bf16Pairs, "decode_bf16_pairs"),
+        (Self::Bf16Bytes, "decode_bf16_bytes"),
+        (Self::F32Pairs, "decode_f32_pairs"),
+        (Self::F32Bytes, "decode_f32_bytes"),
+        (Self::F8e4Pairs, "decode_f8e4_pairs"),
+        (Self::F8e4Bytes, "decode_f8e4_bytes"),
+        (Self::JoinPlanes, "join_planes"),
+        (Self::CropTiles, "crop_tiles"),
+    ];
+}
+
+/// A GPU that decodes. Clones share it.
+#[derive(Clone)]
+pub struct Gpu(Arc<Inner>);
+
+struct Inner {
+    stream: Arc<CudaStream>,
+    module: sys::CUmodule,
+    functions: [sys::CUfunction; Kernel::ALL.len()],
+    name: String,
+}
+
+// SAFETY: handles of the driver, which may be used from any thread.
+unsafe impl Send for Inner {}
+// SAFETY: as above.
+unsafe impl Sync for Inner {}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if self.stream.context().bind_to_thread().is_ok() {
+            // SAFETY: the module is this one's, and nothing that was launched is still running: every batch waits.
+            let _ = unsafe { result::module::unload(self.module) };
+        }
+    }
+}
+
+impl std::fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Gpu({})", self.0.name)
+    }
+}
+
+impl Gpu {
+    /// Opens the CUDA device numbered `ordinal`.
+    ///
+    /// # Errors
+    /// [`Device`](ErrorKind::Device): no driver, one too old, no such device, kernels that it cannot translate.
+    pub fn open(ordinal: usize) -> Result<Self> {
+        library::open_driver()?;
+        Self::with_library(ordinal)
+    }
+
+    /// Opens the emulator, which executes the kernels' PTX on the CPU.
+    pub fn emulator() -> Result<Self> {
+        library::open_emulator()?;
+        Self::with_library(0)
+    }
+
+    fn with_library(ordinal: usize) -> Result<Self> {
+        let mut version = 0;
+        // SAFETY: writes the version.
+        let read = unsafe { sys::cuDriverGetVersion(&mut version) };
+        read.result().map_err(|e| failed("asking the CUDA driver for its version", e))?;
+        if version < OLDEST_DRIVER {
+            let (major, minor) = (version / 1000, version % 1000 / 10);
+            let why = format!("the CUDA driver supports CUDA {major}.{minor}, 12.0 is needed: update NVIDIA's driver");
+            return Err(Error::new(ErrorKind::Device, why));
+        }
+        let context = CudaContext::new(ordinal).map_err(|e| failed(&format!("opening CUDA device {ordinal}"), e))?;
+        // One stream does everything in order: nothing to track.
+        // SAFETY: every buffer is used on the one stream only.
+        unsafe { context.disable_event_tracking() };
+        let name = context.name().map_err(|e| failed("asking for the device's name", e))?;
+        let stream = context.new_stream().map_err(|e| failed("creating a stream", e))?;
+        let module = load_module()?;
+        let mut functions = [std::ptr::null_mut(); Kernel::ALL.len()];
+        for ((kernel, name), function) in Kernel::ALL.iter().zip(&mut functions) {
+            debug_assert_eq!(Kernel::ALL[*kernel as usize].0, *kernel);
+            let symbol = CString::new(*name).expect("a kernel's name");
+            // SAFETY: the module is loaded.
+            *function = unsafe { result::module::get_function(module, symbol) }
+                .map_err(|e| failed(&format!("looking for kernel {name}"), e))?;
+        }
+        Ok(Self(Arc::new(Inner { stream, module, functions, name })))
+    }
+
+    /// The device's name, as its driver gives it.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Whether this is the emulator and no GPU.
+    pub fn is_emulator(&self) -> bool {
+        self.name() == library::EMULATOR_NAME
+    }
+
+    /// Compute capability, major and minor.
+    pub fn compute_capability(&self) -> Result<(i32, i32)> {
+        self.0.stream.context().compute_capability().map_err(|e| failed("asking for the compute capability", e))
+    }
+
+    /// The stream on which everything is done.
+    pub(super) fn stream(&self) -> &Arc<CudaStream> {
+        &self.0.stream
+    }
+
+    /// Queues a kernel on the stream.
+    ///
+    /// # Safety
+    /// The arguments are the kernel's, and what they point to outlives its execution.
+    pub(super) unsafe fn launch(
+        &self,
+        kernel: Kernel,
+        blocks: u32,
+        shared: u32,
+        args: &mut [*mut c_void],
+    ) -> Result<(), DriverError> {
+        self.0.stream.context().bind_to_thread()?;
+        let function = self.0.functions[kernel as usize];
+        // SAFETY: by contract.
+        unsafe { result::launch_kernel(function, (blocks, 1, 1), (THREADS, 1, 1), shared, self.0.stream.cu_stream(), args) }
+    }
+}
+
+/// Has the driver translate the PTX.
+fn load_module() -> Result<sys::CUmodule> {
+    let source = CString::new(PTX).expect("PTX has no zero byte");
+    let mut log = vec![0u8; 16384];
+    let mut options =
+        [sys::CUjit_option_enum::CU_JIT_ERROR_LOG_BUFFER, sys::CUjit_option_enum::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];
+    let mut values = [log.as_mut_ptr().cast::<c_void>(), log.len() as *mut c_void];
+    let mut module = std::ptr::null_mut();
+    // SAFETY: the source is terminated, the log as long as is said.
+    let loaded =
+        unsafe { sys::cuModuleLoadDataEx(&mut module, source.as_ptr().cast(), 2, options.as_mut_ptr(), values.as_mut_ptr()) };
+    loaded.result().map_err(|e| {
+        let log = String::from_utf8_lossy(&log);
+        let log = log.trim_matches(['\0', ' ', '\n']);
+        let what = if log.is_empty() { String::new() } else { format!(": {log}") };
+        failed(&format!("translating the kernels for this GPU{what}"), e)
+    })?;
+    Ok(module)
+}
+
+/// An error of the driver, with what to do about it where there is something.
+pub(super) fn failed(doing: &str, e: DriverError) -> Error {
+    let advice = match e.0 {
+        CUresult::CUDA_ERROR_OUT_OF_MEMORY => "; free device memory, or use --device cpu",
+        CUresult::CUDA_ERROR_NO_DEVICE | CUresult::CUDA_ERROR_INVALID_DEVICE => "; there is no such GPU (CUDA_VISIBLE_DEVICES?)",
+        CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION
+        | CUresult::CUDA_ERROR_INVALID_PTX
+        | CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU
+        | CUresult::CUDA_ERROR_JIT_COMPILER_NOT_FOUND => {
+            "; update NVIDIA's driver, or use --device cpu (sm_80 and newer are supported)"
+        }
+        CUresult::CUDA_ERROR_DEVICE_UNAVAILABLE
+        | CUresult::CUDA_ERROR_ECC_UNCORRECTABLE
+        | CUresult::CUDA_ERROR_ILLEGAL_ADDRESS
+        | CUresult::CUDA_ERROR_LAUNCH_FAILED
+        | CUresult::CUDA_ERROR_LAUNCH_TIMEOUT => "; the device is lost to this process: restart it, or use --device cpu",
+        _ => "",
+    };
+    let text = e.error_string().ok().and_then(|s| s.to_str().ok().map(str::to_owned));
+    let name = e.error_name().ok().and_then(|s| s.to_str().ok().map(str::to_owned)).unwrap_or_else(|| format!("{:?}", e.0));
+    Error::new(ErrorKind::Device, format!("{doing}: {name}: {}{advice}", text.as_deref().unwrap_or("unknown error")))
+}

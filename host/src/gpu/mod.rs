@@ -1,0 +1,107 @@
+//! Decoding on a GPU: the only CUDA of the crate.
+//!
+//! ```text
+//! library    opens the driver (or, when asked, the emulator in its stead)
+//! context    one device: context, stream, the module of kernels
+//! plan       pure: tiles of an archive → jobs for the kernels, every length checked
+//! batch      uploads payloads and jobs, launches, reads the statuses
+//! tensor     what a caller gets: tensors in device memory
+//! ```
+//!
+//! Everything a kernel is told has been checked here: it cannot leave the buffers it is given, whatever the archive says.
+
+mod batch;
+mod context;
+mod library;
+mod plan;
+mod tensor;
+
+pub use context::Gpu;
+pub use library::{EMULATOR_NAME, emulator_path};
+pub use tensor::DeviceTensor;
+
+use crate::error::{Error, Result};
+use std::str::FromStr;
+
+/// Where an archive is decoded.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub enum Device {
+    /// The CPU, by the best of its instruction sets.
+    #[default]
+    Cpu,
+    /// A GPU.
+    Gpu(Gpu),
+}
+
+/// Which device a user asks for: `auto`, `cpu`, `cuda`, `cuda:1`, `emulator`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DeviceChoice {
+    /// A CUDA device if there is one, else the CPU.
+    Auto,
+    /// The CPU.
+    #[default]
+    Cpu,
+    /// The CUDA device of this number.
+    Cuda(usize),
+    /// The emulator: runs the kernels on the CPU, to test them.
+    Emulator,
+}
+
+impl FromStr for DeviceChoice {
+    type Err = Error;
+
+    fn from_str(s: &str) -> Result<Self> {
+        Ok(match s {
+            "auto" => Self::Auto,
+            "cpu" => Self::Cpu,
+            "cuda" | "gpu" => Self::Cuda(0),
+            "emulator" => Self::Emulator,
+            _ => match s.strip_prefix("cuda:").and_then(|n| n.parse().ok()) {
+                Some(n) => Self::Cuda(n),
+                None => return Err(Error::argument(format!("unknown device '{s}': auto, cpu, cuda, cuda:N or emulator"))),
+            },
+        })
+    }
+}
+
+impl Device {
+    /// Opens the device that is asked for.
+    ///
+    /// # Errors
+    /// [`Device`](crate::ErrorKind::Device) says what is missing and what to do; `Auto` falls back to the CPU instead, with a warning to
+    /// `tracing` where there is a driver that does not work.
+    pub fn open(choice: DeviceChoice) -> Result<Self> {
+        Ok(match choice {
+            DeviceChoice::Cpu => Self::Cpu,
+            DeviceChoice::Auto => Self::auto(),
+            DeviceChoice::Cuda(n) => Self::Gpu(Gpu::open(n)?),
+            DeviceChoice::Emulator => Self::Gpu(Gpu::emulator()?),
+        })
+    }
+
+    /// A real CUDA device if there is a driver with one, else the CPU; the emulator only where `WCODEC_DEVICE=emulator` asks for it.
+    /// (`WCODEC_DEVICE` may name any other device too.)
+    pub fn auto() -> Self {
+        let wanted = std::env::var("WCODEC_DEVICE").ok().map(|s| DeviceChoice::from_str(&s));
+        let opened = match wanted {
+            Some(Ok(choice)) if choice != DeviceChoice::Auto => Self::open(choice),
+            Some(Err(e)) => Err(e),
+            _ if !library::driver_present() => return Self::Cpu,
+            _ => Gpu::open(0).map(Self::Gpu),
+        };
+        opened.unwrap_or_else(|e| {
+            tracing::warn!("{e}; decoding on the CPU");
+            Self::Cpu
+        })
+    }
+
+    /// `cpu`, or the GPU's name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Gpu(gpu) => gpu.name(),
+        }
+    }
+}

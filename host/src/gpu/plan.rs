@@ -1,0 +1,261 @@
+//! From tiles to jobs, without a GPU.
+//!
+//! Planes that are coded become jobs. One stream of a tile is *fused*: its kernel joins it with the other planes while it decodes. Those must
+//! lie decoded in memory by then, so their own streams (rare) go to scratch memory in an earlier launch. A tile without a fused stream is
+//! joined at the end.
+//!
+//! Addresses are not known here: a job says where in the payload, scratch, lists or output buffer a thing lies ([`Plan::relocate`]).
+
+use super::context::Kernel;
+use crate::cpu::tile::{TileFault, check_pairs};
+use std::collections::BTreeMap;
+use wcodec_device::job::{BlockJob, CheckJob, SIDE_PLANES, TileJob, WARPS};
+use wcodec_device::layout::{PlaneMode, TILE_ALIGN, TilePlane};
+use wcodec_device::planes::Layout;
+use wcodec_device::rans::STATE_BYTES;
+
+/// Which buffer an address lies in, until it is relocated: the top bits.
+const SCRATCH: u64 = 1 << 62;
+const LISTS: u64 = 1 << 63;
+
+/// A tile to decode.
+pub(super) struct Tile<'a> {
+    pub layout: Layout,
+    pub rows: usize,
+    /// Bytes of one of its rows.
+    pub width: usize,
+    pub planes: &'a [TilePlane],
+    /// Its payload's place in the payload buffer (16-byte aligned), and length.
+    pub payload: u64,
+    pub payload_len: usize,
+    /// CRC-32C that the payload must have.
+    pub crc: u32,
+    /// Where its first byte goes, a device address, and bytes from row to row there.
+    pub output: u64,
+    pub stride: u64,
+}
+
+/// A job and what it needs besides.
+struct Planned {
+    kernel: Kernel,
+    table: u16,
+    job: TileJob,
+}
+
+/// Jobs for a batch of tiles.
+#[derive(Default)]
+pub(super) struct Plan {
+    planned: Vec<Planned>,
+    joins: Vec<TileJob>,
+    lists: Vec<u64>,
+    /// Payloads whose checksums the device verifies.
+    pub checks: Vec<CheckJob>,
+    /// For each job's status: the tile (as it was added) and the plane.
+    pub owners: Vec<(u32, u8)>,
+    /// Bytes of scratch memory.
+    pub scratch: usize,
+    /// Bytes of scratch memory to be filled with a value: planes that are constant.
+    pub fills: BTreeMap<u8, (u64, usize)>,
+    tiles: u32,
+}
+
+/// Where the buffers of a batch are, as device addresses.
+#[derive(Clone, Copy)]
+pub(super) struct Bases {
+    pub payload: u64,
+    pub scratch: u64,
+    pub lists: u64,
+}
+
+/// A launch: its kernel and which blocks of the batch are its.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Launch {
+    pub kernel: Kernel,
+    pub blocks: std::ops::Range<usize>,
+}
+
+impl Plan {
+    /// Reserves 16-byte aligned scratch memory.
+    fn reserve(&mut self, bytes: usize) -> u64 {
+        let at = self.scratch.next_multiple_of(TILE_ALIGN);
+        self.scratch = at + bytes;
+        SCRATCH | at as u64
+    }
+
+    /// Adds a tile. `tables` is the number of frequency tables.
+    ///
+    /// # Errors
+    /// What is wrong with the tile's planes; nothing has been added then that would be launched.
+    pub(super) fn add(&mut self, tile: &Tile<'_>, tables: usize, check: bool) -> Result<(), TileFault> {
+        let number = self.tiles;
+        self.tiles += 1;
+        let elements = tile.rows * tile.width / tile.layout.record_bytes();
+        // Where each plane lies, and how much of the payload it takes.
+        let mut at = 0;
+        let mut starts = [0; 64];
+        for (p, plane) in tile.planes.iter().enumerate() {
+            starts[p] = tile.payload + at as u64;
+            let len = match PlaneMode::from_u8(plane.mode) {
+                Some(PlaneMode::Raw) => tile.layout.plane_bytes(p, elements),
+                Some(PlaneMode::Constant) => 0,
+                Some(mode @ (PlaneMode::Bytes | PlaneMode::Pairs)) => {
+                    if plane.table as usize >= tables {
+                        return Err(TileFault::Table(p, plane.table));
+                    }
+                    if mode == PlaneMode::Pairs {
+                        check_pairs(tile.layout, p, plane.base).map_err(|why| TileFault::Plane(p, why))?;
+                    }
+                    STATE_BYTES + 2 * plane.words as usize + 3 * plane.patches as usize
+                }
+                _ => return Err(TileFault::Plane(p, "unknown mode")),
+            };
+            at += len.next_multiple_of(TILE_ALIGN);
+        }
+        if at != tile.payload_len {
+            return Err(TileFault::Length);
+        }
+        if check {
+            self.checks.push(CheckJob { payload: tile.payload, len: tile.payload_len as u32, crc: tile.crc });
+        }
+        let job = TileJob {
+            output: tile.output,
+            stride: tile.stride,
+            width: tile.width as u32,
+            elements: elements as u32,
+            ..TileJob::default()
+        };
+        let fused = fuse(tile.layout, tile.planes);
+        let mut others = Vec::with_capacity(tile.planes.len());
+        for (p, plane) in tile.planes.iter().enumerate() {
+            if fused.is_some_and(|(_, f)| f == p) {
+                continue;
+            }
+            let bytes = tile.layout.plane_bytes(p, elements);
+            others.push(match PlaneMode::from_u8(plane.mode) {
+                Some(PlaneMode::Raw) => starts[p],
+                Some(PlaneMode::Constant) => self.constant(plane.base, bytes),
+                _ => {
+                    let scratch = self.reserve(bytes);
+                    let width = bytes as u32;
+                    let job = TileJob { output: scratch, stride: bytes as u64, width, elements: width, ..TileJob::default() };
+                    self.stream(number, p, Kernel::Bytes, plane, starts[p], job);
+                    scratch
+                }
+            });
+        }
+        match fused {
+            Some((kernel, p)) => {
+                let mut planes = [0; SIDE_PLANES];
+                planes[..others.len()].copy_from_slice(&others);
+                self.stream(number, p, kernel, &tile.planes[p], starts[p], TileJob { planes, ..job });
+            }
+            None => {
+                let list = LISTS | (self.lists.len() * 8) as u64;
+                self.lists.extend(others);
+                self.joins.push(TileJob { stream: list, words: tile.layout.number() as u32, ..job });
+            }
+        }
+        Ok(())
+    }
+
+    fn stream(&mut self, tile: u32, p: usize, kernel: Kernel, plane: &TilePlane, at: u64, job: TileJob) {
+        let status = self.owners.len() as u32;
+        self.owners.push((tile, p as u8));
+        let (words, patches) = (plane.words as u32, plane.patches as u32);
+        let base = if plane.mode == PlaneMode::Pairs as u8 { plane.base as u32 } else { 0 };
+        self.planned.push(Planned {
+            kernel,
+            table: plane.table,
+            job: TileJob { stream: at, words, patches, base, status, ..job },
+        });
+    }
+
+    /// Scratch memory that holds `bytes` times `value`: one run for each value, as long as the longest plane.
+    fn constant(&mut self, value: u8, bytes: usize) -> u64 {
+        use wcodec_device::layout::MAX_TILE_BYTES;
+        if let Some((at, _)) = self.fills.get(&value) {
+            return *at;
+        }
+        debug_assert!(bytes <= MAX_TILE_BYTES);
+        let at = self.reserve(MAX_TILE_BYTES);
+        self.fills.insert(value, (at, MAX_TILE_BYTES));
+        at
+    }
+
+    /// Sorts jobs into blocks that share kernel and table, and makes addresses of places. Returns what is to be uploaded.
+    pub(super) fn finish(mut self, bases: Bases) -> Ready {
+        let relocate = |place: u64| match place {
+            p if p & LISTS != 0 => bases.lists + (p & !LISTS),
+            p if p & SCRATCH != 0 => bases.scratch + (p & !SCRATCH),
+            p => bases.payload + p,
+        };
+        // Long streams first: the blocks that come last are short, and no SM works long alone.
+        self.planned.sort_by_key(|p| (p.kernel, p.table, std::cmp::Reverse(p.job.words)));
+        let mut ready = Ready::default();
+        for group in self.planned.chunk_by(|a, b| (a.kernel, a.table) == (b.kernel, b.table)) {
+            let kernel = group[0].kernel;
+            let first_block = ready.blocks.len();
+            for jobs in group.chunks(WARPS as usize) {
+                let (first, count) = (ready.jobs.len() as u32, jobs.len() as u32);
+                ready.blocks.push(BlockJob { table: group[0].table as u32, first, jobs: count, reserved: 0 });
+                for planned in jobs {
+                    let mut job = planned.job;
+                    job.stream = relocate(job.stream);
+                    job.output = if job.output & SCRATCH != 0 { relocate(job.output) } else { job.output };
+                    let sides = job.planes.map(|p| if p == 0 { 0 } else { relocate(p) });
+                    job.planes = sides;
+                    ready.jobs.push(job);
+                }
+            }
+            match ready.launches.last_mut() {
+                Some(last) if last.kernel == kernel => last.blocks.end = ready.blocks.len(),
+                _ => ready.launches.push(Launch { kernel, blocks: first_block..ready.blocks.len() }),
+            }
+        }
+        ready.joins = self.joins;
+        ready.joins.iter_mut().for_each(|j| j.stream = relocate(j.stream));
+        ready.lists = self.lists.into_iter().map(relocate).collect();
+        ready.checks = self.checks;
+        ready.checks.iter_mut().for_each(|c| c.payload = relocate(c.payload));
+        ready.fills = self.fills.into_iter().map(|(value, (at, len))| (value, relocate(at), len)).collect();
+        ready.owners = self.owners;
+        ready
+    }
+
+    /// Bytes that the lists of plane addresses take.
+    pub(super) fn list_bytes(&self) -> usize {
+        self.lists.len() * 8
+    }
+}
+
+/// A plan with addresses.
+#[derive(Default)]
+pub(super) struct Ready {
+    pub launches: Vec<Launch>,
+    pub blocks: Vec<BlockJob>,
+    pub jobs: Vec<TileJob>,
+    pub joins: Vec<TileJob>,
+    pub lists: Vec<u64>,
+    pub checks: Vec<CheckJob>,
+    /// Value, address, bytes.
+    pub fills: Vec<(u8, u64, usize)>,
+    pub owners: Vec<(u32, u8)>,
+}
+
+/// The kernel that decodes a stream of this tile and joins it with the other planes, and which plane the stream is.
+fn fuse(layout: Layout, planes: &[TilePlane]) -> Option<(Kernel, usize)> {
+    let mode = |p: usize| PlaneMode::from_u8(planes[p].mode);
+    let (pairs, bytes) = match layout {
+        Layout::Columns(1) if mode(0) == Some(PlaneMode::Bytes) => return Some((Kernel::Bytes, 0)),
+        Layout::Columns(2) if mode(1) == Some(PlaneMode::Bytes) => return Some((Kernel::Columns2, 1)),
+        Layout::Columns(_) => return None,
+        Layout::Bf16 => (Kernel::Bf16Pairs, Kernel::Bf16Bytes),
+        Layout::F32 => (Kernel::F32Pairs, Kernel::F32Bytes),
+        Layout::F8E4 => (Kernel::F8e4Pairs, Kernel::F8e4Bytes),
+    };
+    match mode(0) {
+        Some(PlaneMode::Pairs) => Some((pairs, 0)),
+        Some(PlaneMode::Bytes) => Some((bytes, 0)),
+        _ => None,
+    }
+}

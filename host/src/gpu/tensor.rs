@@ -1,0 +1,174 @@
+//! Tensors in device memory.
+#![allow(unsafe_code)]
+
+use super::batch::{Integrity, TILE_SPACE, Target, Work, address, allocate, crop, run_batches, too_large};
+use super::context::{Gpu, failed};
+use crate::archive::{Directory, Tensor};
+use crate::container::grid::Piece;
+use crate::error::Result;
+use cudarc::driver::{CudaSlice, result};
+use std::ops::Range;
+use std::sync::Arc;
+use wcodec_device::job::CropJob;
+
+/// Decoded bytes of a batch, and of one piece of it.
+const BATCH: u64 = 64 << 20;
+const PIECE: u64 = 4 << 20;
+
+/// Bytes in device memory; freed when dropped.
+pub struct DeviceTensor {
+    gpu: Gpu,
+    bytes: CudaSlice<u8>,
+    len: usize,
+}
+
+impl std::fmt::Debug for DeviceTensor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "DeviceTensor({} bytes on {})", self.len, self.gpu.name())
+    }
+}
+
+impl DeviceTensor {
+    /// Its device address (a `CUdeviceptr`), 256-byte aligned, valid as long as this lives.
+    pub fn address(&self) -> u64 {
+        address(&self.gpu, &self.bytes)
+    }
+
+    /// Bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Copies the bytes to the host.
+    pub fn to_vec(&self) -> Result<Vec<u8>> {
+        let mut out = vec![0; self.len];
+        self.copy_to(0, &mut out)?;
+        Ok(out)
+    }
+
+    /// Copies `out.len()` bytes from byte `from` on to the host.
+    pub(crate) fn copy_to(&self, from: usize, out: &mut [u8]) -> Result<()> {
+        if out.is_empty() {
+            return Ok(());
+        }
+        let stream = self.gpu.stream();
+        let doing = |e| failed("copying from the device", e);
+        stream.memcpy_dtoh(&self.bytes.slice(from..from + out.len()), out).map_err(doing)?;
+        stream.synchronize().map_err(doing)
+    }
+}
+
+impl Gpu {
+    /// Device memory of `len` bytes that nothing has been written to.
+    fn memory(&self, len: u64) -> Result<DeviceTensor> {
+        let len = usize::try_from(len).map_err(|_| too_large(len))?;
+        let bytes = allocate(self, len, false).map_err(|f| f.into_error())?;
+        Ok(DeviceTensor { gpu: self.clone(), bytes, len })
+    }
+
+    /// Decodes tensors of one archive into device memory; when this returns they are there.
+    ///
+    /// # Errors
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) with tensor, tile and offset; [`Device`](crate::ErrorKind::Device) where the GPU fails. Batches become
+    /// smaller while device memory is short, before that is an error.
+    pub fn decode(&self, tensors: &[Tensor<'_>]) -> Result<Vec<DeviceTensor>> {
+        self.decode_checked(tensors, Integrity::Host)
+    }
+
+    /// [`decode`](Self::decode) with the payloads' checksums verified by the GPU, for hosts whose CPU is busy.
+    pub fn decode_checking_there(&self, tensors: &[Tensor<'_>]) -> Result<Vec<DeviceTensor>> {
+        self.decode_checked(tensors, Integrity::Device)
+    }
+
+    fn decode_checked(&self, tensors: &[Tensor<'_>], integrity: Integrity) -> Result<Vec<DeviceTensor>> {
+        let place = |t: &Tensor<'_>, e| t.place(e);
+        let out = tensors.iter().map(|t| self.memory(t.byte_len()).map_err(|e| place(t, e))).collect::<Result<Vec<_>>>()?;
+        let directories = tensors.iter().map(Tensor::directory).collect::<Result<Vec<_>>>()?;
+        let mut work = Vec::new();
+        for ((tensor, directory), memory) in tensors.iter().zip(&directories).zip(&out) {
+            for piece in tensor.entry.grid.pieces(PIECE) {
+                work.push(Work { tensor: *tensor, directory, tiles: piece.tiles, target: Target::InTensor(memory.address()) });
+            }
+        }
+        run_batches(self, &work, integrity, &mut { BATCH })?;
+        Ok(out)
+    }
+
+    /// Decodes rows and columns of a tensor into device memory without gaps, touching only the tiles that hold them.
+    pub fn decode_slice(&self, tensor: &Tensor<'_>, rows: Range<u64>, columns: Range<u64>) -> Result<DeviceTensor> {
+        let (n, width) = tensor.check_slice(&rows, &columns)?;
+        let out = self.memory(n.checked_mul(width).ok_or_else(|| too_large(u64::MAX))?).map_err(|e| tensor.place(e))?;
+        if out.is_empty() {
+            return Ok(out);
+        }
+        let grid = &tensor.entry.grid;
+        let bytes = columns.start * tensor.column_bytes()..columns.end * tensor.column_bytes();
+        let directory = tensor.directory()?;
+        let tile_columns = bytes.start / grid.tile_row_bytes..(bytes.end - 1) / grid.tile_row_bytes + 1;
+        // A few bands of tiles at a time: whole tiles go to memory of their own, and what is wanted of them to the output.
+        let side = tile_columns.end - tile_columns.start;
+        let bands: Vec<u64> = (rows.start / grid.tile_rows..=(rows.end - 1) / grid.tile_rows).collect();
+        for bands in bands.chunks((BATCH / (side * TILE_SPACE)).max(1) as usize) {
+            let space = self.memory(bands.len() as u64 * side * TILE_SPACE).map_err(|e| tensor.place(e))?;
+            let (mut work, mut jobs) = (Vec::new(), Vec::new());
+            for (i, &band) in bands.iter().enumerate() {
+                let first = band * grid.columns() + tile_columns.start;
+                let at = space.address() + i as u64 * side * TILE_SPACE;
+                work.push(Work { tensor: *tensor, directory: &directory, tiles: first..first + side, target: Target::Apart(at) });
+                for tile in first..first + side {
+                    let rect = grid.rect(tile);
+                    let (top, left) = (rows.start.max(rect.row), bytes.start.max(rect.column));
+                    let bottom = rows.end.min(rect.row + rect.rows as u64);
+                    let right = bytes.end.min(rect.column + rect.width as u64);
+                    let inside = (top - rect.row) * rect.width as u64 + left - rect.column;
+                    jobs.push(CropJob {
+                        source: at + (tile - first) * TILE_SPACE + inside,
+                        source_stride: rect.width as u64,
+                        output: out.address() + (top - rows.start) * width + left - bytes.start,
+                        stride: width,
+                        width: (right - left) as u32,
+                        rows: (bottom - top) as u32,
+                        reserved: [0; 2],
+                    });
+                }
+            }
+            run_batches(self, &work, Integrity::Host, &mut { BATCH })?;
+            crop(self, &jobs).map_err(|f| tensor.place(f.into_error()))?;
+        }
+        Ok(out)
+    }
+
+    /// Decodes pieces of entries into host buffers.
+    pub(crate) fn decode_pieces<'a>(&self, pieces: &mut [(Tensor<'a>, Arc<Directory<'a>>, Piece, &mut [u8])]) -> Result<()> {
+        let total: u64 = pieces.iter().map(|(_, _, p, _)| p.len() as u64).sum();
+        // Each piece at a multiple of 256 bytes, as tensors are: rows then keep their alignment.
+        let space = |len: usize| (len as u64).next_multiple_of(256);
+        let memory = self.memory(pieces.iter().map(|(_, _, p, _)| space(p.len())).sum())?;
+        let mut at = memory.address();
+        let mut work = Vec::new();
+        for (tensor, directory, piece, _) in pieces.iter() {
+            let target = Target::InTensor(at.wrapping_sub(piece.bytes.start));
+            work.push(Work { tensor: *tensor, directory, tiles: piece.tiles.clone(), target });
+            at += space(piece.len());
+        }
+        run_batches(self, &work, Integrity::Host, &mut { total.clamp(1, BATCH) })?;
+        let mut from = 0;
+        for (_, _, piece, out) in pieces.iter_mut() {
+            memory.copy_to(from, out)?;
+            from += space(piece.len()) as usize;
+        }
+        Ok(())
+    }
+
+    /// Free and total bytes of device memory.
+    pub fn memory_info(&self) -> Result<(usize, usize)> {
+        let doing = |e| failed("asking for free memory", e);
+        self.stream().context().bind_to_thread().map_err(doing)?;
+        result::mem_get_info().map_err(doing)
+    }
+}
