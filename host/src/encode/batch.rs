@@ -20,11 +20,19 @@ pub(crate) struct Input<'a> {
     pub layouts: Vec<Layout>,
     /// Buffers of pieces that are written: fresh ones of this size would cost a page fault every 4 KiB.
     pub spare: Mutex<Vec<Vec<u8>>>,
+    /// What threads keep from batch to batch.
+    scratch: Mutex<Vec<Scratch>>,
 }
 
 impl<'a> Input<'a> {
     pub(crate) fn new(source: Option<&'a dyn ReadAt>, jobs: &'a [Job<'a>]) -> Self {
-        Self { source, jobs, layouts: jobs.iter().map(|j| j.layout).collect(), spare: Mutex::default() }
+        Self {
+            source,
+            jobs,
+            layouts: jobs.iter().map(|j| j.layout).collect(),
+            spare: Mutex::default(),
+            scratch: Mutex::default(),
+        }
     }
 
     /// Bytes `at..at + len` of job `job`.
@@ -57,7 +65,7 @@ pub(crate) struct PieceDone<'a> {
 }
 
 /// Bytes that one thread encodes at a time.
-const PIECE: u64 = 1 << 18;
+pub(crate) const PIECE: u64 = 1 << 18;
 
 /// Pieces of all jobs, grouped to batches of at least `size` bytes (a single piece may be larger).
 pub(crate) fn batches<'a>(jobs: &'a [Job<'a>], size: u64) -> impl Iterator<Item = Vec<(usize, Piece)>> + 'a {
@@ -77,10 +85,11 @@ pub(crate) fn batches<'a>(jobs: &'a [Job<'a>], size: u64) -> impl Iterator<Item 
 pub(crate) fn encode<'a>(input: &Input<'a>, tables: &Tables, batch: Vec<(usize, Piece)>) -> Result<Vec<PieceDone<'a>>> {
     batch
         .into_par_iter()
-        .map_init(Scratch::default, |scratch, (job, piece)| {
+        .map(|(job, piece)| {
+            let mut scratch = take(&input.scratch);
             let bytes = input.read(job, piece.bytes.start, piece.len())?;
             let Job { grid, .. } = &input.jobs[job];
-            let mut payload = input.spare.lock().ok().and_then(|mut spare| spare.pop()).unwrap_or_default();
+            let mut payload = take(&input.spare);
             payload.clear();
             let mut tiles = Vec::with_capacity((piece.tiles.end - piece.tiles.start) as usize);
             for tile in piece.tiles.clone() {
@@ -92,11 +101,23 @@ pub(crate) fn encode<'a>(input: &Input<'a>, tables: &Tables, batch: Vec<(usize, 
                     scratch.linear.extend_from_slice(&bytes[at..at + rect.width]);
                 }
                 let start = payload.len();
-                let planes = encode_tile(input.layouts[job], tables, scratch, &mut payload);
+                let planes = encode_tile(input.layouts[job], tables, &mut scratch, &mut payload);
                 let crc = checksum(&payload[start..]);
                 tiles.push(TileDone { len: payload.len() - start, crc, planes });
             }
+            put_back(&input.scratch, scratch);
             Ok(PieceDone { job, bytes, payload, tiles })
         })
         .collect()
+}
+
+/// One of `pool`, or a new one.
+pub(crate) fn take<T: Default>(pool: &Mutex<Vec<T>>) -> T {
+    pool.lock().ok().and_then(|mut pool| pool.pop()).unwrap_or_default()
+}
+
+pub(crate) fn put_back<T>(pool: &Mutex<Vec<T>>, item: T) {
+    if let Ok(mut pool) = pool.lock() {
+        pool.push(item);
+    }
 }

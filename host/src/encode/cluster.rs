@@ -4,7 +4,7 @@
 //! Lloyd's iteration minimises the size of the file. Tables are seeded where the present ones waste most bits, and in the end each
 //! that saves less than it takes in the index is dropped.
 
-use super::frequency::{Histogram, costs, entropy, normalise, total_cost};
+use super::frequency::{Histogram, costs, entropy, normalise, total_costs};
 use crate::container::tables::Freqs;
 use rayon::prelude::*;
 
@@ -24,10 +24,12 @@ pub(crate) fn cluster(samples: &[Histogram], most: usize, rounds: usize, weight:
     };
     let ideal: Vec<f32> = samples.par_iter().map(entropy).collect();
     let mut tables = vec![table_of(&mut samples.iter())];
-    let mut waste: Vec<f32> = {
-        let costs = costs(&tables[0], patch_bits);
-        samples.par_iter().zip(&ideal).map(|(h, ideal)| total_cost(h, &costs) - ideal).collect()
+    // What coding each sample with `table` alone wastes.
+    let wasted = |table: &Freqs| -> Vec<f32> {
+        let costs = [costs(table, patch_bits)];
+        samples.par_iter().zip(&ideal).map(|(h, ideal)| total_costs(h, &costs)[0] - ideal).collect()
     };
+    let mut waste = wasted(&tables[0]);
     while tables.len() < most {
         let worst = (0..samples.len()).max_by(|&a, &b| waste[a].total_cmp(&waste[b]).then(b.cmp(&a))).unwrap_or(0);
         if waste[worst] * weight < TABLE_BITS / 16.0 {
@@ -35,23 +37,22 @@ pub(crate) fn cluster(samples: &[Histogram], most: usize, rounds: usize, weight:
         }
         // Smoothed by the whole, since one tile's counts are noisy.
         let seed = normalise(&samples[worst].map(|n| n as u64 * 16), patch_bits);
-        let costs = costs(&seed, patch_bits);
-        waste.par_iter_mut().zip(samples).zip(&ideal).for_each(|((w, h), ideal)| *w = w.min(total_cost(h, &costs) - ideal));
+        waste.iter_mut().zip(wasted(&seed)).for_each(|(w, new)| *w = w.min(new));
         waste[worst] = 0.0;
         tables.push(seed);
     }
     for _ in 0..rounds {
-        let nearest = assign(samples, &tables, patch_bits);
-        let labels: Vec<usize> = nearest.iter().map(|n| n.best).collect();
+        let labels: Vec<usize> = all_costs(samples, &tables, patch_bits).iter().map(|bits| nearest(bits).best).collect();
         tables = (0..tables.len())
             .into_par_iter()
             .filter(|t| labels.contains(t))
             .map(|t| table_of(&mut samples.iter().zip(&labels).filter(|(_, l)| **l == t).map(|(h, _)| h)))
             .collect();
     }
+    let mut costs = all_costs(samples, &tables, patch_bits);
     while tables.len() > 1 {
         let mut loss = vec![0.0f32; tables.len()];
-        for n in assign(samples, &tables, patch_bits) {
+        for n in costs.iter().map(|bits| nearest(bits)) {
             loss[n.best] += n.margin * weight;
         }
         let least = (0..tables.len()).min_by(|&a, &b| loss[a].total_cmp(&loss[b])).unwrap_or(0);
@@ -59,8 +60,15 @@ pub(crate) fn cluster(samples: &[Histogram], most: usize, rounds: usize, weight:
             break;
         }
         tables.remove(least);
+        costs.iter_mut().for_each(|bits| _ = bits.remove(least));
     }
     tables
+}
+
+/// What each sample costs with each table, in bits.
+fn all_costs(samples: &[Histogram], tables: &[Freqs], patch_bits: f32) -> Vec<Vec<f32>> {
+    let costs: Vec<_> = tables.iter().map(|t| costs(t, patch_bits)).collect();
+    samples.par_iter().map(|h| total_costs(h, &costs)).collect()
 }
 
 /// The table that suits a histogram best, and how many bits the second best would cost more.
@@ -69,19 +77,14 @@ struct Nearest {
     margin: f32,
 }
 
-fn assign(samples: &[Histogram], tables: &[Freqs], patch_bits: f32) -> Vec<Nearest> {
-    let costs: Vec<_> = tables.iter().map(|t| costs(t, patch_bits)).collect();
-    let nearest = |h: &Histogram| {
-        let (mut best, mut least, mut second) = (0, f32::INFINITY, f32::INFINITY);
-        for (t, costs) in costs.iter().enumerate() {
-            let cost = total_cost(h, costs);
-            if cost < least {
-                (best, second, least) = (t, least, cost);
-            } else {
-                second = second.min(cost);
-            }
+fn nearest(costs: &[f32]) -> Nearest {
+    let (mut best, mut least, mut second) = (0, f32::INFINITY, f32::INFINITY);
+    for (t, &cost) in costs.iter().enumerate() {
+        if cost < least {
+            (best, second, least) = (t, least, cost);
+        } else {
+            second = second.min(cost);
         }
-        Nearest { best, margin: second - least }
-    };
-    samples.par_iter().map(nearest).collect()
+    }
+    Nearest { best, margin: second - least }
 }

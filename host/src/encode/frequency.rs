@@ -1,24 +1,29 @@
 //! Counts to frequencies, and what a symbol costs under them.
 
 use crate::container::tables::Freqs;
+use crate::cpu::{Backend, Body};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use wcodec_device::rans::{SCALE_BITS, SLOTS};
 
 /// Counts of the 256 symbols.
 pub(crate) type Histogram = [u32; 256];
 
-/// Counts bytes. Four histograms, because consecutive equal symbols would wait for each other's increment.
+/// Counts bytes. Eight histograms, because consecutive equal symbols would wait for each other's increment.
 pub(crate) fn histogram(bytes: &[u8]) -> Histogram {
-    let mut parts = [[0u32; 256]; 4];
-    let (quads, rest) = bytes.as_chunks::<4>();
-    for quad in quads {
-        for (part, &byte) in parts.iter_mut().zip(quad) {
-            part[byte as usize] += 1;
+    let mut parts = [[0u32; 256]; 8];
+    let (eights, rest) = bytes.as_chunks::<8>();
+    for eight in eights {
+        // One load for eight symbols: a core stores two counters a cycle, and must load them too.
+        let symbols = u64::from_le_bytes(*eight);
+        for (i, part) in parts.iter_mut().enumerate() {
+            part[(symbols >> (8 * i)) as u8 as usize] += 1;
         }
     }
     for &byte in rest {
         parts[0][byte as usize] += 1;
     }
-    std::array::from_fn(|i| parts[0][i] + parts[1][i] + parts[2][i] + parts[3][i])
+    std::array::from_fn(|i| parts.iter().map(|part| part[i]).sum())
 }
 
 /// Frequencies for `counts` that cost the fewest bits.
@@ -44,33 +49,41 @@ pub(crate) fn normalise(counts: &[u64; 256], patch_bits: f32) -> Freqs {
         freqs[(most + 1) & 255] = 1;
         return freqs;
     }
-    // Hand out what rounding left, or take back what the minimum of one overdrew, where it changes the cost least.
-    let mut used: i64 = freqs.iter().map(|&f| f as i64).sum();
-    while used != SLOTS as i64 {
+    // Hand out what rounding left, or take back what the minimum of one overdrew, where it changes the cost least; of equals, the
+    // smallest symbol. Numbers above zero are ordered like their bits.
+    let used: i64 = freqs.iter().map(|&f| f as i64).sum();
+    let left = SLOTS as i64 - used;
+    if left > 0 {
         // ln((f + 1) / f) is 1 / (f + 1/2) to within 3 %.
-        let gain = |s: &usize| counts[*s] as f64 / (freqs[*s] as f64 + 0.5);
-        let loss = |s: &usize| match freqs[*s] {
-            0 | 1 => f64::INFINITY,
-            f => counts[*s] as f64 / (f as f64 - 0.5),
-        };
-        if used < SLOTS as i64 {
-            let room = kept.iter().filter(|&&s| (freqs[s] as usize) < SLOTS - 1);
-            let s = *room.max_by(|a, b| gain(a).total_cmp(&gain(b)).then(b.cmp(a))).unwrap_or(&most);
+        let gain = |s: usize, f: u16| ((counts[s] as f64 / (f as f64 + 0.5)).to_bits(), Reverse(s));
+        let mut gains: BinaryHeap<_> = kept.iter().map(|&s| gain(s, freqs[s])).collect();
+        for _ in 0..left {
+            let Some(mut top) = gains.peek_mut() else { unreachable!("two symbols are kept") };
+            let s = top.1.0;
             freqs[s] += 1;
-            used += 1;
-        } else {
-            let s = *kept.iter().min_by(|a, b| loss(a).total_cmp(&loss(b)).then(a.cmp(b))).unwrap_or(&most);
+            *top = gain(s, freqs[s]);
+        }
+    } else {
+        let loss = |s: usize, f: u16| Reverse(((counts[s] as f64 / (f as f64 - 0.5)).to_bits(), s));
+        let mut losses: BinaryHeap<_> = kept.iter().filter(|&&s| freqs[s] > 1).map(|&s| loss(s, freqs[s])).collect();
+        for _ in left..0 {
+            let Some(Reverse((_, s))) = losses.pop() else { unreachable!("256 symbols of one slot are no 4096") };
             freqs[s] -= 1;
-            used -= 1;
+            if freqs[s] > 1 {
+                losses.push(loss(s, freqs[s]));
+            }
         }
     }
     freqs
 }
 
 /// Logarithm to base 2 of a positive number, to seven digits. The standard library's depends on the platform, and archives must not.
+#[inline(always)]
 fn log2(x: u32) -> f32 {
-    let exponent = x.ilog2();
-    let m = x as f64 / (1u64 << exponent) as f64;
+    // A double is 2^exponent times a number from 1 to 2: no instruction set lacks what takes it apart.
+    let bits = (x as f64).to_bits();
+    let exponent = (bits >> 52) as i32 - 1023;
+    let m = f64::from_bits(bits & ((1 << 52) - 1) | 1f64.to_bits());
     // ln m = 2 artanh t with t at most 1/3: the eighth term is below 1e-8.
     let t = (m - 1.0) / (m + 1.0);
     let mut series = 0.0;
@@ -85,23 +98,53 @@ pub(crate) fn costs(freqs: &Freqs, patch_bits: f32) -> [f32; 256] {
     freqs.map(|f| if f == 0 { patch_bits } else { SCALE_BITS as f32 - log2(f as u32) })
 }
 
-/// Bits that a histogram costs.
-pub(crate) fn total_cost(histogram: &Histogram, costs: &[f32; 256]) -> f32 {
-    // Eight partial sums: the order of additions is fixed, so every machine and thread count gives the same sum.
-    let mut sums = [0f32; 8];
-    for (h, c) in histogram.as_chunks::<8>().0.iter().zip(costs.as_chunks::<8>().0) {
-        for i in 0..8 {
-            sums[i] += h[i] as i32 as f32 * c[i]; // signed: counts are below 2^31, and SSE2 converts no unsigned
+/// Adds up a term for each symbol. 32 partial sums: the order of additions is fixed, so every machine and thread count gives the same.
+#[inline(always)]
+fn sum(term: impl Fn(usize) -> f32) -> f32 {
+    let mut sums = [0f32; 32];
+    for at in (0..256).step_by(32) {
+        for (i, sum) in sums.iter_mut().enumerate() {
+            *sum += term(at + i);
         }
     }
     sums.iter().sum()
 }
 
+/// Counts are below 2^31, and SSE2 converts no unsigned numbers.
+#[inline(always)]
+fn float(count: u32) -> f32 {
+    count as i32 as f32
+}
+
+/// Bits that a histogram costs with each of several tables.
+pub(crate) fn total_costs(histogram: &Histogram, tables: &[[f32; 256]]) -> Vec<f32> {
+    struct Costs<'a>(&'a Histogram, &'a [[f32; 256]], &'a mut [f32]);
+    impl Body for Costs<'_> {
+        #[inline(always)]
+        fn run(self) {
+            for (bits, costs) in self.2.iter_mut().zip(self.1) {
+                *bits = sum(|s| float(self.0[s]) * costs[s]);
+            }
+        }
+    }
+    let mut bits = vec![0.0; tables.len()];
+    Backend::best().run(Costs(histogram, tables, &mut bits));
+    bits
+}
+
 /// Zero-order entropy of a histogram, in bits.
 pub(crate) fn entropy(histogram: &Histogram) -> f32 {
+    struct Entropy<'a>(&'a Histogram, &'a mut f32);
+    impl Body for Entropy<'_> {
+        #[inline(always)]
+        fn run(self) {
+            *self.1 = sum(|s| float(self.0[s]) * log2(self.0[s].max(1)));
+        }
+    }
     let total: u32 = histogram.iter().sum();
-    let inside: f32 = histogram.iter().filter(|&&c| c > 0).map(|&c| c as f32 * log2(c)).sum();
-    if total == 0 { 0.0 } else { total as f32 * log2(total) - inside }
+    let mut inside = 0.0;
+    Backend::best().run(Entropy(histogram, &mut inside));
+    float(total) * log2(total.max(1)) - inside
 }
 
 #[cfg(test)]

@@ -86,19 +86,29 @@ pub(crate) fn pair(exponents: &[u8], base: u8, symbols: &mut Vec<u8>, patches: &
     }
 }
 
-/// The base whose window of 16 exponents holds the most.
-pub(crate) fn best_base(histogram: &[u32; 256], layout: Layout) -> u8 {
+/// The base whose window of 16 exponents holds the most, as far as a sixteenth of them tells, or a neighbour that holds more of them all.
+#[inline(always)]
+pub(crate) fn best_base(exponents: &[u8], layout: Layout) -> u8 {
     if layout == Layout::F8E4 {
         return 0;
     }
-    let mut inside: u32 = histogram[..16].iter().sum();
-    let (mut best, mut most) = (0, inside);
+    let mut part = [0u32; 256];
+    for run in exponents.chunks(256) {
+        run.iter().take(16).for_each(|&e| part[e as usize] += 1);
+    }
+    let mut inside: u32 = part[..16].iter().sum();
+    let (mut guess, mut most) = (0, inside);
     for base in 1..=240 {
-        inside += histogram[base + 15];
-        inside -= histogram[base - 1];
+        inside += part[base + 15];
+        inside -= part[base - 1];
         if inside > most {
-            (best, most) = (base as u8, inside);
+            (guess, most) = (base as u8, inside);
         }
     }
-    best
+    let held = |base: u8| {
+        // Blocks short enough for counts of a byte, which vectors have many of.
+        let block = |block: &[u8]| block.iter().fold(0u8, |n, &e| n + (e.wrapping_sub(base) < 16) as u8) as u32;
+        exponents.chunks(128).map(block).sum::<u32>()
+    };
+    (guess.saturating_sub(1)..=(guess + 1).min(240)).max_by_key(|&base| (held(base), 240 - base)).unwrap_or(guess)
 }

@@ -1,6 +1,6 @@
 //! The container, written front to back; only the superblock is filled in at the end.
 
-use super::batch::{Input, PieceDone, TileDone, batches, encode};
+use super::batch::{Input, PIECE, PieceDone, TileDone, batches, encode, put_back};
 use super::plan::{choose_layouts, learn};
 use super::{EncodeOptions, EncodeReport};
 use crate::checksum;
@@ -89,13 +89,15 @@ pub(crate) fn run<W: Write + Seek + Send>(
         tiles: 0,
     };
     writer.out.put(&[0; SUPERBLOCK_BYTES as usize])?;
-    let mut batches = batches(input.jobs, BATCH);
+    // A thread alone hashes and writes each piece while it is in the second-level cache.
+    let alone = rayon::current_num_threads() == 1;
+    let mut batches = batches(input.jobs, if alone { PIECE } else { BATCH });
     let mut encoded = batches.next().map(|b| encode(input, &tables, b)).transpose()?;
     while let Some(batch) = encoded {
         let next = batches.next();
         let write = || batch.into_iter().try_for_each(|piece| writer.piece(piece));
         let (written, following) = match next {
-            Some(next) if rayon::current_num_threads() > 1 => {
+            Some(next) if !alone => {
                 let (following, written) = rayon::join(|| encode(input, &tables, next), write);
                 (written, Some(following))
             }
@@ -133,9 +135,7 @@ impl<W: Write + Seek> Writer<'_, W> {
             open.tiles.push((offset16, tile));
         }
         self.out.put(&piece.payload)?;
-        if let Ok(mut spare) = self.input.spare.lock() {
-            spare.push(piece.payload);
-        }
+        put_back(&self.input.spare, piece.payload);
         Ok(())
     }
 
