@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod forge;
+pub mod target;
 pub mod writer;
 
 use std::io::Cursor;

@@ -1,0 +1,60 @@
+//! One suite for every decoder: portable, AVX2, AVX-512, the kernels on the emulator, and on a GPU.
+//!
+//! `cargo test --release -- --ignored gpu` runs it on a GPU; without one it says so.
+
+#![allow(missing_docs)]
+
+#[path = "parity/suite.rs"]
+mod suite;
+mod support;
+
+macro_rules! decoders {
+    ($($name:ident: $target:expr, $cases:expr $(, $ignore:literal)?;)*) => {$(
+        mod $name {
+            use super::suite;
+            use super::support::target::Target;
+            use wcodec::Backend;
+
+            const TARGET: Target = $target;
+
+            #[test]
+            $(#[ignore = $ignore])?
+            fn types() {
+                suite::types(TARGET);
+            }
+
+            #[test]
+            $(#[ignore = $ignore])?
+            fn modes() {
+                suite::modes(TARGET);
+            }
+
+            #[test]
+            $(#[ignore = $ignore])?
+            fn goldens() {
+                suite::goldens(TARGET);
+            }
+
+            #[test]
+            $(#[ignore = $ignore])?
+            fn real_models() {
+                suite::real_models(TARGET);
+            }
+
+            #[test]
+            $(#[ignore = $ignore])?
+            fn damage() {
+                let _ = Backend::Portable;
+                suite::damage(TARGET, $cases);
+            }
+        }
+    )*};
+}
+
+decoders! {
+    portable: Target::Cpu(Backend::Portable), 3000;
+    avx2: Target::Cpu(Backend::Avx2), 3000;
+    avx512: Target::Cpu(Backend::Avx512), 3000;
+    emulator: Target::Emulator, 3000;
+    gpu: Target::Cuda, 20_000, "needs a GPU";
+}

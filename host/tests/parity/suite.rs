@@ -1,0 +1,176 @@
+//! The suite: what every decoder must do.
+
+use crate::support::forge::Map;
+use crate::support::target::Target;
+use crate::support::writer::{Mode, Record, write};
+use crate::support::*;
+use std::path::Path;
+use wcodec::{Archive, Backend, Dtype, Encoder};
+
+/// `archive`, to be decoded on `target`.
+fn on(target: Target, archive: &[u8]) -> Option<Archive> {
+    let mut a = open(archive);
+    target.set(&mut a).then_some(a)
+}
+
+/// Whole tensors, and slices of them.
+fn check(target: Target, tensors: &[Owned]) {
+    let Some(a) = on(target, &encode_tensors(tensors)) else { return };
+    for (t, (tensor, bytes)) in tensors.iter().zip(a.decode_all().unwrap()) {
+        assert!(bytes == t.data, "{t:?} differs");
+        let (rows, columns, size) = (tensor.rows(), tensor.columns(), tensor.column_bytes());
+        let mut rng = Numbers(t.data.len() as u64);
+        for _ in 0..2 {
+            let (r0, c0) = (rng.below(rows.max(1)), rng.below(columns.max(1)));
+            let (r1, c1) = (r0 + rng.below(rows - r0.min(rows) + 1), c0 + rng.below(columns - c0.min(columns) + 1));
+            let row = |r: u64| &t.data[((r * columns + c0) * size) as usize..((r * columns + c1) * size) as usize];
+            let expected: Vec<u8> = (r0..r1).flat_map(|r| row(r).to_vec()).collect();
+            assert!(tensor.decode_slice(r0..r1, c0..c1).unwrap() == expected, "{t:?} rows {r0}..{r1} columns {c0}..{c1}");
+        }
+    }
+    assert_eq!(a.verify(|_, _| ()).unwrap().tensors, tensors.len());
+}
+
+/// Every type with every distribution, in shapes that meet every kind of tile.
+pub(crate) fn types(target: Target) {
+    let shapes: [&[u64]; 8] = [&[], &[8], &[0], &[5, 0, 2], &[3, 5, 7, 2, 4], &[127, 136], &[8, 2051], &[300, 768]];
+    for &dtype in &DTYPES {
+        let mut list = Vec::new();
+        for (f, &how) in FILLS.iter().enumerate() {
+            for (s, shape) in shapes.iter().enumerate() {
+                let bits = shape.iter().product::<u64>() * dtype.bits().unwrap() as u64;
+                if bits % 8 == 0 && (s < 7 || f % 3 == 2) {
+                    list.push(Owned::new(&format!("{how:?} {s}"), dtype, shape, how, (100 * f + s) as u64));
+                }
+            }
+        }
+        check(target, &list);
+    }
+}
+
+/// Grids, layouts and modes that the format allows, whatever the encoder would choose.
+pub(crate) fn modes(target: Target) {
+    use Mode::{Bytes, Pairs, Raw};
+    let modes: [&[Mode]; 5] = [&[Raw], &[Bytes], &[Pairs, Raw, Raw, Raw], &[Pairs, Bytes], &[Bytes, Raw, Bytes]];
+    let mut rng = Numbers(5);
+    for (layout, element) in [(1, 1), (2, 2), (3, 3), (4, 4), (8, 8), (128, 2), (129, 4), (130, 1)] {
+        for modes in modes {
+            for how in [Fill::Gaussian, Fill::Outliers, Fill::Special] {
+                let (rows, columns) = (1 + rng.below(70) as usize, 1 + rng.below(900) as usize);
+                let tile_columns = 1 + rng.below(columns as u64) as usize;
+                let tile_rows = (1 + rng.below(40) as usize).min(65536 / (tile_columns * element));
+                let dtype = [Dtype::U8, Dtype::F16, Dtype::U8, Dtype::U32, Dtype::U64, Dtype::BF16, Dtype::F32, Dtype::F8_E4M3];
+                let dtype = dtype[[1, 2, 3, 4, 8, 128, 129, 130].iter().position(|&l| l == layout).unwrap()];
+                let data = fill(dtype, rows * columns * element, how, rng.next());
+                let grid = [columns * element, tile_columns * element];
+                let record = Record::new("t", layout, [rows, tile_rows], grid, data.clone(), modes);
+                let Some(a) = on(target, &write(&[record])) else { return };
+                let what =
+                    || format!("layout {layout}, {modes:?}, {how:?}, {rows} × {columns}, tiles {tile_rows} × {tile_columns}");
+                match a.tensors().next().unwrap().decode() {
+                    Ok(bytes) => assert!(bytes == data, "{}", what()),
+                    Err(e) => panic!("{}: {e}", what()),
+                }
+            }
+        }
+    }
+}
+
+/// The archives of version 1.
+pub(crate) fn goldens(target: Target) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut count = 0;
+    for file in std::fs::read_dir(folder).unwrap().map(|f| f.unwrap().path()) {
+        if file.extension().is_some_and(|e| e == "wcodec") {
+            let bytes = std::fs::read(&file).unwrap();
+            let Some(a) = on(target, &bytes) else { return };
+            let mut by_cpu = open(&bytes);
+            by_cpu.set_backend(Backend::Portable);
+            assert!(decoded(&a).unwrap() == decoded(&by_cpu).unwrap(), "{}", file.display());
+            a.verify(|_, _| ()).unwrap();
+            if a.source_sha256().is_some() {
+                assert!(restored(&a).unwrap() == std::fs::read(file.with_extension("safetensors")).unwrap());
+            }
+            count += 1;
+        }
+    }
+    assert_eq!(count, 10);
+}
+
+/// Real checkpoints, whole.
+pub(crate) fn real_models(target: Target) {
+    let here = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
+    let models = std::env::var_os("WCODEC_MODELS").map_or_else(here, Into::into);
+    let names = [
+        "minilm/model.safetensors",
+        "minilm-bf16.safetensors",
+        "minilm-fp16.safetensors",
+        "minilm-fp8.safetensors",
+        "minilm-int8-channel.safetensors",
+        "minilm-int8-tensor.safetensors",
+        "minilm-int4-g128.safetensors",
+        "smollm2-bf16.safetensors",
+        "smollm2-fp16.safetensors",
+        "smollm2-fp8.safetensors",
+        "smollm2-int8-channel.safetensors",
+        "smollm2-int8-tensor.safetensors",
+        "smollm2-int4-g128.safetensors",
+        "wordllama-fp16.safetensors",
+        "wordllama-bf16.safetensors",
+    ];
+    let directory = tempfile::tempdir().unwrap();
+    for name in names {
+        let path = models.join(name);
+        if !path.exists() {
+            println!("skipped: {name} is not there; `cargo xtask models` fetches it");
+            continue;
+        }
+        let archive = directory.path().join("model.wcodec");
+        Encoder::new().overwrite(true).encode_file(&path, &archive).unwrap();
+        let mut a = Archive::open(&archive).unwrap();
+        if !target.set(&mut a) {
+            return;
+        }
+        let start = std::time::Instant::now();
+        // Every byte is compared, and every hash.
+        a.verify_against(&wcodec::FileReader::open(&path).unwrap(), |_, _| ()).unwrap();
+        println!("{name}: {:.2} s", start.elapsed().as_secs_f64());
+    }
+}
+
+/// Streams that were damaged, their checksums made to fit: the same verdict as the portable decoder's, and the same bytes.
+pub(crate) fn damage(target: Target, cases: usize) {
+    let mut rng = Numbers(77);
+    let mut flagged = 0;
+    for case in 0..cases {
+        let dtype = [Dtype::BF16, Dtype::F32, Dtype::F8_E4M3, Dtype::I8, Dtype::F16, Dtype::U32][case % 6];
+        let how = [Fill::Gaussian, Fill::Outliers, Fill::Skewed][case / 6 % 3];
+        let shape = [1 + rng.below(9), 8 * (1 + rng.below(70))];
+        let mut archive = encode_tensors(&[Owned::new("t", dtype, &shape, how, rng.next())]);
+        let map = Map::of(&archive);
+        let record = &map.records[0];
+        if record.segment.is_empty() {
+            continue;
+        }
+        // A few bytes of payload, or of the directory.
+        let range = if case % 4 == 0 && record.stride > 8 { record.directory.clone() } else { record.segment.clone() };
+        for _ in 0..1 + rng.below(3) {
+            let at = range.start + rng.below(range.len() as u64) as usize;
+            archive[at] ^= 1 << rng.below(8);
+        }
+        map.fix_all(&mut archive);
+        let Ok(mut by_cpu) = Archive::from_bytes(&archive[..]) else { continue };
+        by_cpu.set_backend(Backend::Portable);
+        let Some(a) = on(target, &archive) else { return };
+        let (mine, theirs) = (decoded(&a), decoded(&by_cpu));
+        match (&mine, &theirs) {
+            (Ok(mine), Ok(theirs)) => assert!(mine == theirs, "case {case}: other bytes"),
+            (Err(mine), Err(theirs)) => {
+                flagged += 1;
+                assert_eq!(mine.kind(), theirs.kind(), "case {case}: {mine} / {theirs}");
+            }
+            _ => panic!("case {case}: {mine:?} where the portable decoder says {theirs:?}"),
+        }
+    }
+    assert!(flagged > cases / 3, "{flagged} of {cases}");
+}
