@@ -4,7 +4,10 @@
 //! ```text
 //! cargo run --release --example load_llama                 # SmolLM2-135M, fetched if need be
 //! cargo run --release --example load_llama -- model.safetensors
+//! cargo run --release --example load_llama -- --device emulator
 //! ```
+//!
+//! Decodes on a GPU, into its memory, where there is one (`--device` or `WCODEC_DEVICE` say otherwise), else on the CPU.
 
 mod checkpoint;
 
@@ -14,7 +17,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use wcodec::{Archive, Encoder};
+use wcodec::{Archive, Device, Encoder, Gpu};
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
@@ -30,13 +33,12 @@ struct Times {
 type Tensors = Vec<(String, Vec<u8>)>;
 
 fn main() -> Result<()> {
-    let path = match std::env::args_os().nth(1) {
-        Some(path) => PathBuf::from(path),
-        None => checkpoint::default()?,
-    };
+    let (device, path) = arguments()?;
+    let path = path.map_or_else(checkpoint::default, Ok)?;
     let archive = archive_of(&path)?;
     println!("checkpoint  {}", path.display());
     println!("archive     {}", archive.display());
+    println!("device      {}", device.name());
     let (raw_size, size) = (path.metadata()?.len(), archive.metadata()?.len());
     println!(
         "size        {:.1} MB raw, {:.1} MB compressed: {:.2} %\n",
@@ -52,7 +54,7 @@ fn main() -> Result<()> {
             continue;
         }
         let (raw, from_raw) = best(cold, || load_raw(&path))?;
-        let (compressed, from_archive) = best(cold, || load_archive(&archive))?;
+        let (compressed, from_archive) = best(cold, || load(&archive, &device))?;
         for (name, t) in [("safetensors", raw), ("wcodec", compressed)] {
             let ms = |d: Duration| format!("{:.2} ms", d.as_secs_f64() * 1e3);
             let rate = raw_size as f64 / t.all.as_secs_f64() / 1e9;
@@ -63,9 +65,39 @@ fn main() -> Result<()> {
             return Err("the tensors differ".into());
         }
     }
-    let (tensors, threads) = (load_archive(&archive)?.1.len(), rayon::current_num_threads());
-    println!("\nevery byte of {tensors} tensors matches ({threads} threads, CPU decoder: {})", wcodec::Backend::best().name());
+    let (tensors, threads) = (Archive::open(&archive)?.tensors().len(), rayon::current_num_threads());
+    let decoder = match &device {
+        Device::Gpu(gpu) => format!("decoded by {}, into its memory", gpu.name()),
+        _ => format!("{threads} threads, CPU decoder: {}", wcodec::Backend::best().name()),
+    };
+    println!("\nevery byte of {tensors} tensors matches ({decoder})");
     Ok(())
+}
+
+/// The device to decode on, and the checkpoint if one is named.
+fn arguments() -> Result<(Device, Option<PathBuf>)> {
+    let (mut device, mut path) = (None, None);
+    let mut args = std::env::args_os().skip(1);
+    while let Some(arg) = args.next() {
+        if arg == "--device" {
+            let name = args
+                .next()
+                .and_then(|a| a.into_string().ok())
+                .ok_or("--device needs a name: auto, cpu, cuda, cuda:N or emulator")?;
+            device = Some(Device::open(name.parse()?)?);
+        } else {
+            path = Some(PathBuf::from(arg));
+        }
+    }
+    Ok((device.unwrap_or_else(Device::auto), path))
+}
+
+/// Loads an archive on the device.
+fn load(archive: &Path, device: &Device) -> Result<(Times, Tensors)> {
+    match device {
+        Device::Gpu(gpu) => load_archive_on(gpu, archive),
+        _ => load_archive(archive),
+    }
 }
 
 /// The archive of a checkpoint, in `target/load_llama`; made now unless it is there and newer than the checkpoint.
@@ -151,6 +183,21 @@ fn load_archive(path: &Path) -> Result<(Times, Tensors)> {
     archive.decode_many(&mut jobs)?;
     times.all = start.elapsed();
     Ok((times, tensors))
+}
+
+/// Decodes every tensor into device memory, the first one first; copying them back, to be compared, is not counted.
+fn load_archive_on(gpu: &Gpu, path: &Path) -> Result<(Times, Tensors)> {
+    let (start, mut times) = (Instant::now(), Times::default());
+    let archive = Archive::open(path)?;
+    times.open = start.elapsed();
+    let tensors: Vec<_> = archive.tensors().collect();
+    let (first, rest) = tensors.split_at(tensors.len().min(1));
+    let mut decoded = gpu.decode(first)?;
+    times.first = start.elapsed();
+    decoded.extend(gpu.decode(rest)?);
+    times.all = start.elapsed();
+    let back = tensors.iter().zip(&decoded).map(|(t, d)| Ok((t.name().to_owned(), d.to_vec()?)));
+    Ok((times, back.collect::<Result<_>>()?))
 }
 
 /// Empties the page cache; whether that was allowed.
