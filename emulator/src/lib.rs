@@ -10,6 +10,7 @@
 //! | [`count`]    | warp instructions by pipe, sectors, bank conflicts, by PTX line   | the profiler              |
 
 pub mod count;
+mod driver;
 pub mod exec;
 mod isa;
 pub mod memory;

@@ -134,7 +134,9 @@ impl Context {
             }));
             let failure = match outcome {
                 Ok(outcome) => outcome.err(),
-                Err(_) => Some(Failure { status: Status::UNKNOWN, text: "the emulator itself failed while it executed work".into() }),
+                Err(_) => {
+                    Some(Failure { status: Status::UNKNOWN, text: "the emulator itself failed while it executed work".into() })
+                }
             };
             if let Some(failure) = failure {
                 context.fail(failure);
@@ -170,16 +172,14 @@ impl Context {
         lock(&self.streams).iter().all(|stream| stream.is_idle())
     }
 
-    /// Fails the context if queued work still refers to `range`, which is about to go away.
-    pub(crate) fn check_unused(&self, range: &Range<u64>, deed: &str) -> Checked {
-        if self.check().is_ok() && lock(&self.streams).iter().any(|stream| stream.touches(range)) {
-            let text = format!(
-                "{deed} {:#x}..{:#x} while queued work still refers to it: synchronise its stream first",
-                range.start, range.end
-            );
-            return Err(self.fail(Failure { status: Status::ILLEGAL_ADDRESS, text }));
+    /// An error if queued work still refers to `range`, which is about to go away by `deed`.
+    pub(crate) fn check_unused(&self, range: &Range<u64>, deed: &str) -> Result<(), Failure> {
+        if self.check().is_err() || !lock(&self.streams).iter().any(|stream| stream.touches(range)) {
+            return Ok(());
         }
-        Ok(())
+        let Range { start, end } = range;
+        let text = format!("{deed} {start:#x}..{end:#x} while queued work still refers to it: synchronise its stream first");
+        Err(Failure { status: Status::ILLEGAL_ADDRESS, text })
     }
 
     /// Does what would pull memory from under running work once no work is running.

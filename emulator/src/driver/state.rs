@@ -94,8 +94,8 @@ pub(crate) fn callback(call: impl FnOnce()) {
 
 /// The calling thread's current context whatever state it is in.
 pub(crate) fn current_any() -> Checked<Arc<Context>> {
-    let handle = CURRENT.with_borrow(|stack| stack.last().copied()).ok_or(Status::INVALID_CONTEXT)?;
-    state()?.contexts.get(handle).map_err(|_| Status::CONTEXT_IS_DESTROYED)
+    let contexts = &state()?.contexts;
+    contexts.get(top().ok_or(Status::INVALID_CONTEXT)?).map_err(|_| Status::CONTEXT_IS_DESTROYED)
 }
 
 /// The calling thread's current context, which must not have failed.

@@ -186,7 +186,7 @@ mod tests {
             let log = log.clone();
             move || log.send(text).unwrap()
         };
-        let gated = first.push(vec![], vec![0..8], {
+        let gated = first.push(vec![], vec![0..8, 1000..1001], {
             let say = say("gate");
             move || {
                 opened.recv().unwrap();
@@ -194,7 +194,7 @@ mod tests {
             }
         });
         first.push(vec![], vec![], say("after gate"));
-        let other = second.push(vec![first.last()], vec![8..16], say("other stream"));
+        let other = second.push(vec![first.last()], vec![8..16, 2000..2001], say("other stream"));
         assert!(!gated.poll() && !other.poll());
         assert!(first.touches(&(7..8)) && !first.touches(&(8..9)) && second.touches(&(0..100)));
         gate.send(()).unwrap();

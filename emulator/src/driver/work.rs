@@ -68,7 +68,14 @@ impl Context {
     }
 
     /// Queues a copy of `host`'s `len` bytes, at `address`, to the device.
-    pub(crate) fn copy_in(self: &Arc<Self>, stream: &Arc<Stream>, target: u64, host: Host, address: usize, len: usize) -> Checked<Ticket> {
+    pub(crate) fn copy_in(
+        self: &Arc<Self>,
+        stream: &Arc<Stream>,
+        target: u64,
+        host: Host,
+        address: usize,
+        len: usize,
+    ) -> Checked<Ticket> {
         let mut touches = vec![self.device_range(target, len as u64)?];
         if !matches!(host, Host::Staged(_)) {
             touches.push(span(address, len));
@@ -89,7 +96,14 @@ impl Context {
     }
 
     /// Queues a copy of `len` device bytes into `host`'s, at `address`.
-    pub(crate) fn copy_out(self: &Arc<Self>, stream: &Arc<Stream>, host: Host, address: usize, source: u64, len: usize) -> Checked<Ticket> {
+    pub(crate) fn copy_out(
+        self: &Arc<Self>,
+        stream: &Arc<Stream>,
+        host: Host,
+        address: usize,
+        source: u64,
+        len: usize,
+    ) -> Checked<Ticket> {
         let touches = vec![self.device_range(source, len as u64)?, span(address, len)];
         let planted = inject::pass(Point::Copy, len as u64);
         let pinned = matches!(host, Host::Pinned(_));
@@ -159,8 +173,7 @@ impl Context {
         }
         // Empty touches: the free itself is no use of the memory.
         self.submit(stream, vec![], move |context| {
-            let others = context.check_unused(&range, "stream-ordered free of device memory");
-            others.map_err(|status| Failure { status, text: String::new() })?;
+            context.check_unused(&range, "stream-ordered free of device memory")?;
             lock(&context.freeing).remove(&address);
             context.memory.free(address).map_err(|error| refused("stream-ordered free", error))
         });
@@ -173,21 +186,31 @@ impl Context {
         if lock(&self.freeing).contains(&address) {
             return Err(Status::INVALID_VALUE);
         }
-        let unused = self.check_unused(&range, "free of device memory");
+        if let Err(failure) = self.check_unused(&range, "free of device memory") {
+            self.fail(failure);
+        }
         self.memory.free(address).map_err(|_| Status::INVALID_VALUE)?;
-        unused.and(self.check())
+        self.check()
     }
 
     /// The device allocation that starts at `address`.
     fn allocation(&self, address: u64) -> Checked<Range<u64>> {
         match self.memory.find(address) {
-            Some((base, len)) if base == address && lock(&self.pinned).holding(address as usize).is_none() => Ok(base..base + len),
+            Some((base, len)) if base == address && lock(&self.pinned).holding(address as usize).is_none() => {
+                Ok(base..base + len)
+            }
             _ => Err(Status::INVALID_VALUE),
         }
     }
 
     /// Queues a launch; `params` is laid out as the kernel's parameter block.
-    pub(crate) fn launch(self: &Arc<Self>, stream: &Arc<Stream>, function: Arc<Function>, shape: Shape, params: Vec<u8>) -> Checked {
+    pub(crate) fn launch(
+        self: &Arc<Self>,
+        stream: &Arc<Stream>,
+        function: Arc<Function>,
+        shape: Shape,
+        params: Vec<u8>,
+    ) -> Checked {
         function.limits().check(&shape)?;
         if inject::pass(Point::Submit, 0) {
             return Err(Status::LAUNCH_OUT_OF_RESOURCES);
