@@ -4,7 +4,8 @@
 //! library    opens the driver (or, when asked, the emulator in its stead)
 //! context    one device: context, stream, the module of kernels
 //! plan       pure: tiles of an archive → jobs for the kernels, every length checked
-//! batch      uploads payloads and jobs, launches, reads the statuses
+//! batch      which tiles go together; what statuses mean
+//! launch     a batch on the device: buffers, launches, statuses
 //! tensor     what a caller gets: tensors in device memory
 //! ```
 //!
@@ -12,6 +13,7 @@
 
 mod batch;
 mod context;
+mod launch;
 mod library;
 mod plan;
 mod tensor;

@@ -1,8 +1,8 @@
 //! Tensors in device memory.
-#![allow(unsafe_code)]
 
-use super::batch::{Integrity, TILE_SPACE, Target, Work, address, allocate, crop, run_batches, too_large};
+use super::batch::{Integrity, TILE_SPACE, Target, Work, prepare, run_batches, too_large};
 use super::context::{Gpu, failed};
+use super::launch::{address, allocate, crop};
 use crate::archive::{Directory, Tensor};
 use crate::container::grid::Piece;
 use crate::error::Result;
@@ -67,7 +67,7 @@ impl Gpu {
     /// Device memory of `len` bytes that nothing has been written to.
     fn memory(&self, len: u64) -> Result<DeviceTensor> {
         let len = usize::try_from(len).map_err(|_| too_large(len))?;
-        let bytes = allocate(self, len, false).map_err(|f| f.into_error())?;
+        let bytes = allocate(self, len).map_err(|f| f.into_error())?;
         Ok(DeviceTensor { gpu: self.clone(), bytes, len })
     }
 
@@ -85,17 +85,23 @@ impl Gpu {
         self.decode_checked(tensors, Integrity::Device)
     }
 
+    /// Milliseconds that the kernels take to decode tensors that fit the device together, payloads and outputs in its memory; the
+    /// fastest of `runs`. What the emulator says is no time of a GPU.
+    pub fn time_kernels(&self, tensors: &[Tensor<'_>], runs: usize) -> Result<f32> {
+        let out = tensors.iter().map(|t| self.memory(t.byte_len())).collect::<Result<Vec<_>>>()?;
+        let directories = tensors.iter().map(Tensor::directory).collect::<Result<Vec<_>>>()?;
+        let work = work_of(tensors, &directories, &out);
+        match prepare(self, &work, Integrity::Host).map_err(|f| f.into_error())? {
+            Some((batch, _)) => batch.time(self, runs).map_err(|f| f.into_error()),
+            None => Ok(0.0),
+        }
+    }
+
     fn decode_checked(&self, tensors: &[Tensor<'_>], integrity: Integrity) -> Result<Vec<DeviceTensor>> {
         let place = |t: &Tensor<'_>, e| t.place(e);
         let out = tensors.iter().map(|t| self.memory(t.byte_len()).map_err(|e| place(t, e))).collect::<Result<Vec<_>>>()?;
         let directories = tensors.iter().map(Tensor::directory).collect::<Result<Vec<_>>>()?;
-        let mut work = Vec::new();
-        for ((tensor, directory), memory) in tensors.iter().zip(&directories).zip(&out) {
-            for piece in tensor.entry.grid.pieces(PIECE) {
-                work.push(Work { tensor: *tensor, directory, tiles: piece.tiles, target: Target::InTensor(memory.address()) });
-            }
-        }
-        run_batches(self, &work, integrity, &mut { BATCH })?;
+        run_batches(self, &work_of(tensors, &directories, &out), integrity, &mut { BATCH })?;
         Ok(out)
     }
 
@@ -171,4 +177,15 @@ impl Gpu {
         self.stream().context().bind_to_thread().map_err(doing)?;
         result::mem_get_info().map_err(doing)
     }
+}
+
+/// All tiles of tensors, in pieces.
+fn work_of<'a>(tensors: &[Tensor<'a>], directories: &'a [Directory<'a>], out: &[DeviceTensor]) -> Vec<Work<'a>> {
+    let mut work = Vec::new();
+    for ((tensor, directory), memory) in tensors.iter().zip(directories).zip(out) {
+        for piece in tensor.entry.grid.pieces(PIECE) {
+            work.push(Work { tensor: *tensor, directory, tiles: piece.tiles, target: Target::InTensor(memory.address()) });
+        }
+    }
+    work
 }

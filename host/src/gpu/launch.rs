@@ -1,0 +1,193 @@
+//! A batch on the device: its buffers, its launches, its statuses.
+#![allow(unsafe_code)]
+
+use super::context::{Gpu, Kernel, failed};
+use super::plan::{Bases, Plan, Ready};
+use crate::error::{Error, Result};
+use bytemuck::Pod;
+use cudarc::driver::sys::{CUevent_flags, CUresult};
+use cudarc::driver::{CudaSlice, DevicePtr, DriverError, result};
+use std::ffi::c_void;
+use wcodec_device::job::{CropJob, SHARED_BYTES, WARPS, status};
+
+/// Why a batch did not run.
+pub(super) enum Failure {
+    /// Device memory is short: a smaller batch may fit.
+    OutOfMemory(Error),
+    Other(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(e: Error) -> Self {
+        Self::Other(e)
+    }
+}
+
+/// Sorts a driver's error.
+pub(super) fn driver(doing: &'static str) -> impl Fn(DriverError) -> Failure {
+    move |e| match e.0 {
+        CUresult::CUDA_ERROR_OUT_OF_MEMORY => Failure::OutOfMemory(failed(doing, e)),
+        _ => Failure::Other(failed(doing, e)),
+    }
+}
+
+/// Device memory of `bytes`; at least one, as the driver refuses none.
+pub(super) fn allocate(gpu: &Gpu, bytes: usize) -> Result<CudaSlice<u8>, Failure> {
+    // SAFETY: `u8` may be anything; kernels read only what was written before.
+    unsafe { gpu.stream().alloc::<u8>(bytes.max(1)) }.map_err(driver("allocating device memory"))
+}
+
+/// The device address of a buffer.
+pub(super) fn address(gpu: &Gpu, slice: &CudaSlice<u8>) -> u64 {
+    slice.device_ptr(gpu.stream()).0
+}
+
+impl Failure {
+    /// The error, whatever it is.
+    pub(super) fn into_error(self) -> Error {
+        match self {
+            Self::OutOfMemory(e) | Self::Other(e) => e,
+        }
+    }
+
+    /// Whether nothing can be done on this device any more.
+    pub(super) fn is_memory(&self) -> bool {
+        matches!(self, Self::OutOfMemory(_))
+    }
+}
+
+/// A batch whose buffers are uploaded (or will be, before anything that is queued later).
+pub(super) struct Batch {
+    ready: Ready,
+    _payload: CudaSlice<u8>,
+    _scratch: CudaSlice<u8>,
+    _lists: CudaSlice<u8>,
+    tables: CudaSlice<u8>,
+    blocks: CudaSlice<u8>,
+    jobs: CudaSlice<u8>,
+    joins: CudaSlice<u8>,
+    checks: CudaSlice<u8>,
+    statuses: CudaSlice<u8>,
+}
+
+/// What the kernels say of a batch.
+pub(super) struct Statuses {
+    pub streams: Vec<u32>,
+    pub payloads: Vec<u32>,
+}
+
+impl Batch {
+    /// Uploads payload (with its slack), tables and jobs, and reserves scratch memory.
+    pub(super) fn upload(gpu: &Gpu, payload: &[u8], plan: Plan, tables: &[u8]) -> Result<Self, Failure> {
+        let doing = driver("copying to the device");
+        let payload = upload(gpu, payload)?;
+        let scratch = allocate(gpu, plan.scratch)?;
+        let mut lists = allocate(gpu, plan.list_bytes())?;
+        let tables = upload(gpu, tables)?;
+        let bases = Bases { payload: address(gpu, &payload), scratch: address(gpu, &scratch), lists: address(gpu, &lists) };
+        let ready = plan.finish(bases);
+        for &(value, at, len) in &ready.fills {
+            // SAFETY: the run lies in `scratch`.
+            unsafe { result::memset_d8_async(at, value, len, gpu.stream().cu_stream()) }.map_err(&doing)?;
+        }
+        if !ready.lists.is_empty() {
+            let bytes: &[u8] = bytemuck::cast_slice(&ready.lists);
+            gpu.stream().memcpy_htod(bytes, &mut lists).map_err(&doing)?;
+        }
+        let blocks = upload(gpu, &ready.blocks)?;
+        let jobs = upload(gpu, &ready.jobs)?;
+        let joins = upload(gpu, &ready.joins)?;
+        let checks = upload(gpu, &ready.checks)?;
+        let statuses = upload(gpu, &vec![status::UNTOUCHED; ready.owners.len() + ready.checks.len()])?;
+        Ok(Self { ready, _payload: payload, _scratch: scratch, _lists: lists, tables, blocks, jobs, joins, checks, statuses })
+    }
+
+    /// Tile and plane of each stream.
+    pub(super) fn owners(&self) -> &[(u32, u8)] {
+        &self.ready.owners
+    }
+
+    /// Queues the kernels.
+    pub(super) fn launch(&self, gpu: &Gpu) -> Result<(), Failure> {
+        let doing = driver("decoding on the device");
+        let ready = &self.ready;
+        let (mut tables, mut jobs) = (address(gpu, &self.tables), address(gpu, &self.jobs));
+        let (mut joins, mut checks) = (address(gpu, &self.joins), address(gpu, &self.checks));
+        let mut stream_statuses = address(gpu, &self.statuses);
+        let mut payload_statuses = stream_statuses + 4 * ready.owners.len() as u64;
+        // SAFETY: the buffers are those that the jobs name, as long as the counts say; dropping them queues their release behind
+        // the kernels.
+        unsafe {
+            if !ready.checks.is_empty() {
+                let mut count = ready.checks.len() as u32;
+                let mut args = [arg(&mut checks), arg(&mut count), arg(&mut payload_statuses)];
+                gpu.launch(Kernel::CheckPayloads, count.div_ceil(WARPS), SHARED_BYTES, &mut args).map_err(&doing)?;
+            }
+            for launch in &ready.launches {
+                let mut first = address(gpu, &self.blocks) + (launch.blocks.start * size_of_val(&ready.blocks[0])) as u64;
+                let mut args = [arg(&mut tables), arg(&mut first), arg(&mut jobs), arg(&mut stream_statuses)];
+                gpu.launch(launch.kernel, launch.blocks.len() as u32, SHARED_BYTES, &mut args).map_err(&doing)?;
+            }
+            if !ready.joins.is_empty() {
+                let mut count = ready.joins.len() as u32;
+                let mut args = [arg(&mut joins), arg(&mut count)];
+                gpu.launch(Kernel::JoinPlanes, count.div_ceil(WARPS), 0, &mut args).map_err(&doing)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits, and reads what the kernels say.
+    pub(super) fn statuses(&self, gpu: &Gpu) -> Result<Statuses, Failure> {
+        let doing = driver("decoding on the device");
+        let all = self.ready.owners.len() + self.ready.checks.len();
+        let mut out = vec![0u8; 4 * all];
+        if all > 0 {
+            gpu.stream().memcpy_dtoh(&self.statuses.slice(..4 * all), &mut out).map_err(&doing)?;
+        }
+        gpu.stream().synchronize().map_err(&doing)?;
+        let mut streams: Vec<u32> = out.chunks_exact(4).map(bytemuck::pod_read_unaligned).collect();
+        let payloads = streams.split_off(self.ready.owners.len());
+        Ok(Statuses { streams, payloads })
+    }
+
+    /// Milliseconds that the kernels take, by the device's clock; the fastest of `runs`.
+    pub(super) fn time(&self, gpu: &Gpu, runs: usize) -> Result<f32, Failure> {
+        let doing = driver("timing the kernels");
+        let event = || gpu.stream().record_event(Some(CUevent_flags::CU_EVENT_DEFAULT));
+        let mut best = f32::INFINITY;
+        for _ in 0..runs {
+            let start = event().map_err(&doing)?;
+            self.launch(gpu)?;
+            let end = event().map_err(&doing)?;
+            end.synchronize().map_err(&doing)?;
+            best = best.min(start.elapsed_ms(&end).map_err(&doing)?);
+        }
+        Ok(best)
+    }
+}
+
+/// Copies `data` to the device.
+fn upload<T: Pod>(gpu: &Gpu, data: &[T]) -> Result<CudaSlice<u8>, Failure> {
+    let bytes: &[u8] = bytemuck::cast_slice(data);
+    let mut slice = allocate(gpu, bytes.len())?;
+    if !bytes.is_empty() {
+        gpu.stream().memcpy_htod(bytes, &mut slice).map_err(driver("copying to the device"))?;
+    }
+    Ok(slice)
+}
+
+/// Copies rectangles and waits.
+pub(super) fn crop(gpu: &Gpu, jobs: &[CropJob]) -> Result<(), Failure> {
+    let doing = driver("copying on the device");
+    let list = upload(gpu, jobs)?;
+    let (mut at, mut count) = (address(gpu, &list), jobs.len() as u32);
+    // SAFETY: as for the decoders.
+    unsafe { gpu.launch(Kernel::CropTiles, count.div_ceil(WARPS), 0, &mut [arg(&mut at), arg(&mut count)]) }.map_err(&doing)?;
+    gpu.stream().synchronize().map_err(&doing)
+}
+
+/// A kernel's argument.
+fn arg<T>(value: &mut T) -> *mut c_void {
+    (value as *mut T).cast()
+}
