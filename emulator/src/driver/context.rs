@@ -33,6 +33,8 @@ pub(crate) struct Context {
     streams: Mutex<Vec<Arc<Stream>>>,
     /// The error that every call returns from now on; 0 for none.
     sticky: AtomicU32,
+    /// Held by whoever sets it.
+    failing: Mutex<()>,
     destroyed: AtomicBool,
     /// Held shared by work under way; exclusively by what would pull memory from under it.
     running: RwLock<()>,
@@ -55,6 +57,7 @@ impl Context {
             streams: Mutex::new(vec![legacy.clone()]),
             legacy,
             sticky: AtomicU32::new(0),
+            failing: Mutex::default(),
             destroyed: AtomicBool::new(false),
             running: RwLock::new(()),
         }))
@@ -66,16 +69,23 @@ impl Context {
             return Err(Status::CONTEXT_IS_DESTROYED);
         }
         match Status(self.sticky.load(Ordering::Acquire)) {
-            Status::SUCCESS => Ok(()),
+            Status::SUCCESS => inject::check_device(),
             stuck => Err(stuck),
         }
     }
 
-    /// Makes the failure stick unless another came first, and reports it; returns its code.
+    /// Fails the context if the device is gone: what it held is lost even if the device comes back.
+    pub(crate) fn check_device(&self) -> Checked {
+        inject::check_device().map_err(|status| self.fail(Failure { status, text: "injected: the device is lost".into() }))
+    }
+
+    /// Makes the failure stick unless another came first, and reports it; returns its code. The report comes first: whoever
+    /// sees the code may ask for the text.
     pub(crate) fn fail(&self, failure: Failure) -> Status {
-        let first = self.sticky.compare_exchange(0, failure.status.0, Ordering::AcqRel, Ordering::Acquire).is_ok();
-        if first {
+        let _one_at_a_time = lock(&self.failing);
+        if self.sticky.load(Ordering::Acquire) == Status::SUCCESS.0 {
             fault::report(&failure.text);
+            self.sticky.store(failure.status.0, Ordering::Release);
         }
         failure.status
     }
@@ -125,13 +135,10 @@ impl Context {
         let context = self.clone();
         self.order(stream, vec![], touches, move || {
             let _running = context.running.read().unwrap_or_else(PoisonError::into_inner);
-            if context.check().is_err() {
+            if context.check_device().is_err() || context.check().is_err() {
                 return;
             }
-            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match inject::lost() {
-                true => Err(Failure { status: Status::DEVICE_UNAVAILABLE, text: "injected: the device is lost".into() }),
-                false => work(&context),
-            }));
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&context)));
             let failure = match outcome {
                 Ok(outcome) => outcome.err(),
                 Err(_) => {

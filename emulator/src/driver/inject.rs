@@ -2,6 +2,7 @@
 
 use std::sync::{LazyLock, Mutex};
 
+use super::status::{Checked, Status};
 use super::sync::lock;
 
 /// A place where a failure can be planted.
@@ -130,9 +131,9 @@ pub(crate) fn launched() {
     injector.lost |= injector.pass(Point::DeviceLost, 0);
 }
 
-/// Whether the device is gone.
-pub(crate) fn lost() -> bool {
-    lock(&INJECTOR).0.lost
+/// An error if the device is gone.
+pub(crate) fn check_device() -> Checked {
+    if lock(&INJECTOR).0.lost { Err(Status::DEVICE_UNAVAILABLE) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -88,7 +88,7 @@ static SETTINGS: LazyLock<Mutex<Loaded>> = LazyLock::new(|| {
         .iter()
         .filter_map(|knob| Some((knob, std::env::var(format!("{PREFIX}{}", knob.to_uppercase())).ok()?)))
         .filter_map(|(knob, value)| settings.set(knob, &value).err())
-        .map(|problem| format!("environment: {PREFIX}{problem}"))
+        .map(|problem| format!("environment, {PREFIX}…: {problem}"))
         .collect();
     Mutex::new((settings, (!problems.is_empty()).then(|| problems.join("; "))))
 });

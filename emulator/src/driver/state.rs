@@ -70,13 +70,17 @@ pub(crate) fn initialize() -> Checked {
 
 /// The shared state, for a call that is allowed now: the driver is initialised, the device there, and this no callback.
 pub(crate) fn state() -> Checked<&'static State> {
+    let state = state_any()?;
+    inject::check_device()?;
+    Ok(state)
+}
+
+/// The shared state, for a call that gives something back, which must work without a device too.
+pub(crate) fn state_any() -> Checked<&'static State> {
     if !STATE.ready.load(Ordering::Acquire) {
         return Err(Status::NOT_INITIALIZED);
     }
-    if IN_CALLBACK.get() {
-        return Err(Status::NOT_PERMITTED);
-    }
-    if inject::lost() { Err(Status::DEVICE_UNAVAILABLE) } else { Ok(&STATE) }
+    if IN_CALLBACK.get() { Err(Status::NOT_PERMITTED) } else { Ok(&STATE) }
 }
 
 /// Checks a device handle.
@@ -94,7 +98,7 @@ pub(crate) fn callback(call: impl FnOnce()) {
 
 /// The calling thread's current context whatever state it is in.
 pub(crate) fn current_any() -> Checked<Arc<Context>> {
-    let contexts = &state()?.contexts;
+    let contexts = &state_any()?.contexts;
     contexts.get(top().ok_or(Status::INVALID_CONTEXT)?).map_err(|_| Status::CONTEXT_IS_DESTROYED)
 }
 

@@ -216,9 +216,7 @@ impl Context {
             return Err(Status::LAUNCH_OUT_OF_RESOURCES);
         }
         inject::launched();
-        if inject::lost() {
-            return Err(Status::DEVICE_UNAVAILABLE);
-        }
+        self.check_device()?;
         let planted = inject::pass(Point::Launch, 0);
         // A parameter that is an address of live memory is taken for a reference to it; addresses look like nothing else.
         let words = params.chunks_exact(8).filter_map(|word| word.try_into().ok()).map(u64::from_le_bytes);

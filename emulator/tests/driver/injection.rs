@@ -93,8 +93,11 @@ fn a_lost_device_answers_nothing_until_it_is_back() {
     assert_eq!(codes, [0, 0, 46, 46]);
     assert_eq!(error(context.synchronize()), CUresult::CUDA_ERROR_DEVICE_UNAVAILABLE);
     assert_eq!(error(CudaContext::device_count()), CUresult::CUDA_ERROR_DEVICE_UNAVAILABLE);
+    drop(context);
     emulator.set("fail", "");
     assert_eq!(CudaContext::device_count().unwrap(), 1);
+    let stream = emulator.context().default_stream();
+    assert_eq!(stream.clone_dtoh(&stream.clone_htod(&[1, 2, 3]).unwrap()).unwrap(), [1, 2, 3]);
 }
 
 #[test]

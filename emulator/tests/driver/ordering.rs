@@ -132,6 +132,7 @@ fn elapsed_time_needs_timed_and_reached_events() {
     let stream = context.new_stream().unwrap();
     let timed = Some(CUevent_flags::CU_EVENT_DEFAULT);
     let start = stream.record_event(timed).unwrap();
+    start.synchronize().unwrap();
     let gate = Gate::new(&stream);
     let end = stream.record_event(timed).unwrap();
     let elapsed = |from: &cudarc::driver::CudaEvent, to: &cudarc::driver::CudaEvent| {

@@ -36,13 +36,13 @@ entries! {
     }
 
     fn cuDevicePrimaryCtxRelease_v2(device: c_int) {
-        state::device(device)?;
-        state::state()?.release_primary()
+        state::state_any()?.release_primary()?;
+        state::device(device)
     }
 
     fn cuDevicePrimaryCtxReset_v2(device: c_int) {
-        state::device(device)?;
-        state::state()?.reset_primary()
+        state::state_any()?.reset_primary()?;
+        state::device(device)
     }
 
     fn cuDevicePrimaryCtxGetState(device: c_int, flags: Out<c_uint>, active: Out<c_int>) {
@@ -80,11 +80,12 @@ entries! {
     }
 
     fn cuCtxDestroy_v2(context: Handle) {
-        let context = state::state()?.contexts.get(context)?;
+        let state = state::state_any()?;
+        let context = state.contexts.get(context)?;
         if context.primary {
             return Err(Status::INVALID_CONTEXT);
         }
-        state::state()?.destroy_context(&context)?;
+        state.destroy_context(&context)?;
         if state::top() == Some(context.handle) {
             state::pop_current()?;
         }

@@ -41,7 +41,7 @@ entries! {
 
     fn cuEventDestroy_v2(event: Handle) {
         let context = state::current_any()?;
-        let state = state::state()?;
+        let state = state::state_any()?;
         state.event(&context, event)?;
         state.events.remove(event)?;
         context.check()

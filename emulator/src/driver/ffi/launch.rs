@@ -72,7 +72,6 @@ fn launch(function: Handle, shape: Shape, stream: Handle, pointers: Array<usize>
         return Err(Status::INVALID_HANDLE);
     }
     let stream = state.stream(&context, stream)?;
-    function.limits().check(&shape)?;
     let params = match (pointers.is_null(), extra.is_null()) {
         (false, false) => return Err(Status::INVALID_VALUE),
         (true, false) => unpack(&function, extra)?,

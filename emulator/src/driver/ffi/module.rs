@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::entries;
 use super::pointer::{Array, Out, Text, put_text};
+use crate::driver::context::Context;
 use crate::driver::fault;
 use crate::driver::handle::{self, Handle};
 use crate::driver::module::{LoadError, LoadedModule};
@@ -71,8 +72,12 @@ fn load(module: Out<Handle>, image: Text, log: impl Fn([c_uint; 2], &str) -> Che
 
 /// The module behind a handle, which must be the current context's.
 fn module(handle: Handle) -> Checked<Arc<LoadedModule>> {
-    let context = state::current()?;
-    let module = state::state()?.modules.get(handle)?;
+    module_of(&*state::current()?, handle)
+}
+
+/// The module behind a handle, which must be `context`'s.
+fn module_of(context: &Context, handle: Handle) -> Checked<Arc<LoadedModule>> {
+    let module = state::state_any()?.modules.get(handle)?;
     if module.context == context.handle { Ok(module) } else { Err(Status::INVALID_HANDLE) }
 }
 
@@ -94,8 +99,8 @@ entries! {
     }
 
     fn cuModuleUnload(handle: Handle) {
-        let loaded = module(handle)?;
-        let (context, state) = (state::current()?, state::state()?);
+        let (context, state) = (state::current_any()?, state::state_any()?);
+        let loaded = module_of(&context, handle)?;
         for variable in loaded.variables() {
             if let Err(failure) = context.check_unused(&variable, "unloading of a module with the variable") {
                 context.fail(failure);

@@ -47,7 +47,7 @@ entries! {
 
     fn cuStreamDestroy_v2(stream: Handle) {
         let context = state::current_any()?;
-        let state = state::state()?;
+        let state = state::state_any()?;
         let stream = state.streams.get(stream).and_then(|stream| state.stream(&context, stream.handle))?;
         state.streams.remove(stream.handle)?;
         context.end_stream(&stream);
