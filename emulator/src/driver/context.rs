@@ -29,7 +29,7 @@ pub(crate) struct Context {
     pub limits: Mutex<HashMap<u32, usize>>,
     /// The legacy default stream.
     pub legacy: Arc<Stream>,
-    /// Every stream, the legacy one and destroyed ones with work left included.
+    /// Every stream: the legacy one, and destroyed ones as long as they have work left, included.
     streams: Mutex<Vec<Arc<Stream>>>,
     /// The error that every call returns from now on; 0 for none.
     sticky: AtomicU32,
@@ -94,14 +94,9 @@ impl Context {
     pub(crate) fn start_stream(&self, blocking: bool) -> Checked<Arc<Stream>> {
         let stream = Stream::start(handle::fresh(), self.handle, blocking).map_err(|_| Status::OPERATING_SYSTEM)?;
         let mut streams = lock(&self.streams);
+        streams.retain(|other| !other.is_over());
         streams.push(stream.clone());
         Ok(stream)
-    }
-
-    /// Closes `stream`; its work goes on.
-    pub(crate) fn end_stream(&self, stream: &Arc<Stream>) {
-        stream.close();
-        lock(&self.streams).retain(|other| !(Arc::ptr_eq(other, stream) && stream.is_idle()));
     }
 
     fn streams(&self) -> Vec<Arc<Stream>> {
@@ -169,9 +164,7 @@ impl Context {
     /// Waits for all work of all streams.
     pub(crate) fn synchronize_all(&self) -> Checked {
         let tickets: Vec<Ticket> = self.streams().iter().map(Stream::last).collect();
-        let outcome = self.synchronize(&tickets);
-        lock(&self.streams).retain(|stream| Arc::ptr_eq(stream, &self.legacy) || !(stream.is_closed() && stream.is_idle()));
-        outcome
+        self.synchronize(&tickets)
     }
 
     /// Whether no stream has work left.

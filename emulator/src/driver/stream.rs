@@ -92,6 +92,10 @@ impl Stream {
     pub(crate) fn push(self: &Arc<Self>, waits: Vec<Ticket>, touches: Touches, work: impl FnOnce() + Send + 'static) -> Ticket {
         let lazy = settings().lazy;
         let mut queue = lock(&self.queue);
+        if queue.closed {
+            // Destroyed while the caller was on its way here: dropped, since nobody is left to do it.
+            return Ticket { stream: self.clone(), seq: queue.enqueued };
+        }
         queue.enqueued += 1;
         let seq = queue.enqueued;
         queue.entries.push_back(Entry { seq, waits, touches, work: Box::new(work) });
@@ -112,8 +116,10 @@ impl Stream {
         queue.completed == queue.enqueued
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        lock(&self.queue).closed
+    /// Whether it is closed and all its work done.
+    pub(crate) fn is_over(&self) -> bool {
+        let queue = lock(&self.queue);
+        queue.closed && queue.completed == queue.enqueued
     }
 
     /// Whether work not yet done refers to any of `range`.
@@ -211,5 +217,17 @@ mod tests {
         stream.push(vec![], vec![], || panic!("planted"));
         stream.push(vec![], vec![], || ()).wait();
         stream.close();
+    }
+
+    #[test]
+    fn a_closed_stream_finishes_and_takes_no_more() {
+        let stream = stream();
+        let (done, count) = mpsc::channel();
+        let again = done.clone();
+        stream.push(vec![], vec![], move || done.send(()).unwrap());
+        stream.close();
+        stream.push(vec![], vec![], move || again.send(()).unwrap()).wait();
+        assert!(stream.is_over());
+        assert_eq!(count.iter().count(), 1);
     }
 }

@@ -50,7 +50,7 @@ entries! {
         let state = state::state_any()?;
         let stream = state.streams.get(stream).and_then(|stream| state.stream(&context, stream.handle))?;
         state.streams.remove(stream.handle)?;
-        context.end_stream(&stream);
+        stream.close();
         context.check()
     }
 
