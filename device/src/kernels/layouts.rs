@@ -22,6 +22,9 @@ pub(super) trait Join {
     /// Whether a symbol is a pair of elements.
     const PAIRS: bool = false;
 
+    /// Chunks between two tests of the loop; `SLACK` has room for as many.
+    const TOGETHER: u32 = if Self::PAIRS { 1 } else { 2 };
+
     /// Symbols of a tile.
     #[inline(always)]
     fn symbols(elements: u32) -> u32 {

@@ -16,7 +16,7 @@
 
 use super::intrinsics::{ballot, global, lane_id, lanes_below, renormalise, renormalise_some, shared, shuffle_xor, sync_warp};
 use super::layouts::{Join, pack};
-use crate::job::{TileJob, status};
+use crate::job::{SIDE_PLANES, TileJob, status};
 use crate::rans::{CHUNK, Entry, FLOOR, LANE_RUN, LANES, STATE_BYTES, advance, slot};
 
 /// How a lane's output address moves from chunk to chunk.
@@ -131,6 +131,22 @@ impl Lanes {
         entry.0
     }
 
+    /// A chunk: four steps, joined with what lies at `side` and stored at `out`; both move on.
+    ///
+    /// # Safety
+    /// Whole runs of all planes and of the output lie there.
+    #[inline(always)]
+    unsafe fn chunk<J: Join>(&mut self, side: &mut [u64; SIDE_PLANES], out: &mut u64, step: u64, base: u32) {
+        // SAFETY: by contract.
+        unsafe {
+            let others = J::load(side);
+            let entries = [self.step(), self.step(), self.step(), self.step()];
+            store::<J>(*out, &J::join(&entries, &others, base));
+        }
+        *out += step;
+        J::advance(side);
+    }
+
     /// One step of the `active` lanes.
     #[inline(always)]
     fn step_some(&mut self, active: bool) -> u32 {
@@ -178,22 +194,26 @@ pub(super) unsafe fn decode<J: Join>(job: &TileJob) -> u32 {
                 let run = left.min(walk.every);
                 left -= run;
                 let mut n = run;
-                loop {
+                // Several chunks between two tests, then the rest one by one.
+                while n >= J::TOGETHER {
                     if s.words > end {
                         return status::EXHAUSTED;
                     }
-                    // SAFETY: a full chunk has whole runs of every plane.
-                    unsafe {
-                        let others = J::load(&side);
-                        let entries = [s.step(), s.step(), s.step(), s.step()];
-                        store::<J>(out, &J::join(&entries, &others, base));
+                    let mut k = 0;
+                    while k < J::TOGETHER {
+                        // SAFETY: a full chunk has whole runs of every plane.
+                        unsafe { s.chunk::<J>(&mut side, &mut out, walk.step, base) };
+                        k += 1;
                     }
-                    out += walk.step;
-                    J::advance(&mut side);
+                    n -= J::TOGETHER;
+                }
+                while J::TOGETHER > 1 && n > 0 {
+                    if s.words > end {
+                        return status::EXHAUSTED;
+                    }
+                    // SAFETY: as above.
+                    unsafe { s.chunk::<J>(&mut side, &mut out, walk.step, base) };
                     n -= 1;
-                    if n == 0 {
-                        break;
-                    }
                 }
                 if run == walk.every {
                     out += walk.jump;
