@@ -2,7 +2,7 @@
 
 use super::batch::{Integrity, TILE_SPACE, Target, Work, prepare, run_batches, too_large};
 use super::context::{Gpu, failed};
-use super::launch::{address, allocate, crop};
+use super::launch::{Failure, address, allocate, crop};
 use crate::archive::{Directory, Tensor};
 use crate::container::grid::Piece;
 use crate::error::Result;
@@ -66,8 +66,13 @@ impl DeviceTensor {
 impl Gpu {
     /// Device memory of `len` bytes that nothing has been written to.
     fn memory(&self, len: u64) -> Result<DeviceTensor> {
+        self.try_memory(len).map_err(|f| f.into_error())
+    }
+
+    /// [`memory`](Self::memory), telling whether it was short.
+    fn try_memory(&self, len: u64) -> Result<DeviceTensor, Failure> {
         let len = usize::try_from(len).map_err(|_| too_large(len))?;
-        let bytes = allocate(self, len).map_err(|f| f.into_error())?;
+        let bytes = allocate(self, len)?;
         Ok(DeviceTensor { gpu: self.clone(), bytes, len })
     }
 
@@ -154,7 +159,16 @@ impl Gpu {
         let total: u64 = pieces.iter().map(|(_, _, p, _)| p.len() as u64).sum();
         // Each piece at a multiple of 256 bytes, as tensors are: rows then keep their alignment.
         let space = |len: usize| (len as u64).next_multiple_of(256);
-        let memory = self.memory(pieces.iter().map(|(_, _, p, _)| space(p.len())).sum())?;
+        let memory = match self.try_memory(pieces.iter().map(|(_, _, p, _)| space(p.len())).sum()) {
+            Ok(memory) => memory,
+            // Half of them at a time, while device memory is short.
+            Err(f) if f.is_memory() && pieces.len() > 1 => {
+                let (first, second) = pieces.split_at_mut(pieces.len() / 2);
+                self.decode_pieces(first)?;
+                return self.decode_pieces(second);
+            }
+            Err(f) => return Err(f.into_error()),
+        };
         let mut at = memory.address();
         let mut work = Vec::new();
         for (tensor, directory, piece, _) in pieces.iter() {

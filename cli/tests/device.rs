@@ -1,0 +1,68 @@
+//! `--device`: the emulator gives the same bytes, and every way in which a GPU can fail is told apart and harms no file.
+
+mod support;
+
+use std::process::Command;
+use support::{Place, failure, read, success, wcodec};
+
+/// The command, with the emulator that was built beside this test.
+fn on_emulator(args: &[&str], fail: &str) -> Command {
+    let exe = std::env::current_exe().unwrap();
+    let library = exe.ancestors().skip(1).take(2).map(|d| d.join("libwcodec_emulator.so")).find(|p| p.exists());
+    let mut command = wcodec(args);
+    command.args(["--device", "emulator"]).env("WCODEC_EMULATOR", library.expect("the emulator's library"));
+    command.env("WCODEC_EMULATOR_FAIL", fail);
+    command
+}
+
+#[test]
+fn the_emulator_gives_the_same_bytes() {
+    let place = Place::new();
+    let (model, archive) = place.archived();
+    success(on_emulator(&["verify"], "").args([&model, &archive]));
+    success(on_emulator(&["verify"], "").arg(&archive));
+    let out = place.path("out");
+    success(on_emulator(&["decompress"], "").args([&archive, &out]));
+    assert!(read(&out) == read(&model));
+    let said = success(on_emulator(&["bench", "--json", "--runs", "1"], "").arg(&model));
+    assert!(said.contains("\"device\": \"wcodec emulator\"") && said.contains("\"exact\": true"), "{said}");
+    // Half of the memory at a time is enough; none is an error.
+    let again = place.path("again");
+    success(on_emulator(&["decompress"], "alloc:1,alloc:3").args([&archive, &again]));
+    assert!(read(&again) == read(&model));
+}
+
+#[test]
+fn failures_are_9_and_say_what_to_do() {
+    let place = Place::new();
+    let (model, archive) = place.archived();
+    let before = read(&archive);
+    let out = place.path("out");
+    for (fail, expected) in [
+        ("init", "no such GPU"),
+        ("driver-old", "update NVIDIA's driver"),
+        ("module", "update NVIDIA's driver"),
+        ("alloc", "free device memory"),
+        ("launch", "lost to this process"),
+        ("device-lost", "lost to this process"),
+    ] {
+        let said = failure(9, on_emulator(&["decompress"], fail).args([&archive, &out]));
+        assert!(said.contains(expected), "{fail}: {said}");
+        assert!(!out.exists(), "{fail}");
+        failure(9, on_emulator(&["verify"], fail).args([&model, &archive]));
+    }
+    failure(9, on_emulator(&["verify"], "copy:2").args([&model, &archive]));
+    failure(9, on_emulator(&["verify"], "submit").args([&model, &archive]));
+    assert!(read(&archive) == before);
+    success(wcodec(["verify"]).args([&model, &archive]));
+}
+
+#[test]
+fn a_device_that_is_not_there_is_9() {
+    let place = Place::new();
+    let (_, archive) = place.archived();
+    let said = failure(9, wcodec(["verify", "--device", "emulator"]).arg(&archive).env("WCODEC_EMULATOR", place.path("none")));
+    assert!(said.contains("WCODEC_EMULATOR"), "{said}");
+    let said = failure(2, wcodec(["verify", "--device", "abacus"]).arg(&archive));
+    assert!(said.contains("abacus"), "{said}");
+}
