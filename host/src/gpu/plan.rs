@@ -17,6 +17,8 @@ use wcodec_device::rans::STATE_BYTES;
 /// Which buffer an address lies in, until it is relocated: the top bits.
 const SCRATCH: u64 = 1 << 62;
 const LISTS: u64 = 1 << 63;
+/// No address at all.
+const NOWHERE: u64 = u64::MAX;
 
 /// A tile to decode.
 pub(super) struct Tile<'a> {
@@ -122,6 +124,7 @@ impl Plan {
             stride: tile.stride,
             width: tile.width as u32,
             elements: elements as u32,
+            planes: [NOWHERE; SIDE_PLANES],
             ..TileJob::default()
         };
         let fused = fuse(tile.layout, tile.planes);
@@ -137,7 +140,7 @@ impl Plan {
                 _ => {
                     let scratch = self.reserve(bytes);
                     let width = bytes as u32;
-                    let job = TileJob { output: scratch, stride: bytes as u64, width, elements: width, ..TileJob::default() };
+                    let job = TileJob { output: scratch, stride: bytes as u64, width, elements: width, ..job };
                     self.stream(number, p, Kernel::Bytes, plane, starts[p], job);
                     scratch
                 }
@@ -145,7 +148,7 @@ impl Plan {
         }
         match fused {
             Some((kernel, p)) => {
-                let mut planes = [0; SIDE_PLANES];
+                let mut planes = [NOWHERE; SIDE_PLANES];
                 planes[..others.len()].copy_from_slice(&others);
                 self.stream(number, p, kernel, &tile.planes[p], starts[p], TileJob { planes, ..job });
             }
@@ -202,8 +205,7 @@ impl Plan {
                     let mut job = planned.job;
                     job.stream = relocate(job.stream);
                     job.output = if job.output & SCRATCH != 0 { relocate(job.output) } else { job.output };
-                    let sides = job.planes.map(|p| if p == 0 { 0 } else { relocate(p) });
-                    job.planes = sides;
+                    job.planes = job.planes.map(|p| if p == NOWHERE { 0 } else { relocate(p) });
                     ready.jobs.push(job);
                 }
             }
@@ -213,7 +215,9 @@ impl Plan {
             }
         }
         ready.joins = self.joins;
-        ready.joins.iter_mut().for_each(|j| j.stream = relocate(j.stream));
+        for join in &mut ready.joins {
+            (join.stream, join.planes) = (relocate(join.stream), [0; SIDE_PLANES]);
+        }
         ready.lists = self.lists.into_iter().map(relocate).collect();
         ready.checks = self.checks;
         ready.checks.iter_mut().for_each(|c| c.payload = relocate(c.payload));
