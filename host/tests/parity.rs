@@ -55,6 +55,6 @@ decoders! {
     portable: Target::Cpu(Backend::Portable), 3000;
     avx2: Target::Cpu(Backend::Avx2), 3000;
     avx512: Target::Cpu(Backend::Avx512), 3000;
-    emulator: Target::Emulator, 3000;
+    emulator: Target::Emulator, 100_000;
     gpu: Target::Cuda, 20_000, "needs a GPU";
 }

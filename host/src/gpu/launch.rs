@@ -81,11 +81,15 @@ impl Batch {
     pub(super) fn upload(gpu: &Gpu, payload: &[u8], plan: Plan, tables: &[u8]) -> Result<Self, Failure> {
         let doing = driver("copying to the device");
         let payload = upload(gpu, payload)?;
-        let scratch = allocate(gpu, plan.scratch)?;
+        let mut scratch = allocate(gpu, plan.scratch)?;
         let mut lists = allocate(gpu, plan.list_bytes())?;
         let tables = upload(gpu, tables)?;
         let bases = Bases { payload: address(gpu, &payload), scratch: address(gpu, &scratch), lists: address(gpu, &lists) };
         let ready = plan.finish(bases);
+        // A stream that is damaged leaves its plane unfinished; what is joined with it is no secret then, but it is defined.
+        if scratch.len() > 1 {
+            gpu.stream().memset_zeros(&mut scratch).map_err(&doing)?;
+        }
         for &(value, at, len) in &ready.fills {
             // SAFETY: the run lies in `scratch`.
             unsafe { result::memset_d8_async(at, value, len, gpu.stream().cu_stream()) }.map_err(&doing)?;
