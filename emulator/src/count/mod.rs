@@ -2,7 +2,11 @@
 //!
 //! The instructions are PTX instructions: the machine code that `ptxas` makes of them merges some and splits others.
 
+mod tally;
+
 use std::collections::BTreeMap;
+
+pub(crate) use tally::Tally;
 
 /// The unit of a streaming multiprocessor that an instruction keeps busy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -47,6 +47,33 @@ macro_rules! word {
 
 word!(u8: AtomicU8, u16: AtomicU16, u32: AtomicU32, u64: AtomicU64);
 
+/// Bytes of its own, aligned to 8.
+#[derive(Debug)]
+pub(crate) struct Buffer {
+    words: Box<[AtomicU64]>,
+    len: u64,
+}
+
+impl Buffer {
+    /// `len` zeros; none if the host has not that much. Pages come from the system untouched: what is never used costs nothing.
+    pub(crate) fn zeroed(len: u64) -> Option<Self> {
+        let words = bytemuck::try_zeroed_slice_box(usize::try_from(len.div_ceil(8)).ok()?).ok()?;
+        Some(Self { words, len })
+    }
+
+    /// The range, to be used no longer than the buffer lives.
+    pub(crate) fn bytes(&self) -> Bytes {
+        // SAFETY: there are at least `len` bytes; atomics may be written through a shared pointer. Bytes do not outlive their buffer:
+        // regions hold it beside them, launches hold regions, blocks hold theirs.
+        unsafe { Bytes::new(self.words.as_ptr().cast_mut().cast(), self.len) }
+    }
+
+    /// Sets every word to `value`.
+    pub(crate) fn fill(&self, value: u64) {
+        self.words.iter().for_each(|word| word.store(value, Relaxed));
+    }
+}
+
 impl Bytes {
     /// The range of `len` bytes from `start`.
     ///
@@ -67,7 +94,7 @@ impl Bytes {
     }
 
     /// Copies out from `offset`.
-    pub(super) fn read(self, offset: u64, target: &mut [u8]) {
+    pub(crate) fn read(self, offset: u64, target: &mut [u8]) {
         assert!(offset + target.len() as u64 <= self.len);
         let head = self.at(offset).align_offset(8).min(target.len());
         let (first, rest) = target.split_at_mut(head);
@@ -92,7 +119,7 @@ impl Bytes {
     }
 
     /// Copies in at `offset`.
-    pub(super) fn write(self, offset: u64, source: &[u8]) {
+    pub(crate) fn write(self, offset: u64, source: &[u8]) {
         assert!(offset + source.len() as u64 <= self.len);
         let mut at = self.at(offset);
         let (first, rest) = source.split_at(at.align_offset(8).min(source.len()));

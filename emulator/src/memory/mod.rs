@@ -6,13 +6,15 @@
 mod bytes;
 mod region;
 mod view;
+mod written;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 
-pub(crate) use bytes::{Bytes, Word};
+pub(crate) use bytes::{Buffer, Bytes, Word};
 pub(crate) use region::Region;
 pub(crate) use view::View;
+pub(crate) use written::Written;
 
 /// Where device allocations begin: above user space, so that no host pointer is a device address.
 pub(crate) const DEVICE_BASE: u64 = 1 << 49;

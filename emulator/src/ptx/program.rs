@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::isa::{Access, Input, Op, Slot};
 use crate::memory::{Memory, MemoryError};
 
 /// A kernel parameter's place in the parameter block.
@@ -85,11 +86,24 @@ impl LoadedGlobals {
 /// A decoded kernel.
 #[derive(Debug)]
 pub struct Kernel {
-    name: String,
-    params: Vec<Param>,
-    param_bytes: usize,
-    static_shared: u32,
-    max_threads: u32,
+    pub(crate) name: String,
+    pub(crate) params: Vec<Param>,
+    pub(crate) param_bytes: usize,
+    pub(crate) static_shared: u32,
+    pub(crate) max_threads: u32,
+    /// The block that the kernel insists on.
+    pub(crate) required_block: Option<[u32; 3]>,
+    pub(crate) ops: Vec<Op>,
+    pub(crate) accesses: Vec<Access>,
+    /// Targets of branches by index.
+    pub(crate) tables: Vec<Vec<u32>>,
+    /// Slots filled before a warp starts, and with what.
+    pub(crate) inputs: Vec<(Slot, Input)>,
+    /// Slots that the register file has.
+    pub(crate) slots: u32,
+    pub(crate) predicates: u32,
+    /// Bytes of local memory a thread has.
+    pub(crate) local_bytes: u32,
 }
 
 impl Kernel {
