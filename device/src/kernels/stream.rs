@@ -19,19 +19,22 @@ use super::layouts::{Join, pack};
 use crate::job::{SIDE_PLANES, TileJob, status};
 use crate::rans::{CHUNK, Entry, FLOOR, LANE_RUN, LANES, STATE_BYTES, advance, slot};
 
-/// How a lane's output address moves from chunk to chunk.
+/// How a lane's output address moves from chunk to chunk: by `step`, and by `jump` as well where the lane comes to the end of a row.
+/// (A tile of several rows lies within 16 MiB: see `docs/format.md`.)
 struct Walk {
     /// Where the lane's first run goes.
     start: u64,
-    /// From one chunk to the next.
-    step: u64,
-    /// Chunks until `jump` is added as well.
-    every: u32,
-    jump: u64,
+    step: u32,
+    jump: u32,
+    /// Bytes of a row; 0 where every chunk ends where a row does, or where there is only one row.
+    width: u32,
+    /// How many bytes of its row lie behind the lane's first run, and how many fewer behind each next one.
+    room: u32,
+    less: u32,
 }
 
 impl Walk {
-    /// `None` where runs would not be whole, aligned and in step with the rows.
+    /// `None` where runs would not be whole and aligned.
     #[inline(always)]
     fn new<J: Join>(job: &TileJob, lane: u32) -> Option<Self> {
         let run = J::WORDS as u32 * 4;
@@ -39,23 +42,22 @@ impl Walk {
         let align = run.min(16) as u64 - 1;
         // Two lanes exchange halves of long runs (`store`): their runs must be neighbours.
         let together = if run > 16 { 2 * run } else { run };
+        let at = lane * run;
         if (job.output | job.stride) & align != 0 {
             return None;
         }
-        let at = lane * run;
+        if job.stride == job.width as u64 || job.width >= job.elements * J::ELEMENT_BYTES {
+            return Some(Self { start: job.output + at as u64, step: chunk, jump: 0, width: 0, room: 0, less: 0 });
+        }
         let width = job.width.max(1);
-        if job.stride == width as u64 || width >= job.elements * J::ELEMENT_BYTES {
-            return Some(Self { start: job.output + at as u64, step: chunk as u64, every: u32::MAX, jump: 0 });
+        if width % together != 0 {
+            return None;
         }
-        if width >= chunk && width % chunk == 0 {
-            let jump = job.stride - width as u64;
-            return Some(Self { start: job.output + at as u64, step: chunk as u64, every: width / chunk, jump });
-        }
-        if chunk % width == 0 && width % together == 0 {
-            let start = job.output + (at / width) as u64 * job.stride + (at % width) as u64;
-            return Some(Self { start, step: (chunk / width) as u64 * job.stride, every: u32::MAX, jump: 0 });
-        }
-        None
+        let start = job.output + (at / width) as u64 * job.stride + (at % width) as u64;
+        let less = chunk % width;
+        let step = chunk / width * job.stride as u32 + less;
+        let (width_or_none, room) = (if less == 0 { 0 } else { width }, width - run - at % width);
+        Some(Self { start, step, jump: job.stride as u32 - width, width: width_or_none, room, less })
     }
 }
 
@@ -88,10 +90,11 @@ unsafe fn store<J: Join>(out: u64, w: &[u32; 8]) {
     }
 }
 
-/// Stores a run that may be partial, element by element wherever the rows put them.
-#[inline(always)]
-unsafe fn scatter<J: Join>(job: &TileJob, run: u32, entries: &[u32; LANE_RUN]) {
-    let mut symbols = pack(entries);
+/// Stores a run that may be partial, element by element wherever the rows put them; `symbols` has one a byte.
+///
+/// Not inlined: it would cost the loops registers.
+#[inline(never)]
+unsafe fn scatter<J: Join>(job: &TileJob, run: u32, mut symbols: u32) {
     let first = run * J::RUN;
     let end = job.elements.min(first + J::RUN);
     let mut i = first;
@@ -131,19 +134,72 @@ impl Lanes {
         entry.0
     }
 
+    /// `n` chunks; whether there were words enough. `WRAP`: rows end within chunks.
+    ///
+    /// # Safety
+    /// The planes and the tile have as many more full chunks.
+    #[inline(always)]
+    unsafe fn chunks<J: Join, const WRAP: bool>(
+        &mut self,
+        mut n: u32,
+        end: *const u16,
+        side: &mut [u64; SIDE_PLANES],
+        out: &mut u64,
+        room: &mut u32,
+        walk: &Walk,
+        base: u32,
+    ) -> bool {
+        // Several chunks between two tests, then the rest one by one.
+        while n >= J::TOGETHER {
+            if self.words > end {
+                return false;
+            }
+            let mut k = 0;
+            while k < J::TOGETHER {
+                // SAFETY: by contract.
+                unsafe { self.chunk::<J, WRAP>(side, out, room, walk, base) };
+                k += 1;
+            }
+            n -= J::TOGETHER;
+        }
+        while J::TOGETHER > 1 && n > 0 {
+            if self.words > end {
+                return false;
+            }
+            // SAFETY: by contract.
+            unsafe { self.chunk::<J, WRAP>(side, out, room, walk, base) };
+            n -= 1;
+        }
+        true
+    }
+
     /// A chunk: four steps, joined with what lies at `side` and stored at `out`; both move on.
     ///
     /// # Safety
     /// Whole runs of all planes and of the output lie there.
     #[inline(always)]
-    unsafe fn chunk<J: Join>(&mut self, side: &mut [u64; SIDE_PLANES], out: &mut u64, step: u64, base: u32) {
+    unsafe fn chunk<J: Join, const WRAP: bool>(
+        &mut self,
+        side: &mut [u64; SIDE_PLANES],
+        out: &mut u64,
+        room: &mut u32,
+        walk: &Walk,
+        base: u32,
+    ) {
         // SAFETY: by contract.
         unsafe {
             let others = J::load(side);
             let entries = [self.step(), self.step(), self.step(), self.step()];
             store::<J>(*out, &J::join(&entries, &others, base));
         }
-        *out += step;
+        *out += walk.step as u64;
+        if WRAP {
+            *room = room.wrapping_sub(walk.less);
+            if (*room as i32) < 0 {
+                *out += walk.jump as u64;
+                *room = room.wrapping_add(walk.width);
+            }
+        }
         J::advance(side);
     }
 
@@ -181,43 +237,27 @@ pub(super) unsafe fn decode<J: Join>(job: &TileJob) -> u32 {
     }
     let mut s = Lanes { x, words, below: lanes_below() };
     let walk = Walk::new::<J>(job, lane);
+    let regular = walk.is_some();
     let mut out = 0;
     let mut side = J::side(job, lane);
     let mut carried = [0; LANE_RUN];
 
     // All full chunks but the last, then two steps of the last.
     if chunks > 0 {
-        let mut left = chunks - 1;
+        let left = chunks - 1;
         if let Some(walk) = &walk {
             out = walk.start;
-            while left > 0 {
-                let run = left.min(walk.every);
-                left -= run;
-                let mut n = run;
-                // Several chunks between two tests, then the rest one by one.
-                while n >= J::TOGETHER {
-                    if s.words > end {
-                        return status::EXHAUSTED;
-                    }
-                    let mut k = 0;
-                    while k < J::TOGETHER {
-                        // SAFETY: a full chunk has whole runs of every plane.
-                        unsafe { s.chunk::<J>(&mut side, &mut out, walk.step, base) };
-                        k += 1;
-                    }
-                    n -= J::TOGETHER;
+            let mut room = walk.room;
+            // SAFETY: the job's tile has as many full chunks.
+            let ran = unsafe {
+                if walk.width == 0 {
+                    s.chunks::<J, false>(left, end, &mut side, &mut out, &mut room, walk, base)
+                } else {
+                    s.chunks::<J, true>(left, end, &mut side, &mut out, &mut room, walk, base)
                 }
-                while J::TOGETHER > 1 && n > 0 {
-                    if s.words > end {
-                        return status::EXHAUSTED;
-                    }
-                    // SAFETY: as above.
-                    unsafe { s.chunk::<J>(&mut side, &mut out, walk.step, base) };
-                    n -= 1;
-                }
-                if run == walk.every {
-                    out += walk.jump;
-                }
+            };
+            if !ran {
+                return status::EXHAUSTED;
             }
         } else {
             let mut c = 0;
@@ -227,7 +267,7 @@ pub(super) unsafe fn decode<J: Join>(job: &TileJob) -> u32 {
                 }
                 let entries = [s.step(), s.step(), s.step(), s.step()];
                 // SAFETY: stores elements of the tile only.
-                unsafe { scatter::<J>(job, c * LANES as u32 + lane, &entries) };
+                unsafe { scatter::<J>(job, c * LANES as u32 + lane, pack(&entries)) };
                 c += 1;
             }
         }
@@ -249,7 +289,7 @@ pub(super) unsafe fn decode<J: Join>(job: &TileJob) -> u32 {
             j += 1;
         }
         // SAFETY: as above.
-        unsafe { scatter::<J>(job, run, &entries) };
+        unsafe { scatter::<J>(job, run, pack(&entries)) };
     }
     if s.words != end {
         return if s.words > end { status::EXHAUSTED } else { status::SURPLUS };
@@ -263,10 +303,10 @@ pub(super) unsafe fn decode<J: Join>(job: &TileJob) -> u32 {
         carried[3] = s.x >> 8;
         // SAFETY: as above.
         unsafe {
-            if walk.is_some() {
+            if regular {
                 store::<J>(out, &J::join(&carried, &J::load(&side), base));
             } else {
-                scatter::<J>(job, (chunks - 1) * LANES as u32 + lane, &carried);
+                scatter::<J>(job, (chunks - 1) * LANES as u32 + lane, pack(&carried));
             }
         }
     }
