@@ -77,6 +77,9 @@ pub struct Counters {
     pub total: Events,
     /// By line of the PTX text, from 1; only lines that were executed.
     pub lines: BTreeMap<u32, Events>,
+    /// Distinct 32-byte sectors of global memory that each launch read, summed over launches: what memory has to give where a cache holds
+    /// what is read again.
+    pub read_sectors: u64,
 }
 
 impl Events {
@@ -123,6 +126,7 @@ impl Counters {
     /// Adds `other`'s events, which are of the same kernel.
     pub fn add(&mut self, other: &Self) {
         self.total.add(&other.total);
+        self.read_sectors += other.read_sectors;
         for (&line, events) in &other.lines {
             self.lines.entry(line).or_default().add(events);
         }

@@ -1,5 +1,7 @@
 //! Counts events while a launch runs, by instruction.
 
+use std::collections::HashSet;
+
 use super::{Counters, Events, Pipe, Traffic};
 use crate::ptx::Kernel;
 
@@ -10,24 +12,38 @@ const BANKS: usize = 32;
 
 /// Events by index of the instruction.
 #[derive(Debug)]
-pub(crate) struct Tally(Vec<Events>);
+pub(crate) struct Tally {
+    events: Vec<Events>,
+    /// Sectors that were read.
+    read: HashSet<u64>,
+}
 
 impl Tally {
     /// No events yet, of a kernel of so many instructions.
     pub(crate) fn new(instructions: usize) -> Self {
-        Self(vec![Events::default(); instructions])
+        Self { events: vec![Events::default(); instructions], read: HashSet::new() }
     }
 
     #[inline(always)]
     pub(crate) fn instruction(&mut self, index: usize, pipe: Pipe, mask: u32) {
-        let events = &mut self.0[index];
+        let events = &mut self.events[index];
         events.warp_instructions[pipe as usize] += 1;
         events.lane_instructions += u64::from(mask.count_ones());
     }
 
     /// An access to global memory, `size` bytes a lane.
     pub(crate) fn global(&mut self, index: usize, addresses: &[u64; 32], mask: u32, size: u64, writes: bool) {
-        let events = &mut self.0[index];
+        if !writes {
+            let mut last = u64::MAX;
+            for lane in lanes(mask) {
+                let sector = addresses[lane] / SECTOR;
+                if sector != last {
+                    self.read.insert(sector);
+                    last = sector;
+                }
+            }
+        }
+        let events = &mut self.events[index];
         let traffic = if writes { &mut events.global_stores } else { &mut events.global_loads };
         traffic.add(&traffic_of(addresses, mask, size));
     }
@@ -35,7 +51,7 @@ impl Tally {
     /// An access to shared memory, `size` bytes a lane.
     pub(crate) fn shared(&mut self, index: usize, addresses: &[u64; 32], mask: u32, size: u64) {
         let (wavefronts, ideal) = wavefronts_of(addresses, mask, size);
-        let events = &mut self.0[index];
+        let events = &mut self.events[index];
         events.shared_requests += 1;
         events.shared_wavefronts += wavefronts;
         events.shared_ideal_wavefronts += ideal;
@@ -43,13 +59,14 @@ impl Tally {
 
     /// Adds another tally of the same kernel.
     pub(crate) fn add(&mut self, other: &Self) {
-        self.0.iter_mut().zip(&other.0).for_each(|(sum, more)| sum.add(more));
+        self.events.iter_mut().zip(&other.events).for_each(|(sum, more)| sum.add(more));
+        self.read.extend(&other.read);
     }
 
     /// Sums up by line.
     pub(crate) fn counters(&self, kernel: &Kernel) -> Counters {
-        let mut counters = Counters::default();
-        for (events, op) in self.0.iter().zip(&kernel.ops).filter(|(events, _)| events.instructions() != 0) {
+        let mut counters = Counters { read_sectors: self.read.len() as u64, ..Counters::default() };
+        for (events, op) in self.events.iter().zip(&kernel.ops).filter(|(events, _)| events.instructions() != 0) {
             counters.total.add(events);
             counters.lines.entry(op.line).or_default().add(events);
         }

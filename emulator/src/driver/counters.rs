@@ -1,7 +1,7 @@
 //! Counted events of every kernel launched by this process, and their JSON.
 //!
 //! ```json
-//! {"kernels": {"NAME": {"launches": 1, "thread_instructions": 9, "total": EVENTS, "lines": {"12": EVENTS}}}}
+//! {"kernels": {"NAME": {"launches": 1, "thread_instructions": 9, "read_sectors": 3, "total": EVENTS, "lines": {"12": EVENTS}}}}
 //! ```
 //! `EVENTS` has `warp_instructions` (by pipe), `lane_instructions`, `global_loads` and `global_stores` (`requests`, `sectors`,
 //! `full_sectors`, `bytes`), `shared_requests`, `shared_wavefronts` and `shared_ideal_wavefronts`.
@@ -71,6 +71,7 @@ fn format(kernels: &BTreeMap<String, Sums>) -> String {
         let fields = [
             ("launches", sums.launches.to_string()),
             ("thread_instructions", sums.thread_instructions.to_string()),
+            ("read_sectors", sums.events.read_sectors.to_string()),
             ("total", events_json(&sums.events.total)),
             ("lines", lines),
         ];
