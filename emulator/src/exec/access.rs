@@ -18,9 +18,8 @@ impl<const SANITIZE: bool, const COUNT: bool> Runner<'_, SANITIZE, COUNT> {
         if COUNT {
             self.count(warp, access, &addresses, mask);
         }
-        let refused = |runner: &Self, (kind, lane, address, detail): Refusal| {
-            runner.fault(warp, kind, Some(lane), Some(address), detail)
-        };
+        let refused =
+            |runner: &Self, (kind, lane, address, detail): Refusal| runner.fault(warp, kind, Some(lane), Some(address), detail);
         let pointers = match self.resolve(warp, index, access, &addresses, mask) {
             Ok(pointers) => pointers,
             Err(refusal) => return Err(refused(self, refusal)),

@@ -104,10 +104,13 @@ impl<const SANITIZE: bool, const COUNT: bool> Runner<'_, SANITIZE, COUNT> {
     pub(super) fn place(&self, access: &Access, space: Space, address: u64, lane: usize) -> Result<Place, Refusal> {
         let size = access.size();
         let refuse = |kind, detail| Err((kind, lane as u32, address, detail));
-        if address % size != 0 {
+        if !address.is_multiple_of(size) {
             return refuse(FaultKind::Misaligned, format!("an access of {size} bytes"));
         }
-        let bounded = |name: &str, offset: u64, len: u64, place: Place| match offset.checked_add(size).is_some_and(|end| end <= len) {
+        let bounded = |name: &str, offset: u64, len: u64, place: Place| match offset
+            .checked_add(size)
+            .is_some_and(|end| end <= len)
+        {
             true => Ok(place),
             false => refuse(FaultKind::OutOfBounds, format!("{size} bytes at offset {offset} of {len} bytes of {name} memory")),
         };
@@ -123,13 +126,19 @@ impl<const SANITIZE: bool, const COUNT: bool> Runner<'_, SANITIZE, COUNT> {
                 SHARED_WINDOW.. if address - SHARED_WINDOW < WINDOW => {
                     self.place(access, Space::Shared, address - SHARED_WINDOW, lane)
                 }
-                LOCAL_WINDOW.. if address - LOCAL_WINDOW < WINDOW => self.place(access, Space::Local, address - LOCAL_WINDOW, lane),
-                PARAM_WINDOW.. if address - PARAM_WINDOW < WINDOW => self.place(access, Space::Param, address - PARAM_WINDOW, lane),
+                LOCAL_WINDOW.. if address - LOCAL_WINDOW < WINDOW => {
+                    self.place(access, Space::Local, address - LOCAL_WINDOW, lane)
+                }
+                PARAM_WINDOW.. if address - PARAM_WINDOW < WINDOW => {
+                    self.place(access, Space::Param, address - PARAM_WINDOW, lane)
+                }
                 _ => self.place(access, Space::Global, address, lane),
             },
             Space::Global => match self.plan.view.find(address, size) {
                 Some(region) => Ok(Place::Global(region, address - self.plan.view.regions()[region].base())),
-                None if self.plan.memory.is_freed(address) => refuse(FaultKind::UseAfterFree, format!("{size} bytes of freed memory")),
+                None if self.plan.memory.is_freed(address) => {
+                    refuse(FaultKind::UseAfterFree, format!("{size} bytes of freed memory"))
+                }
                 None => refuse(FaultKind::OutOfBounds, self.stray(address, size)),
             },
         }

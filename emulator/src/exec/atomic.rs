@@ -58,9 +58,9 @@ pub(super) fn execute(pointers: &Pointers, registers: &mut Registers, access: &A
             let (b, c) = (*registers.get::<$word>(b), *registers.get::<$word>(c));
             let mut old = [0; 32];
             for lane in lanes(pointers.mask()) {
+                let combine = |old| <$word>::combine(operation, old, b[lane], c[lane]);
                 // SAFETY: the lane is in the mask, so its address is valid and aligned for an access of this size.
-                old[lane] =
-                    unsafe { <$word>::update(pointers.at(lane), |old| <$word>::combine(operation, old, b[lane], c[lane])) };
+                old[lane] = unsafe { <$word>::update(pointers.at(lane), combine) };
             }
             if let Some(target) = target {
                 registers.set(target, pointers.mask(), &old);

@@ -26,12 +26,21 @@ struct Arrivals {
 
 impl<const SANITIZE: bool, const COUNT: bool> Runner<'_, SANITIZE, COUNT> {
     /// A warp arrives with the lanes of `mask`.
-    pub(super) fn arrive(&mut self, warp: usize, barrier: &Barrier, operands: &Operands, mask: u32) -> Result<Option<Pause>, Fault> {
+    pub(super) fn arrive(
+        &mut self,
+        warp: usize,
+        barrier: &Barrier,
+        operands: &Operands,
+        mask: u32,
+    ) -> Result<Option<Pause>, Fault> {
         let fault = |runner: &Self, detail: String| Err(runner.fault(warp, FaultKind::BarrierDivergence, None, None, detail));
         let state = &self.warps[warp];
         if mask != state.alive {
             let missing = state.alive & !mask;
-            return fault(self, format!("the warp's lanes {missing:#010x} are not at the barrier that lanes {mask:#010x} are at"));
+            return fault(
+                self,
+                format!("the warp's lanes {missing:#010x} are not at the barrier that lanes {mask:#010x} are at"),
+            );
         }
         let first = mask.trailing_zeros() as usize;
         let number = state.registers.get::<u32>(barrier.id)[first];
@@ -80,7 +89,8 @@ impl<const SANITIZE: bool, const COUNT: bool> Runner<'_, SANITIZE, COUNT> {
         if SANITIZE && arrivals.expected.is_none() && here != self.plan.threads {
             let warp = arrivals.waiting.first().copied().unwrap_or(0);
             self.warps[warp].current.pc -= 1;
-            let detail = format!("{here} of the block's {} threads are at barrier {number}, the others have ended", self.plan.threads);
+            let detail =
+                format!("{here} of the block's {} threads are at barrier {number}, the others have ended", self.plan.threads);
             return Err(self.fault(warp, FaultKind::BarrierDivergence, None, None, detail));
         }
         let Arrivals { waiting, votes: (yes, all), .. } = std::mem::take(&mut self.barriers.0[number]);
@@ -110,7 +120,8 @@ impl<const SANITIZE: bool, const COUNT: bool> Runner<'_, SANITIZE, COUNT> {
         let State::Waiting(number) = self.warps[warp].state else { unreachable!("warps that are ready make progress") };
         let Arrivals { threads, expected, .. } = &self.barriers.0[number as usize];
         let expected = expected.unwrap_or(self.plan.threads);
-        let detail = format!("{threads} threads wait at barrier {number} for {expected}, the others wait elsewhere or have ended");
+        let detail =
+            format!("{threads} threads wait at barrier {number} for {expected}, the others wait elsewhere or have ended");
         self.warps[warp].current.pc -= 1;
         self.fault(warp, FaultKind::BarrierDivergence, None, None, detail)
     }

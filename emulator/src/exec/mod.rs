@@ -110,7 +110,10 @@ fn run_as<const SANITIZE: bool, const COUNT: bool>(plan: &Plan<'_>, options: &Op
         return Err(fault);
     }
     let tally = progress.tally.into_inner().expect("no holder panics");
-    Ok(Outcome { counters: COUNT.then(|| tally.counters(plan.kernel)), thread_instructions: progress.thread_instructions.into_inner() })
+    Ok(Outcome {
+        counters: COUNT.then(|| tally.counters(plan.kernel)),
+        thread_instructions: progress.thread_instructions.into_inner(),
+    })
 }
 
 /// Runs blocks as long as there are any.

@@ -119,7 +119,7 @@ impl<'a> Plan<'a> {
                     Special::DynamicShared => self.shared_bytes - dynamic_base(self.kernel),
                     Special::TotalShared => self.shared_bytes,
                     Special::Processors => 1,
-                    Special::Processor | Special::Zero | Special::Zero64 => 0,
+                    Special::Processor | Special::Zero64 => 0,
                 }
             });
             match special.is_wide() {

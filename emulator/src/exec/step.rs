@@ -173,7 +173,8 @@ impl<const SANITIZE: bool, const COUNT: bool> Runner<'_, SANITIZE, COUNT> {
         let state = &self.warps[warp];
         let named = state.registers.get::<u32>(members);
         let first = mask.trailing_zeros() as usize;
-        if named[first] & state.alive == mask && (mask == u32::MAX || super::transfer::lanes(mask).all(|lane| named[lane] == named[first]))
+        if named[first] & state.alive == mask
+            && (mask == u32::MAX || super::transfer::lanes(mask).all(|lane| named[lane] == named[first]))
         {
             // With a full mask, one more look: a register may hold different masks.
             if mask != u32::MAX || named.iter().all(|lanes| *lanes == named[first]) {
@@ -181,7 +182,8 @@ impl<const SANITIZE: bool, const COUNT: bool> Runner<'_, SANITIZE, COUNT> {
             }
         }
         for lane in super::transfer::lanes(mask) {
-            let detail = format!("the mask {:#010x} of the lane, executing are {mask:#010x}, living {:#010x}", named[lane], state.alive);
+            let detail =
+                format!("the mask {:#010x} of the lane, executing are {mask:#010x}, living {:#010x}", named[lane], state.alive);
             if named[lane] >> lane & 1 == 0 || named[lane] != named[first] {
                 return Err(self.fault(warp, FaultKind::WrongMask, Some(lane as u32), None, detail));
             }

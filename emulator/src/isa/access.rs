@@ -17,12 +17,21 @@ pub(crate) enum Space {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Loads, extending by the sign or by zeros.
-    Load { signed: bool },
+    Load {
+        signed: bool,
+    },
     Store,
     /// Reads, combines and writes in one; the old value goes to the destination if there is one.
-    Atomic { operation: Atomic, target: Option<Slot> },
+    Atomic {
+        operation: Atomic,
+        target: Option<Slot>,
+    },
     /// Copies from global memory at the address in `from` to shared memory, and zeros after `limit` bytes.
-    Copy { from: Slot, from_offset: i64, limit: Option<Slot> },
+    Copy {
+        from: Slot,
+        from_offset: i64,
+        limit: Option<Slot>,
+    },
 }
 
 /// What an atomic access makes of the old value and the operands.

@@ -4,7 +4,7 @@ use super::lanes::Alu;
 use super::types::Ty;
 
 pub(super) fn find(name: &str, modifiers: &[&str]) -> Option<Alu> {
-    let Some((last, modifiers)) = modifiers.split_last() else { return None };
+    let (last, modifiers) = modifiers.split_last()?;
     let ty = Ty::parse(last)?;
     match (name, modifiers) {
         ("popc", []) => by_type!(ty; T: B32 u32, B64 u64 => alu!(Xu; (a: T) -> u32 { a.count_ones() })),
@@ -14,7 +14,9 @@ pub(super) fn find(name: &str, modifiers: &[&str]) -> Option<Alu> {
         ("bfind", ["shiftamt"]) => {
             by_type!(ty; T: U32 u32, U64 u64, S32 i32, S64 i64 => alu!(Xu; (a: T) -> u32 { a.find(true) }))
         }
-        ("fns", []) if ty == Ty::B32 => Some(alu!(Xu; (mask: u32, base: u32, offset: i32) -> u32 { find_nth_set(mask, base, offset) })),
+        ("fns", []) if ty == Ty::B32 => {
+            Some(alu!(Xu; (mask: u32, base: u32, offset: i32) -> u32 { find_nth_set(mask, base, offset) }))
+        }
         ("bfe", []) => by_type!(ty; T: U32 u32, U64 u64, S32 i32, S64 i64 => alu!(Alu; (a: T, position: u32, length: u32) -> T {
             a.extract(position & 0xff, length & 0xff)
         })),

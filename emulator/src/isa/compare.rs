@@ -73,16 +73,27 @@ fn order(ty: Ty, comparison: &str) -> Option<Exec> {
     }
 }
 
+// NaN is neither less nor equal nor greater: what clippy would simplify is meant.
+#[allow(clippy::double_comparisons, clippy::neg_cmp_op_on_partial_ord)]
 fn float_order(ty: Ty, comparison: &str, flush: bool) -> Option<Exec> {
     // In f64 every type compares as it does in its own precision.
     macro_rules! of {
         (|$a:ident, $b:ident| $f:expr) => {
             match (ty, flush) {
                 (Ty::F32, false) => comparison!(f32, |$a, $b| $f),
-                (Ty::F32, true) => comparison!(f32, |x, y| { let ($a, $b) = (super::float::flush(x), super::float::flush(y)); $f }),
+                (Ty::F32, true) => comparison!(f32, |x, y| {
+                    let ($a, $b) = (super::float::flush(x), super::float::flush(y));
+                    $f
+                }),
                 (Ty::F64, false) => comparison!(f64, |$a, $b| $f),
-                (Ty::F16, false) => comparison!(f16, |x, y| { let ($a, $b) = (x.to_f32(), y.to_f32()); $f }),
-                (Ty::Bf16, false) => comparison!(bf16, |x, y| { let ($a, $b) = (x.to_f32(), y.to_f32()); $f }),
+                (Ty::F16, false) => comparison!(f16, |x, y| {
+                    let ($a, $b) = (x.to_f32(), y.to_f32());
+                    $f
+                }),
+                (Ty::Bf16, false) => comparison!(bf16, |x, y| {
+                    let ($a, $b) = (x.to_f32(), y.to_f32());
+                    $f
+                }),
                 _ => None,
             }
         };

@@ -92,9 +92,7 @@ macro_rules! exec {
             body(registers, operands, mask);
         }
         #[cfg(target_arch = "x86_64")]
-        #[target_feature(
-            enable = "avx2,bmi1,bmi2,fma,lzcnt,popcnt,avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512vpopcntdq"
-        )]
+        #[target_feature(enable = "avx2,bmi1,bmi2,fma,lzcnt,popcnt,avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512vpopcntdq")]
         fn avx512(registers: &mut $crate::isa::Registers, operands: &$crate::isa::Operands, mask: u32) {
             body(registers, operands, mask);
         }

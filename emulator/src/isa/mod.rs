@@ -31,7 +31,7 @@ pub(crate) use lanes::{Alu, Exec};
 pub(crate) use op::*;
 pub(crate) use registers::Registers;
 pub(crate) use types::{Ty, Width};
-pub(crate) use warp::{WarpOp, find as find_warp};
+pub(crate) use warp::find as find_warp;
 
 /// The instruction `name.modifiers`, if it is one that computes on registers lane by lane.
 pub(crate) fn find(name: &str, modifiers: &[&str]) -> Option<Alu> {

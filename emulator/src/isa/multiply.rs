@@ -67,18 +67,28 @@ pub(super) fn find(name: &str, modifiers: &[&str]) -> Option<Alu> {
             _ => return None,
         }),
         ("mul24", "lo") => by_type!(ty; T: U32 u32, S32 i32 => alu!(Fma; (a: T, b: T) -> T { (a.low24() * b.low24()) as T })),
-        ("mul24", "hi") => by_type!(ty; T: U32 u32, S32 i32 => alu!(Fma; (a: T, b: T) -> T { (a.low24() * b.low24() >> 16) as T })),
+        ("mul24", "hi") => {
+            by_type!(ty; T: U32 u32, S32 i32 => alu!(Fma; (a: T, b: T) -> T { ((a.low24() * b.low24()) >> 16) as T }))
+        }
         ("mad24", "lo") => by_type!(ty; T: U32 u32, S32 i32 => alu!(Fma; (a: T, b: T, c: T) -> T {
             ((a.low24() * b.low24()) as T).wrapping_add(c)
         })),
         ("mad24", "hi") => by_type!(ty; T: U32 u32, S32 i32 => alu!(Fma; (a: T, b: T, c: T) -> T {
-            ((a.low24() * b.low24() >> 16) as T).wrapping_add(c)
+            (((a.low24() * b.low24()) >> 16) as T).wrapping_add(c)
         })),
         // Sums of four products of bytes: the types are those of `a` and of `b`; the sum is signed if either is.
-        ("dp4a", "u32") if ty == Ty::U32 => Some(alu!(Fma; (a: u32, b: u32, c: u32) -> u32 { dot(a, b, c, |x| i32::from(x as u8), |x| i32::from(x as u8)) })),
-        ("dp4a", "u32") if ty == Ty::S32 => Some(alu!(Fma; (a: u32, b: u32, c: u32) -> u32 { dot(a, b, c, |x| i32::from(x as u8), |x| i32::from(x as i8)) })),
-        ("dp4a", "s32") if ty == Ty::U32 => Some(alu!(Fma; (a: u32, b: u32, c: u32) -> u32 { dot(a, b, c, |x| i32::from(x as i8), |x| i32::from(x as u8)) })),
-        ("dp4a", "s32") if ty == Ty::S32 => Some(alu!(Fma; (a: u32, b: u32, c: u32) -> u32 { dot(a, b, c, |x| i32::from(x as i8), |x| i32::from(x as i8)) })),
+        ("dp4a", "u32") if ty == Ty::U32 => {
+            Some(alu!(Fma; (a: u32, b: u32, c: u32) -> u32 { dot(a, b, c, |x| i32::from(x as u8), |x| i32::from(x as u8)) }))
+        }
+        ("dp4a", "u32") if ty == Ty::S32 => {
+            Some(alu!(Fma; (a: u32, b: u32, c: u32) -> u32 { dot(a, b, c, |x| i32::from(x as u8), |x| i32::from(x as i8)) }))
+        }
+        ("dp4a", "s32") if ty == Ty::U32 => {
+            Some(alu!(Fma; (a: u32, b: u32, c: u32) -> u32 { dot(a, b, c, |x| i32::from(x as i8), |x| i32::from(x as u8)) }))
+        }
+        ("dp4a", "s32") if ty == Ty::S32 => {
+            Some(alu!(Fma; (a: u32, b: u32, c: u32) -> u32 { dot(a, b, c, |x| i32::from(x as i8), |x| i32::from(x as i8)) }))
+        }
         _ => None,
     }
 }

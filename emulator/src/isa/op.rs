@@ -48,22 +48,35 @@ pub(crate) enum Action {
     /// Computes on registers.
     Alu(Exec),
     /// Computes across the lanes that the mask in slot `members` names.
-    Warp { run: WarpOp, members: Slot },
+    Warp {
+        run: WarpOp,
+        members: Slot,
+    },
     /// Index of the access.
     Memory(u32),
     /// Jumps to `target`; lanes that do and lanes that do not meet again at `meet`.
-    Branch { target: u32, meet: u32 },
+    Branch {
+        target: u32,
+        meet: u32,
+    },
     /// Jumps to the target that operand `a` picks from a table.
-    BranchTable { table: u32, meet: u32 },
+    BranchTable {
+        table: u32,
+        meet: u32,
+    },
     /// Lanes end.
     Exit,
     Trap,
     /// Waits for the warps of the block.
     Barrier(Barrier),
     /// Waits for the lanes that the mask in slot `members` names.
-    WarpBarrier { members: Slot },
+    WarpBarrier {
+        members: Slot,
+    },
     /// Reads the cycle counter.
-    Clock { wide: bool },
+    Clock {
+        wide: bool,
+    },
     /// Reads the mask of active lanes.
     ActiveMask,
     /// Fences, prefetches, sleeps: nothing to do, for memory here is in order.
@@ -79,8 +92,6 @@ pub(crate) struct Barrier {
     pub(crate) threads: Option<Slot>,
     /// Whether to wait, or only to announce arrival.
     pub(crate) waits: bool,
-    /// Whether all threads of the warp must arrive together.
-    pub(crate) aligned: bool,
     pub(crate) reduction: Option<Reduction>,
 }
 
@@ -98,11 +109,23 @@ pub(crate) enum Input {
     Bits32(u32),
     Bits64(u64),
     /// `bytes` bytes of the parameter block, extended by the sign or by zeros; of 8 bytes, or as `wide` says, a 64-bit register.
-    Param { offset: u32, bytes: u32, signed: bool, wide: bool },
+    Param {
+        offset: u32,
+        bytes: u32,
+        signed: bool,
+        wide: bool,
+    },
     /// Device address of a variable, plus a displacement.
-    Variable { name: String, offset: i64, wide: bool },
+    Variable {
+        name: String,
+        offset: i64,
+        wide: bool,
+    },
     /// Offset in shared memory of what the launch adds to it, plus a displacement.
-    DynamicShared { offset: i64, wide: bool },
+    DynamicShared {
+        offset: i64,
+        wide: bool,
+    },
     Special(Special),
 }
 
@@ -126,8 +149,7 @@ pub(crate) enum Special {
     /// Number of the multiprocessor that runs the block, and how many there are.
     Processor,
     Processors,
-    /// Always zero, of 32 or of 64 bits.
-    Zero,
+    /// Always zero, of 64 bits.
     Zero64,
 }
 

@@ -15,8 +15,12 @@ pub(super) fn find(name: &str, modifiers: &[&str]) -> Option<Alu> {
         ("add", Ty::U16x2 | Ty::S16x2) => exec!(|r, o, m| super::lanes::map2(r, o, m, |a, b| halves(a, b, u16::wrapping_add))),
         ("min", Ty::U16x2) => exec!(|r, o, m| super::lanes::map2(r, o, m, |a, b| halves(a, b, |a, b| a.min(b)))),
         ("max", Ty::U16x2) => exec!(|r, o, m| super::lanes::map2(r, o, m, |a, b| halves(a, b, |a, b| a.max(b)))),
-        ("min", Ty::S16x2) => exec!(|r, o, m| super::lanes::map2(r, o, m, |a, b| halves(a, b, |a, b| (a as i16).min(b as i16) as u16))),
-        ("max", Ty::S16x2) => exec!(|r, o, m| super::lanes::map2(r, o, m, |a, b| halves(a, b, |a, b| (a as i16).max(b as i16) as u16))),
+        ("min", Ty::S16x2) => {
+            exec!(|r, o, m| super::lanes::map2(r, o, m, |a, b| halves(a, b, |a, b| (a as i16).min(b as i16) as u16)))
+        }
+        ("max", Ty::S16x2) => {
+            exec!(|r, o, m| super::lanes::map2(r, o, m, |a, b| halves(a, b, |a, b| (a as i16).max(b as i16) as u16)))
+        }
         _ => return None,
     };
     Some(Alu::new(Pipe::Alu, exec, &[Ty::B32], &[Ty::B32; 2]))

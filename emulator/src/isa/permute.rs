@@ -22,7 +22,7 @@ pub(super) fn find(name: &str, modifiers: &[&str]) -> Option<Alu> {
             };
             Some(Alu::new(Pipe::Alu, exec, &[Ty::B32], &[Ty::B32; 3]))
         }
-        ("bfi", ["b32"]) => Some(insertion(Ty::B32, exec!(|r, o, m| insert(r, o, m, |f, i, p, l| insert64(f, i, p, l))))),
+        ("bfi", ["b32"]) => Some(insertion(Ty::B32, exec!(|r, o, m| insert(r, o, m, insert64)))),
         ("bfi", ["b64"]) => {
             let exec = exec!(|r, o, m| {
                 let ([a, b], p, l) = ([o.a, o.b].map(|slot| *r.get::<u64>(slot)), *r.get::<u32>(o.c), *r.get::<u32>(o.imm));

@@ -69,12 +69,15 @@ impl Format {
         // A carry out of the fraction runs into the exponent, as it should. A subnormal has no leading bit to take away.
         let biased = (exponent + bias) as u64;
         let bits = ((biased - 1) << self.fraction) + kept + u64::from(up);
-        let (infinity, inward) = (self.infinity(), match direction {
-            Direction::Nearest => false,
-            Direction::Zero => true,
-            Direction::Down => !negative,
-            Direction::Up => negative,
-        });
+        let (infinity, inward) = (
+            self.infinity(),
+            match direction {
+                Direction::Nearest => false,
+                Direction::Zero => true,
+                Direction::Down => !negative,
+                Direction::Up => negative,
+            },
+        );
         sign | match bits >= infinity || biased as u32 >= (1 << self.exponent) - 1 {
             true => infinity - u64::from(inward),
             false => bits,

@@ -41,8 +41,10 @@ pub(super) fn find(name: &str, modifiers: &[&str]) -> Option<Alu> {
         ("shl", [ty]) => {
             by_type!(Ty::parse(ty)?; T: B16 u16, B32 u32, B64 u64 => alu!(Alu; (a: T, by: u32) -> T { a.left(by) }))
         }
-        ("shr", [ty]) => by_type!(Ty::parse(ty)?; T: B16 u16, B32 u32, B64 u64, U16 u16, U32 u32, U64 u64, S16 i16, S32 i32, S64 i64
-            => alu!(Alu; (a: T, by: u32) -> T { a.right(by) })),
+        ("shr", [ty]) => {
+            by_type!(Ty::parse(ty)?; T: B16 u16, B32 u32, B64 u64, U16 u16, U32 u32, U64 u64, S16 i16, S32 i32, S64 i64
+            => alu!(Alu; (a: T, by: u32) -> T { a.right(by) }))
+        }
         // The operands are the lower and the upper word of what is shifted.
         ("shf", ["l", "wrap", "b32"]) => Some(alu!(Alu; (low: u32, high: u32, by: u32) -> u32 { left(low, high, by & 31) })),
         ("shf", ["l", "clamp", "b32"]) => Some(alu!(Alu; (low: u32, high: u32, by: u32) -> u32 { left(low, high, by.min(32)) })),

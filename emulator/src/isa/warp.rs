@@ -46,10 +46,10 @@ pub(crate) fn find(name: &str, modifiers: &[&str]) -> Option<Shape> {
             &[B32, Pred],
             &[B32, U32, U32],
         ),
-        ("match", ["any", "sync", "b32"]) => shape(|r, o, m| match_any::<u32>(r, o, m), &[B32], &[B32]),
-        ("match", ["any", "sync", "b64"]) => shape(|r, o, m| match_any::<u64>(r, o, m), &[B32], &[B64]),
-        ("match", ["all", "sync", "b32"]) => shape(|r, o, m| match_all::<u32>(r, o, m), &[B32, Pred], &[B32]),
-        ("match", ["all", "sync", "b64"]) => shape(|r, o, m| match_all::<u64>(r, o, m), &[B32, Pred], &[B64]),
+        ("match", ["any", "sync", "b32"]) => shape(match_any::<u32>, &[B32], &[B32]),
+        ("match", ["any", "sync", "b64"]) => shape(match_any::<u64>, &[B32], &[B64]),
+        ("match", ["all", "sync", "b32"]) => shape(match_all::<u32>, &[B32, Pred], &[B32]),
+        ("match", ["all", "sync", "b64"]) => shape(match_all::<u64>, &[B32, Pred], &[B64]),
         ("redux", ["sync", operation, ty]) => {
             let run: WarpOp = match (*operation, *ty) {
                 ("add", "u32" | "s32") => |r, o, m| reduce(r, o, m, u32::wrapping_add),

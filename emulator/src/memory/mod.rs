@@ -11,7 +11,7 @@ mod written;
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 
-pub(crate) use bytes::{Buffer, Bytes, Word};
+pub(crate) use bytes::{Buffer, Word};
 pub(crate) use region::Region;
 pub(crate) use view::View;
 pub(crate) use written::Written;

@@ -34,7 +34,13 @@ impl Region {
     pub(super) unsafe fn host(start: *mut u8, len: u64) -> Self {
         // SAFETY: the caller's promise.
         let bytes = unsafe { Bytes::new(start, len) };
-        Self { base: start as u64, bytes, backing: None, written: Written::none_of(0).expect("nothing is had"), untracked: AtomicBool::new(true) }
+        Self {
+            base: start as u64,
+            bytes,
+            backing: None,
+            written: Written::none_of(0).expect("nothing is had"),
+            untracked: AtomicBool::new(true),
+        }
     }
 
     #[inline(always)]

@@ -17,12 +17,12 @@ pub(super) fn post_dominators(flows: &[Flow]) -> Vec<Option<u32>> {
     let end = flows.len();
     let mut successors: Vec<Vec<usize>> = flows.iter().enumerate().map(|(at, flow)| all_successors(at, flow, end)).collect();
     let mut dropped = Vec::new();
-    for at in 0..end {
-        if successors[at].len() > 1 {
-            let (leave, stay): (Vec<_>, Vec<_>) = successors[at].iter().partition(|&&to| only_exits(to, flows));
+    for (at, next) in successors.iter_mut().enumerate().take(end) {
+        if next.len() > 1 {
+            let (leave, stay): (Vec<_>, Vec<_>) = next.iter().partition(|&&to| only_exits(to, flows));
             if !stay.is_empty() {
                 dropped.extend(leave.into_iter().map(|to| (at, to)));
-                successors[at] = stay;
+                *next = stay;
             }
         }
     }
@@ -136,8 +136,13 @@ mod tests {
     #[test]
     fn diamonds_meet_below() {
         // 0: branch 3; 1; 2: jump 4; 3; 4: exit
-        let flows =
-            [flow(true, &[3], false), flow(true, &[], false), flow(false, &[4], false), flow(true, &[], false), flow(false, &[], true)];
+        let flows = [
+            flow(true, &[3], false),
+            flow(true, &[], false),
+            flow(false, &[4], false),
+            flow(true, &[], false),
+            flow(false, &[], true),
+        ];
         assert_eq!(post_dominators(&flows), [Some(4), Some(2), Some(4), Some(4), None]);
     }
 
@@ -158,15 +163,26 @@ mod tests {
     #[test]
     fn lanes_that_stay_meet_after_an_early_return() {
         // 0: branch 3; 1: branch 4 (return); 2; 3; 4: exit
-        let flows =
-            [flow(true, &[3], false), flow(true, &[4], false), flow(true, &[], false), flow(true, &[], false), flow(false, &[], true)];
+        let flows = [
+            flow(true, &[3], false),
+            flow(true, &[4], false),
+            flow(true, &[], false),
+            flow(true, &[], false),
+            flow(false, &[], true),
+        ];
         assert_eq!(post_dominators(&flows), [Some(3), Some(2), Some(3), Some(4), None]);
     }
 
     #[test]
     fn a_loop_that_only_ends_in_an_exit_is_met_inside() {
         // 0: branch 2; 1; 2: branch 4; 3: jump 0; 4: exit
-        let flows = [flow(true, &[2], false), flow(true, &[], false), flow(true, &[4], false), flow(false, &[0], false), flow(false, &[], true)];
+        let flows = [
+            flow(true, &[2], false),
+            flow(true, &[], false),
+            flow(true, &[4], false),
+            flow(false, &[0], false),
+            flow(false, &[], true),
+        ];
         assert_eq!(post_dominators(&flows)[0], Some(2));
         assert_eq!(post_dominators(&flows)[2], Some(4));
     }

@@ -37,12 +37,8 @@ impl Module {
             PtxError::new(line, format!("{} in `{}`", error.kind, lines.line_text(line)))
         })?;
         let mut variables: Vec<Variable> = Vec::new();
-        let mut surroundings = lower::Surroundings {
-            text: &lines,
-            functions: HashMap::new(),
-            variables: HashSet::new(),
-            shared: HashMap::new(),
-        };
+        let mut surroundings =
+            lower::Surroundings { text: &lines, functions: HashMap::new(), variables: HashSet::new(), shared: HashMap::new() };
         for directive in &tree.directives {
             match directive {
                 ModuleDirective::FuncFunction { directive, .. } => {

@@ -65,7 +65,8 @@ pub(super) fn variable(directive: &VariableDirective, space: Space, text: &str, 
     for (index, value) in values.iter().enumerate() {
         let place = initial.get_mut(index * width..(index + 1) * width).ok_or_else(|| error("more values than elements"))?;
         let inner = value.strip_prefix("generic(").map(|rest| rest.replacen(')', "", 1));
-        let operand = parse_operand(inner.as_deref().unwrap_or(value)).ok_or_else(|| error(&format!("unreadable value {value}")))?;
+        let operand =
+            parse_operand(inner.as_deref().unwrap_or(value)).ok_or_else(|| error(&format!("unreadable value {value}")))?;
         match operand {
             Operand::Integer(value) => place.copy_from_slice(&value.to_le_bytes()[..width]),
             Operand::Float(_, Some(bits)) if width == 4 => place.copy_from_slice(&bits.to_le_bytes()),

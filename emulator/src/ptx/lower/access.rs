@@ -176,7 +176,8 @@ impl Lowering<'_> {
                 self.emit(Action::Nothing, Operands::default(), Pipe::Control)?;
                 return Ok(true);
             }
-            ["async", "ca" | "cg", "shared" | "shared::cta", "global", hints @ ..] if hints.iter().all(|hint| hint.starts_with("L2::")) => {}
+            ["async", "ca" | "cg", "shared" | "shared::cta", "global", hints @ ..]
+                if hints.iter().all(|hint| hint.starts_with("L2::")) => {}
             _ => return Ok(false),
         }
         let [Operand::Address(to, to_offset), Operand::Address(Some(from), from_offset), Operand::Integer(size), rest @ ..] =

@@ -19,7 +19,9 @@ impl Lowering<'_> {
             }
             _ => return self.error("only direct calls are supported"),
         };
-        let Some(&function) = self.module.functions.get(name) else { return self.error(format!("call of unknown function {name}")) };
+        let Some(&function) = self.module.functions.get(name) else {
+            return self.error(format!("call of unknown function {name}"));
+        };
         let Some(body) = &function.body else { return self.error(format!("call of {name}, which has no body in this module")) };
         if self.calls.iter().any(|(caller, _)| caller == name) {
             return self.error(format!("{name} calls itself, which is not supported"));

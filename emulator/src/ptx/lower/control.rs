@@ -63,7 +63,8 @@ impl Lowering<'_> {
         }
     }
 
-    /// `bar` is the aligned `barrier`: all threads of a warp execute it together.
+    /// `bar` is the aligned `barrier`. Of either, all threads of a warp must be there at once: what the hardware does with the others is
+    /// nothing to rely on.
     fn barrier(&mut self, statement: &Statement, modifiers: &[&str]) -> Result<bool, PtxError> {
         let rest = match modifiers {
             ["cta", rest @ ..] => rest,
@@ -76,11 +77,9 @@ impl Lowering<'_> {
         };
         // The grammar has both orders of `aligned` and the reduction.
         let rest: Vec<&str> = rest.iter().copied().filter(|part| !matches!(*part, "u32" | "pred")).collect();
-        let aligned = match rest[..] {
-            [] => statement.name == "bar",
-            ["aligned"] => true,
-            _ => return Ok(false),
-        };
+        if !matches!(rest[..], [] | ["aligned"]) {
+            return Ok(false);
+        }
         let reduction = match form {
             "popc" => Some(Reduction::Popc),
             "and" => Some(Reduction::And),
@@ -101,7 +100,7 @@ impl Lowering<'_> {
             [id, threads] => (self.source(id, Ty::U32, false)?, Some(self.source(threads, Ty::U32, false)?)),
             _ => return self.error("a barrier has one or two operands"),
         };
-        let barrier = Barrier { id, threads, waits: form != "arrive", aligned, reduction };
+        let barrier = Barrier { id, threads, waits: form != "arrive", reduction };
         self.emit(Action::Barrier(barrier), slots, Pipe::Control)?;
         Ok(true)
     }

@@ -10,8 +10,8 @@ mod scope;
 use std::collections::{HashMap, HashSet};
 
 use ptx_syntax::r#type::{
-    EntryFunctionDirective, EntryFunctionHeaderDirective, FuncFunctionDirective, FunctionDim, FunctionStatement, ParameterDirective,
-    StatementDirective, VariableDirective, VariableModifier,
+    EntryFunctionDirective, EntryFunctionHeaderDirective, FuncFunctionDirective, FunctionDim, FunctionStatement,
+    ParameterDirective, StatementDirective, VariableDirective, VariableModifier,
 };
 
 use self::scope::{Scope, Symbol};
@@ -129,14 +129,18 @@ impl<'a> Lowering<'a> {
     fn parameter(&self, param: &ParameterDirective) -> Result<(String, u32, u32), PtxError> {
         match param {
             ParameterDirective::Parameter { align, ty, name, array, ptr, .. } => {
-                let Some(ty) = element_ty(ty) else { return self.error(format!("parameter {} of an unsupported type", name.val)) };
+                let Some(ty) = element_ty(ty) else {
+                    return self.error(format!("parameter {} of an unsupported type", name.val));
+                };
                 let count: u64 = array.iter().map(|dim| dim.unwrap_or(0)).product();
                 // After `.ptr`, the alignment is that of what is pointed to.
                 let align = align.filter(|_| !ptr).unwrap_or(ty.bytes()).max(ty.bytes());
                 Ok((name.val.clone(), ty.bytes() * count as u32, align))
             }
             ParameterDirective::Register { ty, name, .. } => {
-                let Some(ty) = element_ty(ty) else { return self.error(format!("parameter {} of an unsupported type", name.val)) };
+                let Some(ty) = element_ty(ty) else {
+                    return self.error(format!("parameter {} of an unsupported type", name.val));
+                };
                 Ok((name.val.clone(), ty.bytes(), ty.bytes().max(1)))
             }
         }
@@ -227,7 +231,9 @@ impl<'a> Lowering<'a> {
 
     fn extent(&self, variable: &VariableDirective) -> Result<(u32, u32), PtxError> {
         let size = size_of(variable).and_then(|size| u32::try_from(size).ok());
-        let Some(size) = size else { return self.error(format!("variable {} of an unsupported type or size", variable.name.val)) };
+        let Some(size) = size else {
+            return self.error(format!("variable {} of an unsupported type or size", variable.name.val));
+        };
         let natural = element_ty(&variable.ty).map_or(1, Ty::bytes);
         let said = variable.modifiers.iter().find_map(|modifier| match modifier {
             VariableModifier::Alignment { value, .. } => Some(*value),

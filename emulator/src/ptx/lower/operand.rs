@@ -196,4 +196,3 @@ pub(super) fn move_of(width: Width) -> Alu {
     let ty = if width == Width::W64 { "b64" } else { "b32" };
     crate::isa::find("mov", &[ty]).expect("it is in the table")
 }
-
