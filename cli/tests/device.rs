@@ -3,7 +3,7 @@
 mod support;
 
 use std::process::Command;
-use support::{Place, failure, read, success, wcodec};
+use support::{Place, read, run, success, wcodec};
 
 /// The command, with the emulator that was built beside this test.
 fn on_emulator(args: &[&str], fail: &str) -> Command {
@@ -13,6 +13,14 @@ fn on_emulator(args: &[&str], fail: &str) -> Command {
     command.args(["--device", "emulator"]).env("WCODEC_EMULATOR", library.expect("the emulator's library"));
     command.env("WCODEC_EMULATOR_FAIL", fail);
     command
+}
+
+/// Stderr of a run that must end with `code` and an error; the emulator's own reports may stand before it.
+fn refused(code: i32, command: &mut Command) -> String {
+    let (got, stdout, stderr) = run(command);
+    assert_eq!((got, stdout.as_str()), (code, ""), "{command:?}: {stderr}");
+    assert_eq!(stderr.lines().filter(|l| l.starts_with("error: ")).count(), 1, "{stderr}");
+    stderr
 }
 
 #[test]
@@ -46,13 +54,13 @@ fn failures_are_9_and_say_what_to_do() {
         ("launch", "lost to this process"),
         ("device-lost", "lost to this process"),
     ] {
-        let said = failure(9, on_emulator(&["decompress"], fail).args([&archive, &out]));
+        let said = refused(9, on_emulator(&["decompress"], fail).args([&archive, &out]));
         assert!(said.contains(expected), "{fail}: {said}");
         assert!(!out.exists(), "{fail}");
-        failure(9, on_emulator(&["verify"], fail).args([&model, &archive]));
+        refused(9, on_emulator(&["verify"], fail).args([&model, &archive]));
     }
-    failure(9, on_emulator(&["verify"], "copy:2").args([&model, &archive]));
-    failure(9, on_emulator(&["verify"], "submit").args([&model, &archive]));
+    refused(9, on_emulator(&["verify"], "copy:2").args([&model, &archive]));
+    refused(9, on_emulator(&["verify"], "submit").args([&model, &archive]));
     assert!(read(&archive) == before);
     success(wcodec(["verify"]).args([&model, &archive]));
 }
@@ -61,8 +69,8 @@ fn failures_are_9_and_say_what_to_do() {
 fn a_device_that_is_not_there_is_9() {
     let place = Place::new();
     let (_, archive) = place.archived();
-    let said = failure(9, wcodec(["verify", "--device", "emulator"]).arg(&archive).env("WCODEC_EMULATOR", place.path("none")));
+    let said = refused(9, wcodec(["verify", "--device", "emulator"]).arg(&archive).env("WCODEC_EMULATOR", place.path("none")));
     assert!(said.contains("WCODEC_EMULATOR"), "{said}");
-    let said = failure(2, wcodec(["verify", "--device", "abacus"]).arg(&archive));
+    let said = refused(2, wcodec(["verify", "--device", "abacus"]).arg(&archive));
     assert!(said.contains("abacus"), "{said}");
 }

@@ -18,9 +18,11 @@ pub(super) fn saturate(value: f32) -> f32 {
     if value > 0.0 { value.min(1.0) } else { 0.0 }
 }
 
+/// Every NaN is the one that GPUs make. On the bits: to the compiler one NaN is as good as another, and it drops a choice between them.
 #[inline(always)]
 fn canonical(value: f32) -> f32 {
-    if value.is_nan() { NAN } else { value }
+    let bits = value.to_bits();
+    if bits & 0x7fff_ffff > f32::INFINITY.to_bits() { NAN } else { f32::from_bits(bits) }
 }
 
 /// The lesser: of a number and a NaN the number; -0 is less than +0.
