@@ -58,3 +58,14 @@ decoders! {
     emulator: Target::Emulator, 100_000;
     gpu: Target::Cuda, 20_000, "needs a GPU";
 }
+
+#[test]
+fn emulator_checksums() {
+    suite::checksums(support::target::Target::Emulator);
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn gpu_checksums() {
+    suite::checksums(support::target::Target::Cuda);
+}

@@ -39,7 +39,7 @@ pub(crate) fn types(target: Target) {
         for (f, &how) in FILLS.iter().enumerate() {
             for (s, shape) in shapes.iter().enumerate() {
                 let bits = shape.iter().product::<u64>() * dtype.bits().unwrap() as u64;
-                if bits % 8 == 0 && (s < 7 || f % 3 == 2) {
+                if bits.is_multiple_of(8) && (s < 7 || f % 3 == 2) {
                     list.push(Owned::new(&format!("{how:?} {s}"), dtype, shape, how, (100 * f + s) as u64));
                 }
             }
@@ -173,4 +173,32 @@ pub(crate) fn damage(target: Target, cases: usize) {
         }
     }
     assert!(flagged > cases / 3, "{flagged} of {cases}");
+}
+
+/// Payload checksums that the device verifies: sound ones pass, and whatever bit of a payload is flipped, its tile is named.
+pub(crate) fn checksums(target: Target) {
+    let Some(gpu) = target.gpu() else { return };
+    let make = |i: u64| Owned::new(&format!("{i}"), DTYPES[i as usize % 22], &[1 + 9 * i, 264], FILLS[i as usize % 9], i);
+    let tensors: Vec<_> = (0..44).map(make).collect();
+    let archive = encode_tensors(&tensors);
+    let a = open(&archive);
+    let all: Vec<_> = a.tensors().collect();
+    for (t, decoded) in tensors.iter().zip(gpu.decode_checking_there(&all).unwrap()) {
+        assert!(decoded.to_vec().unwrap() == t.data, "{t:?}");
+    }
+    let map = Map::of(&archive);
+    let mut rng = Numbers(3);
+    for _ in 0..200 {
+        let number = rng.below(map.records.len() as u64) as usize;
+        let record = &map.records[number];
+        let tile = rng.below(record.tiles.len().max(1) as u64);
+        let Some(payload) = record.tiles.get(tile as usize).filter(|p| !p.is_empty()) else { continue };
+        let mut damaged = archive.clone();
+        damaged[payload.start + rng.below(payload.len() as u64) as usize] ^= 1 << rng.below(8);
+        let a = open(&damaged);
+        let tensor = a.tensors().nth(number).unwrap();
+        let error = gpu.decode_checking_there(&[tensor]).unwrap_err();
+        assert_eq!((error.kind(), error.tile()), (wcodec::ErrorKind::Corrupt, Some(tile)), "{error}");
+        assert!(error.to_string().contains("checksum"), "{error}");
+    }
 }
