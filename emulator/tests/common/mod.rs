@@ -1,6 +1,6 @@
 //! Small kernels on the emulator.
 
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
 use wcodec_emulator::exec::{Launch, Options, Outcome, run};
 use wcodec_emulator::memory::Memory;
