@@ -174,7 +174,7 @@ table! {
         "lop3.b32 %d, %a, %b, %c, 0xe8;" => |a, b, c| lo(a & b | a & c | b & c) as u64;
         "lop3.b32 %d, %a, %b, %c, 0x96;" => |a, b, c| lo(a ^ b ^ c) as u64;
         "lop3.b32 %d, %a, %b, %c, 0xf8;" => |a, b, c| lo(a | b & c) as u64;
-        "lop3.b32 %d, %a, %b, %c, 0x1b;" => |a, b, c| lo((a & !b & !c) * 0 | table3(a, b, c, 0x1b)) as u64;
+        "lop3.b32 %d, %a, %b, %c, 0x1b;" => |a, b, c| table3(a, b, c, 0x1b);
         "popc.b32 %d, %a;" => |a, _, _| lo(a).count_ones() as u64;
         "popc.b64 %d, %A;" => |a, _, _| a.count_ones() as u64;
         "clz.b32 %d, %a;" => |a, _, _| lo(a).leading_zeros() as u64;
@@ -241,7 +241,7 @@ table! {
         "div.rn.f32 %d, %a, %b;" => |a, b, _| nan32(f32::from_bits(lo(a)) / f32::from_bits(lo(b)));
         "sqrt.rn.f32 %d, %a;" => |a, _, _| nan32(f32::from_bits(lo(a)).sqrt());
         "setp.lt.f32 %q, %a, %b; selp.u32 %d, 1, 0, %q;" => |a, b, _| (f32::from_bits(lo(a)) < f32::from_bits(lo(b))) as u64;
-        "setp.geu.f64 %q, %A, %B; selp.u32 %d, 1, 0, %q;" => |a, b, _| !(f64::from_bits(a) < f64::from_bits(b)) as u64;
+        "setp.geu.f64 %q, %A, %B; selp.u32 %d, 1, 0, %q;" => |a, b, _| f64::from_bits(a).partial_cmp(&f64::from_bits(b)).is_none_or(|order| order.is_ge()) as u64;
     }
 
     across_the_warp {
