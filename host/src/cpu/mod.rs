@@ -88,17 +88,18 @@ impl Backend {
         self,
         packed: &[u32; 256],
         state: &mut [u32; LANES],
-        chunks: &[[u8; CHUNK]],
+        chunks: &mut [[u8; CHUNK]],
         last_steps: usize,
         words: &mut [u16],
+        replace: &mut Replace<'_>,
     ) -> Option<usize> {
         #[cfg(target_arch = "x86_64")]
         if self == Self::Avx512
             && let Some(cpu) = x86::Avx512::new()
         {
-            return Some(cpu.encode_chunks(packed, state, chunks, last_steps, words));
+            return Some(cpu.encode_chunks(packed, state, chunks, last_steps, words, replace));
         }
-        let _ = (packed, state, chunks, last_steps, words);
+        let _ = (packed, state, chunks, last_steps, words, replace);
         None
     }
 
@@ -125,6 +126,9 @@ impl Backend {
 pub(crate) trait Body {
     fn run(self);
 }
+
+/// Replaces, in a chunk of this number, the symbols of its first steps (so many) that have no probability.
+pub(crate) type Replace<'a> = dyn FnMut(usize, &mut [u8; CHUNK], usize) + 'a;
 
 /// A stream and where its symbols go.
 pub(crate) type Job<'a, 'o> = (Stream<'a>, &'o mut [u8]);

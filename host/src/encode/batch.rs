@@ -1,6 +1,7 @@
 //! The second pass: pieces of tensors, read and encoded on all threads a batch at a time.
 
 use super::plan::{Data, Job};
+use super::split::Rows;
 use super::tile::{Scratch, Tables, encode_tile};
 use crate::checksum;
 use crate::container::grid::Piece;
@@ -81,34 +82,39 @@ pub(crate) fn batches<'a>(jobs: &'a [Job<'a>], size: u64) -> impl Iterator<Item 
     })
 }
 
-/// Reads and encodes a batch.
+/// Reads and encodes a batch on all threads.
 pub(crate) fn encode<'a>(input: &Input<'a>, tables: &Tables, batch: Vec<(usize, Piece)>) -> Result<Vec<PieceDone<'a>>> {
-    batch
-        .into_par_iter()
-        .map(|(job, piece)| {
-            let mut scratch = take(&input.scratch);
-            let bytes = input.read(job, piece.bytes.start, piece.len())?;
-            let Job { grid, .. } = &input.jobs[job];
-            let mut payload = take(&input.spare);
-            payload.clear();
-            let mut tiles = Vec::with_capacity((piece.tiles.end - piece.tiles.start) as usize);
-            for tile in piece.tiles.clone() {
-                let rect = grid.rect(tile);
-                scratch.linear.clear();
-                let first = rect.row * grid.row_bytes + rect.column - piece.bytes.start;
-                for row in 0..rect.rows {
-                    let at = first as usize + row * grid.row_bytes as usize;
-                    scratch.linear.extend_from_slice(&bytes[at..at + rect.width]);
-                }
-                let start = payload.len();
-                let planes = encode_tile(input.layouts[job], tables, &mut scratch, &mut payload);
-                let crc = checksum(&payload[start..]);
-                tiles.push(TileDone { len: payload.len() - start, crc, planes });
-            }
-            put_back(&input.scratch, scratch);
-            Ok(PieceDone { job, bytes, payload, tiles })
-        })
-        .collect()
+    let piece = |(job, piece): (usize, Piece)| {
+        let bytes = input.read(job, piece.bytes.start, piece.len())?;
+        Ok(encode_piece(input, tables, job, &piece, bytes))
+    };
+    batch.into_par_iter().map(piece).collect()
+}
+
+/// Encodes a piece, whose bytes are given.
+pub(crate) fn encode_piece<'a>(
+    input: &Input<'_>,
+    tables: &Tables,
+    job: usize,
+    piece: &Piece,
+    bytes: Cow<'a, [u8]>,
+) -> PieceDone<'a> {
+    let mut scratch = take(&input.scratch);
+    let Job { grid, .. } = &input.jobs[job];
+    let mut payload = take(&input.spare);
+    payload.clear();
+    let mut tiles = Vec::with_capacity((piece.tiles.end - piece.tiles.start) as usize);
+    for tile in piece.tiles.clone() {
+        let rect = grid.rect(tile);
+        let first = (rect.row * grid.row_bytes + rect.column - piece.bytes.start) as usize;
+        let rows = Rows { bytes: &bytes[first..], pitch: grid.row_bytes as usize, rows: rect.rows, width: rect.width };
+        let start = payload.len();
+        let planes = encode_tile(input.layouts[job], tables, rows, &mut scratch, &mut payload);
+        let crc = checksum(&payload[start..]);
+        tiles.push(TileDone { len: payload.len() - start, crc, planes });
+    }
+    put_back(&input.scratch, scratch);
+    PieceDone { job, bytes, payload, tiles }
 }
 
 /// One of `pool`, or a new one.

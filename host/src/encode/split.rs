@@ -1,30 +1,74 @@
 //! Elements to planes: the inverse of `cpu::join`.
 
+use super::frequency::histogram;
+use wcodec_device::layout::MAX_TILE_BYTES;
 use wcodec_device::planes::{Layout, rotate};
 
-/// Splits a tile's bytes (rows without gaps, whole records) into the planes of `layout`. Buffers are resized to fit.
+/// A tile as it lies in its tensor: `rows` rows of `width` bytes (whole records), `pitch` bytes from one to the next.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows<'a> {
+    pub bytes: &'a [u8],
+    pub pitch: usize,
+    pub rows: usize,
+    pub width: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// Bytes without gaps.
+    pub(crate) fn whole(bytes: &'a [u8]) -> Self {
+        Self { bytes, pitch: bytes.len(), rows: 1, width: bytes.len() }
+    }
+
+    /// The rows one by one, or all as one where there is no gap between them.
+    fn runs(self) -> impl Iterator<Item = &'a [u8]> {
+        let joined = self.pitch == self.width;
+        let (rows, width) = if joined { (1, self.rows * self.width) } else { (self.rows, self.width) };
+        (0..rows).map(move |row| &self.bytes[row * self.pitch..][..width])
+    }
+}
+
+/// Splits a tile into the planes of `layout`. Buffers are resized to fit; `linear` is scratch.
 #[inline(always)]
-pub(crate) fn split(layout: Layout, bytes: &[u8], planes: &mut Vec<Vec<u8>>) {
-    let n = bytes.len() / layout.record_bytes();
+pub(crate) fn split(layout: Layout, tile: Rows<'_>, linear: &mut Vec<u8>, planes: &mut Vec<Vec<u8>>) {
+    let n = tile.rows * tile.width / layout.record_bytes();
     planes.resize_with(layout.planes().max(planes.len()), Vec::new);
     for (p, plane) in planes.iter_mut().enumerate().take(layout.planes()) {
         plane.resize(layout.plane_bytes(p, n), 0);
     }
-    match (layout, &mut planes[..layout.planes()]) {
-        (Layout::Columns(1), [only]) => only.copy_from_slice(bytes),
+    let planes = &mut planes[..layout.planes()];
+    if layout == Layout::F8E4 && tile.pitch != tile.width {
+        // Two mantissas share a byte, so a row need not begin on one.
+        linear.clear();
+        tile.runs().for_each(|row| linear.extend_from_slice(row));
+        return split_run(layout, linear, planes, 0);
+    }
+    let mut at = 0;
+    for run in tile.runs() {
+        split_run(layout, run, planes, at);
+        at += run.len() / layout.record_bytes();
+    }
+}
+
+/// Splits consecutive records, the first of which is the tile's record `at`.
+#[inline(always)]
+fn split_run(layout: Layout, bytes: &[u8], planes: &mut [Vec<u8>], at: usize) {
+    let n = bytes.len() / layout.record_bytes();
+    match (layout, planes) {
+        (Layout::Columns(1), [only]) => only[at..at + n].copy_from_slice(bytes),
         (Layout::Columns(2), [p0, p1]) => {
-            for ((record, a), b) in bytes.as_chunks::<2>().0.iter().zip(p0).zip(p1) {
+            for ((record, a), b) in bytes.as_chunks::<2>().0.iter().zip(&mut p0[at..at + n]).zip(&mut p1[at..at + n]) {
                 [*a, *b] = *record;
             }
         }
         (Layout::Columns(columns), planes) => {
             for (p, plane) in planes.iter_mut().enumerate() {
-                for (byte, record) in plane.iter_mut().zip(bytes.chunks_exact(columns as usize)) {
+                for (byte, record) in plane[at..at + n].iter_mut().zip(bytes.chunks_exact(columns as usize)) {
                     *byte = record[p];
                 }
             }
         }
         (Layout::Bf16, [exponents, raw]) => {
+            let (exponents, raw) = (&mut exponents[at..at + n], &mut raw[at..at + n]);
             let pairs = exponents.as_chunks_mut::<2>().0.iter_mut().zip(raw.as_chunks_mut::<2>().0);
             for (word, (e, r)) in bytes.as_chunks::<4>().0.iter().zip(pairs) {
                 let [r0, e0, r1, e1] = rotate(u32::from_le_bytes(*word)).to_le_bytes();
@@ -38,6 +82,8 @@ pub(crate) fn split(layout: Layout, bytes: &[u8], planes: &mut Vec<Vec<u8>>) {
             }
         }
         (Layout::F32, [exponents, p1, p2, p3]) => {
+            let planes = [exponents, p1, p2, p3].map(|plane| &mut plane[at..at + n]);
+            let [exponents, p1, p2, p3] = planes;
             let planes = exponents.iter_mut().zip(p1).zip(p2).zip(p3);
             for (word, (((e, a), b), c)) in bytes.as_chunks::<4>().0.iter().zip(planes) {
                 [*c, *b, *a, *e] = rotate(u32::from_le_bytes(*word)).to_le_bytes();
@@ -92,10 +138,14 @@ pub(crate) fn best_base(exponents: &[u8], layout: Layout) -> u8 {
     if layout == Layout::F8E4 {
         return 0;
     }
-    let mut part = [0u32; 256];
+    let mut seen = [0u8; MAX_TILE_BYTES / 16];
+    let mut count = 0;
     for run in exponents.chunks(256) {
-        run.iter().take(16).for_each(|&e| part[e as usize] += 1);
+        let run = &run[..run.len().min(16)];
+        seen[count..count + run.len()].copy_from_slice(run);
+        count += run.len();
     }
+    let part = histogram(&seen[..count]);
     let mut inside: u32 = part[..16].iter().sum();
     let (mut guess, mut most) = (0, inside);
     for base in 1..=240 {
@@ -105,10 +155,21 @@ pub(crate) fn best_base(exponents: &[u8], layout: Layout) -> u8 {
             (guess, most) = (base as u8, inside);
         }
     }
-    let held = |base: u8| {
+    // Between neighbouring windows only an exponent at either end makes a difference.
+    let (low, high) = (guess.wrapping_sub(1), guess.wrapping_add(15));
+    let mut ends = [0i32; 4];
+    for block in exponents.chunks(128) {
         // Blocks short enough for counts of a byte, which vectors have many of.
-        let block = |block: &[u8]| block.iter().fold(0u8, |n, &e| n + (e.wrapping_sub(base) < 16) as u8) as u32;
-        exponents.chunks(128).map(block).sum::<u32>()
-    };
-    (guess.saturating_sub(1)..=(guess + 1).min(240)).max_by_key(|&base| (held(base), 240 - base)).unwrap_or(guess)
+        let count = |value: u8| block.iter().fold(0u8, |n, &e| n + (e == value) as u8) as i32;
+        let found = [count(low), count(high), count(guess), count(high.wrapping_add(1))];
+        ends.iter_mut().zip(found).for_each(|(sum, n)| *sum += n);
+    }
+    let [below, last, first, above] = ends;
+    if guess > 0 && below >= last && below - last >= above - first {
+        guess - 1
+    } else if guess < 240 && above > first {
+        guess + 1
+    } else {
+        guess
+    }
 }

@@ -1,8 +1,8 @@
 //! One tile: its planes, how each is best coded, its payload.
 
 use super::Profile;
-use super::frequency::{Histogram, costs, entropy, histogram, total_costs};
-use super::split::{best_base, pair, split};
+use super::frequency::{Histogram, costs, entropy, half_histogram, histogram, total_costs};
+use super::split::{Rows, best_base, pair, split};
 use super::stream::{Codes, codes, encode_symbols};
 use crate::container::tables::Freqs;
 use crate::cpu::{Backend, Body};
@@ -44,11 +44,13 @@ impl Tables {
 /// Buffers that a thread keeps from tile to tile.
 #[derive(Default)]
 pub(crate) struct Scratch {
-    pub linear: Vec<u8>,
+    linear: Vec<u8>,
     planes: Vec<Vec<u8>>,
     pairs: Vec<u8>,
     patches: Vec<(u16, u8)>,
     words: Vec<u16>,
+    /// Symbols without a probability, and where they were.
+    rare: Vec<(u16, u8)>,
 }
 
 /// How a plane of samples or of a tile presents itself before a table is chosen.
@@ -93,12 +95,12 @@ fn is_noise(plane: &[u8]) -> bool {
 }
 
 /// [`split`], compiled for the CPU.
-struct Split<'a>(Layout, &'a [u8], &'a mut Vec<Vec<u8>>);
+struct Split<'a>(Layout, Rows<'a>, &'a mut Vec<u8>, &'a mut Vec<Vec<u8>>);
 
 impl Body for Split<'_> {
     #[inline(always)]
     fn run(self) {
-        split(self.0, self.1, self.2);
+        split(self.0, self.1, self.2, self.3);
     }
 }
 
@@ -122,7 +124,15 @@ impl Body for Pair<'_> {
     }
 }
 
-fn look(layout: Layout, p: usize, plane: &[u8], pairs: &mut Vec<u8>, patches: &mut Vec<(u16, u8)>) -> Look {
+/// Looks at a plane; `count` makes the histograms.
+fn look(
+    layout: Layout,
+    p: usize,
+    plane: &[u8],
+    pairs: &mut Vec<u8>,
+    patches: &mut Vec<(u16, u8)>,
+    count: fn(&[u8]) -> Histogram,
+) -> Look {
     let exponents = p == 0 && layout.has_exponents();
     if !exponents && is_noise(plane) {
         return Look::Raw;
@@ -136,35 +146,41 @@ fn look(layout: Layout, p: usize, plane: &[u8], pairs: &mut Vec<u8>, patches: &m
         let mut base = 0;
         Backend::best().run(Window(plane, layout, &mut base));
         Backend::best().run(Pair(plane, base, pairs, patches));
-        let paired = Box::new(histogram(pairs));
+        let paired = Box::new(count(pairs));
         if patches.len() * SPARSE <= plane.len() {
             return Look::Pairs(base, paired);
         }
-        let single = Box::new(histogram(plane));
+        let single = Box::new(count(plane));
         return if entropy(&paired) + PATCH_BITS * patches.len() as f32 <= entropy(&single) {
             Look::Pairs(base, paired)
         } else {
             Look::Bytes(single)
         };
     }
-    Look::Bytes(Box::new(histogram(plane)))
+    Look::Bytes(Box::new(count(plane)))
 }
 
 /// Shows every plane of a piece of a tensor to `see`.
 pub(crate) fn survey(layout: Layout, bytes: &[u8], scratch: &mut Scratch, mut see: impl FnMut(Look)) {
-    let Scratch { planes, pairs, patches, .. } = scratch;
-    Backend::best().run(Split(layout, bytes, planes));
+    let Scratch { linear, planes, pairs, patches, .. } = scratch;
+    Backend::best().run(Split(layout, Rows::whole(bytes), linear, planes));
     for (p, plane) in planes[..layout.planes()].iter().enumerate() {
-        see(look(layout, p, plane, pairs, patches));
+        see(look(layout, p, plane, pairs, patches, histogram));
     }
 }
 
-/// Encodes the tile in `scratch.linear`: appends its payload to `out`, a multiple of 16 bytes, and returns its planes.
-pub(crate) fn encode_tile(layout: Layout, tables: &Tables, scratch: &mut Scratch, out: &mut Vec<u8>) -> Vec<TilePlane> {
-    let Scratch { linear, planes, pairs, patches, words } = scratch;
-    Backend::best().run(Split(layout, linear, planes));
+/// Encodes a tile: appends its payload to `out`, a multiple of 16 bytes, and returns its planes.
+pub(crate) fn encode_tile(
+    layout: Layout,
+    tables: &Tables,
+    tile: Rows<'_>,
+    scratch: &mut Scratch,
+    out: &mut Vec<u8>,
+) -> Vec<TilePlane> {
+    let Scratch { linear, planes, pairs, patches, words, rare } = scratch;
+    Backend::best().run(Split(layout, tile, linear, planes));
     let planes = planes[..layout.planes()].iter_mut().enumerate();
-    planes.map(|(p, plane)| encode_plane(layout, p, plane, tables, pairs, patches, words, out)).collect()
+    planes.map(|(p, plane)| encode_plane(layout, p, plane, tables, pairs, patches, words, rare, out)).collect()
 }
 
 fn encode_plane(
@@ -175,10 +191,11 @@ fn encode_plane(
     pairs: &mut Vec<u8>,
     patches: &mut Vec<(u16, u8)>,
     words: &mut Vec<u16>,
+    rare: &mut Vec<(u16, u8)>,
     out: &mut Vec<u8>,
 ) -> TilePlane {
     let record = |mode: PlaneMode, base| TilePlane { mode: mode as u8, base, table: 0, words: 0, patches: 0 };
-    let (mode, base, histogram) = match look(layout, p, plane, pairs, patches) {
+    let (mode, base, histogram) = match look(layout, p, plane, pairs, patches, half_histogram) {
         Look::Constant(value) => return record(PlaneMode::Constant, value),
         Look::Raw => return raw(plane, record(PlaneMode::Raw, 0), out),
         Look::Bytes(h) => {
@@ -198,14 +215,9 @@ fn encode_plane(
     }) else {
         return raw(plane, record(PlaneMode::Raw, 0), out);
     };
-    let freqs = &tables.freqs[table];
-    let impossible: Vec<u8> = (0..=255u8).filter(|&s| histogram[s as usize] > 0 && freqs[s as usize] == 0).collect();
-    if !impossible.is_empty() {
-        let likeliest = (0..=255u8).max_by_key(|&s| (freqs[s as usize], 255 - s)).unwrap_or(0);
-        Backend::best().run(Replace { mode, base, elements, symbols, impossible: &impossible, by: likeliest, patches });
-    }
     let start = out.len();
-    let count = encode_symbols(Backend::best(), symbols, &tables.codes[table], words, out);
+    let count = encode_symbols(Backend::best(), symbols, &tables.codes[table], rare, words, out);
+    patch(mode, base, elements, rare, patches);
     let (Some(count), Ok(patched)) = (count, u16::try_from(patches.len())) else {
         return undo(plane, mode, patches, start, out);
     };
@@ -233,44 +245,23 @@ fn undo(plane: &mut [u8], mode: PlaneMode, patches: &[(u16, u8)], start: usize, 
     raw(plane, TilePlane { mode: PlaneMode::Raw as u8, base: 0, table: 0, words: 0, patches: 0 }, out)
 }
 
-/// Replaces symbols that the table cannot code by one that it can, and patches what they stood for.
-struct Replace<'a> {
-    mode: PlaneMode,
-    base: u8,
-    elements: usize,
-    symbols: &'a mut [u8],
-    impossible: &'a [u8],
-    by: u8,
-    patches: &'a mut Vec<(u16, u8)>,
-}
-
-impl Body for Replace<'_> {
-    #[inline(always)]
-    fn run(self) {
-        let Self { mode, base, elements, symbols, impossible, by, patches } = self;
-        let known = patches.len();
-        for (b, block) in symbols.chunks_mut(64).enumerate() {
-            // Such symbols are rare: a few comparisons of vectors rule most blocks out.
-            if !impossible.iter().any(|&s| block.iter().fold(0, |found, &symbol| found | (symbol == s) as u8) != 0) {
-                continue;
-            }
-            for (i, symbol) in block.iter_mut().enumerate().filter(|(_, s)| impossible.contains(s)) {
-                let i = 64 * b + i;
-                let mut add = |at: usize, value: u8| {
-                    // A patch that is there already holds the true value.
-                    if at < elements && patches[..known].binary_search_by_key(&(at as u16), |p| p.0).is_err() {
-                        patches.push((at as u16, value));
-                    }
-                };
-                if mode == PlaneMode::Bytes {
-                    add(i, *symbol);
-                } else {
-                    add(2 * i, base + (*symbol & 15));
-                    add(2 * i + 1, base + (*symbol >> 4));
-                }
-                *symbol = by;
+/// Patches what symbols without a probability stood for.
+fn patch(mode: PlaneMode, base: u8, elements: usize, rare: &[(u16, u8)], patches: &mut Vec<(u16, u8)>) {
+    if rare.is_empty() {
+        return;
+    }
+    let known = patches.len();
+    for &(i, symbol) in rare {
+        if mode == PlaneMode::Bytes {
+            patches.push((i, symbol));
+            continue;
+        }
+        for (at, rank) in [(2 * i as usize, symbol & 15), (2 * i as usize + 1, symbol >> 4)] {
+            // A patch that is there already holds the true value.
+            if at < elements && patches[..known].binary_search_by_key(&(at as u16), |p| p.0).is_err() {
+                patches.push((at as u16, base + rank));
             }
         }
-        patches.sort_unstable();
     }
+    patches.sort_unstable();
 }

@@ -1,6 +1,6 @@
 //! The container, written front to back; only the superblock is filled in at the end.
 
-use super::batch::{Input, PIECE, PieceDone, TileDone, batches, encode, put_back};
+use super::batch::{Input, PIECE, PieceDone, TileDone, batches, encode, encode_piece, put_back};
 use super::plan::{choose_layouts, learn};
 use super::{EncodeOptions, EncodeReport};
 use crate::checksum;
@@ -70,9 +70,8 @@ pub(crate) fn run<W: Write + Seek + Send>(
     let total: u64 = input.jobs.iter().map(|j| j.grid.bytes()).sum();
     input.layouts = choose_layouts(&input, options.profile)?;
     let input = &input;
-    if let Some(progress) = progress {
-        progress(0, total).check()?;
-    }
+    let tell = |done| progress.map_or(Ok(()), |progress| progress(done, total).check());
+    tell(0)?;
     let tables = learn(input, options.profile)?;
     tracing::debug!(tables = tables.freqs.len(), "learnt frequency tables");
     let mut writer = Writer {
@@ -89,43 +88,56 @@ pub(crate) fn run<W: Write + Seek + Send>(
         tiles: 0,
     };
     writer.out.put(&[0; SUPERBLOCK_BYTES as usize])?;
-    // A thread alone hashes and writes each piece while it is in the second-level cache.
-    let alone = rayon::current_num_threads() == 1;
-    let mut batches = batches(input.jobs, if alone { PIECE } else { BATCH });
+    if rayon::current_num_threads() == 1 {
+        // Alone, a piece is hashed before it is encoded: that fetches it to the second-level cache, front to back.
+        for (job, piece) in batches(input.jobs, PIECE).flatten() {
+            let bytes = input.read(job, piece.bytes.start, piece.len())?;
+            writer.hash(job, &bytes)?;
+            let done = encode_piece(input, &tables, job, &piece, bytes);
+            writer.piece(done)?;
+            tell(writer.source_at)?;
+        }
+        return writer.finish(tables.freqs, total);
+    }
+    let mut batches = batches(input.jobs, BATCH);
     let mut encoded = batches.next().map(|b| encode(input, &tables, b)).transpose()?;
     while let Some(batch) = encoded {
-        let next = batches.next();
-        let write = || batch.into_iter().try_for_each(|piece| writer.piece(piece));
-        let (written, following) = match next {
-            Some(next) if !alone => {
-                let (following, written) = rayon::join(|| encode(input, &tables, next), write);
-                (written, Some(following))
-            }
-            Some(next) => (write(), Some(encode(input, &tables, next))),
-            None => (write(), None),
+        let write = || {
+            batch.into_iter().try_for_each(|piece| {
+                writer.hash(piece.job, &piece.bytes)?;
+                writer.piece(piece)
+            })
+        };
+        let (following, written) = match batches.next() {
+            Some(next) => rayon::join(|| encode(input, &tables, next).map(Some), write),
+            None => (Ok(None), write()),
         };
         written?;
-        encoded = following.transpose()?;
-        if let Some(progress) = progress {
-            progress(writer.source_at, total).check()?;
-        }
+        encoded = following?;
+        tell(writer.source_at)?;
     }
     writer.finish(tables.freqs, total)
 }
 
 impl<W: Write + Seek> Writer<'_, W> {
-    /// Takes the next piece in order.
-    fn piece(&mut self, piece: PieceDone<'_>) -> Result<()> {
-        if self.open.as_ref().is_none_or(|o| o.job != piece.job) {
-            self.close_before(piece.job)?;
-            self.begin(piece.job)?;
+    /// Hashes the next bytes of the source, which are of `job`.
+    fn hash(&mut self, job: usize, bytes: &[u8]) -> Result<()> {
+        if self.open.as_ref().is_none_or(|o| o.job != job) {
+            self.close_before(job)?;
+            self.begin(job)?;
         }
         let Some(open) = self.open.as_mut() else { unreachable!("just begun") };
-        open.hash.update(&piece.bytes);
+        open.hash.update(bytes);
         if self.kind == source_kind::SAFETENSORS {
-            self.sha.update(&piece.bytes);
+            self.sha.update(bytes);
         }
-        self.source_at += piece.bytes.len() as u64;
+        self.source_at += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Writes the piece whose bytes were hashed last.
+    fn piece(&mut self, piece: PieceDone<'_>) -> Result<()> {
+        let Some(open) = self.open.as_mut() else { unreachable!("hashed before") };
         let mut at = self.out.at - open.segment_off;
         for tile in piece.tiles {
             let offset16 = u32::try_from(at / TILE_ALIGN as u64).map_err(|_| {

@@ -7,23 +7,25 @@
 //! Words go out downwards, hence the upper lanes first; `vpcompressd` packs those of the lanes that are full.
 
 use super::Avx512;
+use crate::cpu::Replace;
 use std::arch::x86_64::*;
 use wcodec_device::rans::{CHUNK, LANE_RUN, LANES};
 
 impl Avx512 {
     /// Encodes `chunks` backwards, of the last one only the first `last_steps` steps. `packed` holds `start << 16 | freq` for each
-    /// symbol. Words are written downwards from the end of `words`, which has room for one a symbol; returns how many.
+    /// symbol, zero for those that `replace` must put others in the place of. Words are written downwards from the end of `words`, which has room for one a symbol; returns how many.
     pub(in crate::cpu) fn encode_chunks(
         self,
         packed: &[u32; 256],
         state: &mut [u32; LANES],
-        chunks: &[[u8; CHUNK]],
+        chunks: &mut [[u8; CHUNK]],
         last_steps: usize,
         words: &mut [u16],
+        replace: &mut Replace<'_>,
     ) -> usize {
         assert!(words.len() >= chunks.len() * CHUNK && last_steps <= LANE_RUN, "room for a word a symbol");
         // SAFETY: `self` exists only where the CPU has the features; `words` has the room that is needed.
-        unsafe { encode_chunks(packed, state, chunks, last_steps, words) }
+        unsafe { encode_chunks(packed, state, chunks, last_steps, words, replace) }
     }
 }
 
@@ -33,9 +35,10 @@ impl Avx512 {
 unsafe fn encode_chunks(
     packed: &[u32; 256],
     state: &mut [u32; LANES],
-    chunks: &[[u8; CHUNK]],
+    chunks: &mut [[u8; CHUNK]],
     last_steps: usize,
     words: &mut [u16],
+    replace: &mut Replace<'_>,
 ) -> usize {
     const ZERO: i32 = _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC;
     let low = _mm512_set1_epi16(0xff);
@@ -52,16 +55,30 @@ unsafe fn encode_chunks(
     // SAFETY: `state` is 32 u32, two vectors.
     let mut x: [__m512i; 2] = std::array::from_fn(|v| unsafe { _mm512_loadu_si512(state.as_ptr().add(16 * v).cast()) });
     let mut at = words.len();
-    for (i, chunk) in chunks.iter().enumerate().rev() {
+    // Two symbols a lane in each: steps 0 and 1, steps 2 and 3.
+    let runs_of = |chunk: &[u8; CHUNK]| {
         // SAFETY: a chunk is 128 bytes, two vectors: four symbols a lane.
         let [a, b]: [__m512i; 2] = std::array::from_fn(|v| unsafe { _mm512_loadu_si512(chunk.as_ptr().add(64 * v).cast()) });
-        // Two symbols a lane in each: steps 0 and 1, steps 2 and 3.
-        let runs = [_mm512_permutex2var_epi16(a, even, b), _mm512_permutex2var_epi16(a, odd, b)];
-        let steps = if i + 1 == chunks.len() { last_steps } else { LANE_RUN };
+        [_mm512_permutex2var_epi16(a, even, b), _mm512_permutex2var_epi16(a, odd, b)]
+    };
+    let last = chunks.len().wrapping_sub(1);
+    for (i, chunk) in chunks.iter_mut().enumerate().rev() {
+        let mut runs = runs_of(chunk);
+        let steps = if i == last { last_steps } else { LANE_RUN };
         for step in (0..steps).rev() {
-            let two = runs[step / 2];
-            let symbols = if step % 2 == 0 { _mm512_and_si512(two, low) } else { _mm512_srli_epi16::<8>(two) };
-            let (freq, start) = (look_up(&freqs, symbols), look_up(&starts, symbols));
+            let symbols_of = |runs: &[__m512i; 2]| {
+                let two = runs[step / 2];
+                if step % 2 == 0 { _mm512_and_si512(two, low) } else { _mm512_srli_epi16::<8>(two) }
+            };
+            let mut symbols = symbols_of(&runs);
+            let mut freq = look_up(&freqs, symbols);
+            if _mm512_testn_epi16_mask(freq, freq) != 0 {
+                replace(i, chunk, steps);
+                runs = runs_of(chunk);
+                symbols = symbols_of(&runs);
+                freq = look_up(&freqs, symbols);
+            }
+            let start = look_up(&starts, symbols);
             for v in [1, 0] {
                 let (freq, start) = (widen(freq, v), widen(start, v));
                 let reciprocal = _mm512_div_round_ps::<ZERO>(one, _mm512_cvt_roundepu32_ps::<ZERO>(freq));
