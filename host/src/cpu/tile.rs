@@ -3,7 +3,7 @@
 //! In two steps, so that streams of several tiles are decoded side by side: [`decode_planes`] leaves every plane of a group of tiles
 //! in scratch buffers, [`join_tile`] puts one tile's planes together.
 
-use super::view::{PATCH_OUTSIDE, Patches, Ready, Stores, View};
+use super::view::{Line, PATCH_OUTSIDE, Patches, Ready, Stores, View};
 use super::{Backend, Job, Stream, StreamFault};
 use wcodec_device::job::status;
 use wcodec_device::layout::{MAX_TILE_BYTES, PlaneMode, TILE_ALIGN, TilePlane};
@@ -90,12 +90,13 @@ pub(crate) const GROUP: usize = 4;
 pub(crate) struct Scratch {
     planes: [Vec<Vec<u8>>; GROUP],
     linear: Vec<u8>,
+    line: Line,
 }
 
 /// A tile whose planes are decoded.
 pub(crate) struct TileReady<'a> {
     shape: TileShape,
-    planes: [Ready<'a>; MAX_PLANES],
+    planes: Vec<Ready<'a>>,
 }
 
 /// Takes fields off the front of a payload.
@@ -132,7 +133,7 @@ pub(crate) fn decode_planes<'a>(
         let elements = tile.shape.elements();
         buffers.resize_with(buffers.len().max(tile.planes.len()), Vec::new);
         let mut cursor = Cursor { rest: tile.payload };
-        let mut planes = [Ready::Scratch; MAX_PLANES];
+        let mut planes = vec![Ready::Scratch; tile.planes.len()];
         for (p, (plane, buffer)) in tile.planes.iter().zip(buffers).enumerate() {
             let bytes = layout.plane_bytes(p, elements);
             let fail = |fault| (t, fault);
@@ -188,25 +189,22 @@ pub(crate) fn join_tile(
     {
         return Err(TileFault::Plane(0, PATCH_OUTSIDE));
     }
-    let Scratch { planes: buffers, linear } = scratch;
+    let Scratch { planes: buffers, linear, line } = scratch;
     let view = View { layout: shape.layout, ready: planes, buffers: &buffers[t] };
     let contiguous = stride == shape.width || shape.rows == 1;
     if contiguous {
-        view.join_rows(backend, &mut out[..shape.bytes()], shape.bytes(), shape.bytes(), stores);
+        view.join_rows(backend, &mut out[..shape.bytes()], shape.bytes(), shape.bytes(), stores, line);
     } else if shape.width.is_multiple_of(shape.layout.group_bytes()) {
-        view.join_rows(backend, out, shape.width, stride, stores);
+        view.join_rows(backend, out, shape.width, stride, stores, line);
     } else {
         let linear = resize_for(linear, shape.bytes());
-        view.join_rows(backend, linear, shape.bytes(), shape.bytes(), Stores::Cached);
+        view.join_rows(backend, linear, shape.bytes(), shape.bytes(), Stores::Cached, line);
         for (out, row) in out.chunks_mut(stride).zip(linear.chunks(shape.width)) {
             out[..shape.width].copy_from_slice(row);
         }
     }
     Ok(())
 }
-
-/// Most planes of any layout.
-const MAX_PLANES: usize = 64;
 
 /// `buffer`'s first `n` bytes; the buffer only grows, and never above a tile.
 fn resize_for(buffer: &mut Vec<u8>, n: usize) -> &mut [u8] {

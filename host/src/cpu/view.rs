@@ -96,10 +96,18 @@ impl<'a> View<'a> {
     }
 
     /// Joins all rows, compiled for the backend: `width` bytes each, `stride` apart.
-    pub(super) fn join_rows(&self, backend: Backend, out: &mut [u8], width: usize, stride: usize, stores: Stores) {
+    pub(super) fn join_rows(
+        &self,
+        backend: Backend,
+        out: &mut [u8],
+        width: usize,
+        stride: usize,
+        stores: Stores,
+        line: &mut Line,
+    ) {
         // The portable backend knows no streaming.
         let stores = if backend == Backend::Portable { Stores::Cached } else { stores };
-        backend.run(JoinRows { view: self, out, width, stride, stores, backend });
+        backend.run(JoinRows { view: self, out, width, stride, stores, backend, line });
     }
 
     /// Patches to joined elements, those of bytes being applied already.
@@ -192,11 +200,21 @@ struct JoinRows<'v, 'a, 'o> {
     stride: usize,
     stores: Stores,
     backend: Backend,
+    line: &'o mut Line,
 }
 
 /// Bytes joined at a time before they are streamed out: they stay in the first-level cache.
-#[cfg(target_arch = "x86_64")]
 const STREAM: usize = 4096;
+
+/// Where they are joined.
+#[repr(align(64))]
+pub(super) struct Line([u8; STREAM]);
+
+impl Default for Line {
+    fn default() -> Self {
+        Self([0; STREAM])
+    }
+}
 
 impl Body for JoinRows<'_, '_, '_> {
     #[inline(always)]
@@ -208,7 +226,7 @@ impl Body for JoinRows<'_, '_, '_> {
         if self.stores == Stores::Stream {
             let fence = super::x86::Fence;
             let wide = super::x86::Avx512::new().filter(|_| self.backend == Backend::Avx512);
-            let mut buffer = [0; STREAM];
+            let buffer = &mut self.line.0;
             if self.width > STREAM {
                 let step = STREAM / self.view.layout.group_bytes() * self.view.layout.group_bytes();
                 for (row, out) in self.out.chunks_mut(self.stride).enumerate() {
