@@ -66,7 +66,7 @@ fn bench_is_exact() {
     let archive_bytes = json["archive_bytes"].as_u64().unwrap();
     let ratio = json["ratio"].as_f64().unwrap();
     assert!((ratio - archive_bytes as f64 / read(&model).len() as f64).abs() < 1e-9);
-    for key in ["encode_gb_s", "decode_gb_s"] {
+    for key in ["encode_gb_s", "encode_tensors_gb_s", "decode_gb_s"] {
         assert!(json[key].as_f64().unwrap() > 0.0, "{key}");
     }
     // The portable backend, by name.

@@ -2,10 +2,10 @@
 
 use super::Archive;
 use crate::checksum;
-use crate::container::grid::{Grid, Piece};
+use crate::container::grid::{Grid, Piece, TileRect};
 use crate::container::index::Entry;
-use crate::cpu::Backend;
-use crate::cpu::tile::{GROUP, Scratch, TileFault, TileInput, TileReady, TileShape, decode_planes, join_tile};
+use crate::cpu::fused::Place;
+use crate::cpu::tile::{GROUP, Scratch, TileInput, decode_tiles};
 use crate::cpu::view::Stores;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -160,9 +160,7 @@ impl<'a> Tensor<'a> {
             let payload = self.payload(directory, tile..tile + 1)?;
             whole.resize(whole.len().max(MAX_TILE_BYTES), 0);
             let decoded = &mut whole[..rect.rows * rect.width];
-            self.decode_tiles(directory, tile..tile + 1, &payload, scratch, |_, join| {
-                join.into(decoded, rect.width, Stores::Cached)
-            })?;
+            self.decode_tiles(directory, tile..tile + 1, &payload, scratch, decoded, Stores::Cached, |rect| (0, rect.width))?;
             let from = bytes.start.max(rect.column);
             let to = bytes.end.min(rect.column + rect.width as u64);
             let skip = (from - rect.column) as usize;
@@ -239,14 +237,17 @@ impl<'a> Tensor<'a> {
         self.archive.data.fetch(range.start, (range.end - range.start) as usize).map_err(reading)
     }
 
-    /// Checks and decodes tiles, a group at a time. `payload` holds theirs and begins with the first's; `place` puts one down.
+    /// Checks and decodes tiles, a group at a time. `payload` holds theirs and begins with the first's; `place` says where in `out` a
+    /// rectangle goes: its first byte, and from row to row.
     fn decode_tiles(
         &self,
         directory: &Directory<'_>,
         tiles: Range<u64>,
         payload: &[u8],
         scratch: &mut Scratch,
-        mut place: impl FnMut(u64, Join<'_, '_>) -> Result<(), TileFault>,
+        out: &mut [u8],
+        stores: Stores,
+        place: impl Fn(TileRect) -> (usize, usize),
     ) -> Result<()> {
         let entry = self.entry;
         let base = directory.offset(tiles.start);
@@ -269,16 +270,13 @@ impl<'a> Tensor<'a> {
                     return Err(fail(tile, "damaged: its checksum differs".into()));
                 }
                 let rect = entry.grid.rect(tile);
-                let shape = TileShape { layout: entry.layout, rows: rect.rows, width: rect.width };
-                inputs.push(TileInput { shape, planes, payload: part });
+                let (at, stride) = place(rect);
+                let place = Place { first: at, rows: rect.rows, width: rect.width, stride };
+                inputs.push(TileInput { layout: entry.layout, planes, payload: part, place });
             }
-            let backend = self.archive.backend;
-            let ready = decode_planes(backend, |n| self.archive.index.tables.get(n), &inputs, scratch)
+            let tables = |n| self.archive.index.tables.get(n);
+            decode_tiles(self.archive.backend, tables, &inputs, scratch, out, stores)
                 .map_err(|(t, fault)| fail(first + t as u64, fault.to_string()))?;
-            for (t, (tile, ready)) in group.zip(&ready).enumerate() {
-                let join = Join { backend, t, ready, scratch };
-                place(tile, join).map_err(|fault| fail(tile, fault.to_string()))?;
-            }
         }
         Ok(())
     }
@@ -295,27 +293,9 @@ impl<'a> Tensor<'a> {
         let grid: &Grid = &self.entry.grid;
         let payload = self.payload(directory, piece.tiles.clone())?;
         let stride = grid.row_bytes as usize;
-        self.decode_tiles(directory, piece.tiles.clone(), &payload, scratch, |tile, join| {
-            let rect = grid.rect(tile);
-            let first = (rect.row * grid.row_bytes + rect.column - piece.bytes.start) as usize;
-            let end = first + (rect.rows - 1) * stride + rect.width;
-            join.into(&mut out[first..end], stride, stores)
+        self.decode_tiles(directory, piece.tiles.clone(), &payload, scratch, out, stores, |rect| {
+            ((rect.row * grid.row_bytes + rect.column - piece.bytes.start) as usize, stride)
         })
-    }
-}
-
-/// A decoded tile, waiting to be put somewhere.
-struct Join<'s, 'r> {
-    backend: Backend,
-    t: usize,
-    ready: &'r TileReady<'r>,
-    scratch: &'s mut Scratch,
-}
-
-impl Join<'_, '_> {
-    /// Writes the tile's rows to `out`, `stride` bytes apart.
-    fn into(self, out: &mut [u8], stride: usize, stores: Stores) -> Result<(), TileFault> {
-        join_tile(self.backend, self.t, self.ready, self.scratch, out, stride, stores)
     }
 }
 

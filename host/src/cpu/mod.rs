@@ -3,6 +3,7 @@
 //! A backend decodes a rANS stream to its symbols ([`Backend::decode_symbols`]) and joins planes to elements ([`join`]). The symbol
 //! decoder is written by hand for each instruction set; the joins are one plain loop each, compiled for each instruction set.
 
+pub(crate) mod fused;
 mod join;
 mod portable;
 pub(crate) mod tile;
@@ -10,6 +11,7 @@ pub(crate) mod view;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+use fused::Sink;
 use std::sync::OnceLock;
 use wcodec_device::rans::{CHUNK, Entry, LANES, SLOTS};
 
@@ -101,6 +103,26 @@ impl Backend {
         }
         let _ = (packed, state, chunks, last_steps, words, replace);
         None
+    }
+
+    /// Decodes streams of which the first chunks go where `sinks` say, if this backend has a loop for that: see `fused.rs`. Returns how
+    /// many chunks of each did; the others' symbols are in their buffers.
+    fn decode_fused(
+        self,
+        jobs: &mut [Job<'_, '_>],
+        sinks: &[Sink<'_>],
+        out: &mut [u8],
+    ) -> Result<usize, (usize, StreamFault)> {
+        #[cfg(target_arch = "x86_64")]
+        if self == Self::Avx512
+            && jobs.len() == sinks.len()
+            && jobs.len() <= x86::SIDE
+            && let Some(cpu) = x86::Avx512::new()
+        {
+            return cpu.decode_fused(jobs, sinks, out);
+        }
+        let _ = (sinks, out);
+        self.decode_symbols(jobs).map(|()| 0)
     }
 
     /// Decodes streams, each to as many symbols as its buffer has bytes. The error names the stream that failed.

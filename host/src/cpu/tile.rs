@@ -1,14 +1,16 @@
 //! Tiles: payload to planes to rows of the output.
 //!
-//! In two steps, so that streams of several tiles are decoded side by side: [`decode_planes`] leaves every plane of a group of tiles
-//! in scratch buffers, [`join_tile`] puts one tile's planes together.
+//! In two steps, so that streams of several tiles are decoded side by side: every plane of a group of tiles is decoded to scratch buffers,
+//! then each tile's planes are put together. Where a tile has one stream and lines of the output to itself, the second step is part of the
+//! first: see `fused.rs`.
 
+use super::fused::{Fusion, Place, Sink};
 use super::view::{Line, PATCH_OUTSIDE, Patches, Ready, Stores, View};
 use super::{Backend, Job, Stream, StreamFault};
 use wcodec_device::job::status;
 use wcodec_device::layout::{MAX_TILE_BYTES, PlaneMode, TILE_ALIGN, TilePlane};
 use wcodec_device::planes::Layout;
-use wcodec_device::rans::{Entry, LANES, SLOTS, STATE_BYTES};
+use wcodec_device::rans::{CHUNK, Entry, LANES, SLOTS, STATE_BYTES};
 
 /// A decode table.
 pub(crate) type Table = [Entry; SLOTS];
@@ -56,30 +58,19 @@ fn describe_status(s: u32) -> &'static str {
     }
 }
 
-/// What a tile is, apart from its bytes.
-#[derive(Clone, Copy)]
-pub(crate) struct TileShape {
-    pub layout: Layout,
-    pub rows: usize,
-    /// Bytes of a row inside the tile, a multiple of the record.
-    pub width: usize,
-}
-
-impl TileShape {
-    pub(crate) fn bytes(&self) -> usize {
-        self.rows * self.width
-    }
-
-    fn elements(&self) -> usize {
-        self.bytes() / self.layout.record_bytes()
-    }
-}
-
-/// A tile to decode: what it is, how its planes are coded, its bytes.
+/// A tile to decode: how its planes are coded, its bytes, where its rows go.
 pub(crate) struct TileInput<'a> {
-    pub shape: TileShape,
+    pub layout: Layout,
     pub planes: &'a [TilePlane],
     pub payload: &'a [u8],
+    /// `width` is a multiple of the record.
+    pub place: Place,
+}
+
+impl TileInput<'_> {
+    fn elements(&self) -> usize {
+        self.place.rows * self.place.width / self.layout.record_bytes()
+    }
 }
 
 /// Tiles that are worth decoding together.
@@ -91,12 +82,6 @@ pub(crate) struct Scratch {
     planes: [Vec<Vec<u8>>; GROUP],
     linear: Vec<u8>,
     line: Line,
-}
-
-/// A tile whose planes are decoded.
-pub(crate) struct TileReady<'a> {
-    shape: TileShape,
-    planes: Vec<Ready<'a>>,
 }
 
 /// Takes fields off the front of a payload.
@@ -117,20 +102,22 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Decodes the planes of up to [`GROUP`] tiles into `scratch`. The error names the tile that failed.
-pub(crate) fn decode_planes<'a>(
+/// Decodes up to [`GROUP`] tiles to their places in `out`. The error names the tile that failed.
+pub(crate) fn decode_tiles<'a>(
     backend: Backend,
     tables: impl Fn(u16) -> Option<&'a Table>,
     tiles: &[TileInput<'a>],
     scratch: &mut Scratch,
-) -> Result<Vec<TileReady<'a>>, (usize, TileFault)> {
+    out: &mut [u8],
+    stores: Stores,
+) -> Result<(), (usize, TileFault)> {
     let mut ready = Vec::with_capacity(tiles.len());
     // Streams to decode, whose they are, and the patches to the bytes they give.
     let mut jobs: Vec<Job<'_, '_>> = Vec::with_capacity(GROUP);
     let mut owners = Vec::with_capacity(GROUP);
     for (t, (tile, buffers)) in tiles.iter().zip(&mut scratch.planes).enumerate() {
-        let layout = tile.shape.layout;
-        let elements = tile.shape.elements();
+        let layout = tile.layout;
+        let elements = tile.elements();
         buffers.resize_with(buffers.len().max(tile.planes.len()), Vec::new);
         let mut cursor = Cursor { rest: tile.payload };
         let mut planes = vec![Ready::Scratch; tile.planes.len()];
@@ -153,6 +140,9 @@ pub(crate) fn decode_planes<'a>(
                     } else {
                         bytes
                     };
+                    if patches.iter().last().is_some_and(|(at, _)| at >= bytes) {
+                        return Err((t, TileFault::Plane(p, PATCH_OUTSIDE)));
+                    }
                     jobs.push((stream, resize_for(buffer, symbols)));
                     owners.push((t, p, patches));
                 }
@@ -162,48 +152,77 @@ pub(crate) fn decode_planes<'a>(
         if !cursor.rest.is_empty() {
             return Err((t, TileFault::Length));
         }
-        ready.push(TileReady { shape: tile.shape, planes });
+        ready.push(planes);
     }
-    backend.decode_symbols(&mut jobs).map_err(|(job, fault)| (owners[job].0, TileFault::Stream(owners[job].1, fault)))?;
-    for ((_, buffer), (t, p, patches)) in jobs.into_iter().zip(owners) {
-        if let Ready::Scratch = ready[t].planes[p] {
-            patches.apply(buffer).map_err(|why| (t, TileFault::Plane(p, why)))?;
+    let sinks = if stores == Stores::Stream { sinks(tiles, &ready, &owners, out) } else { None };
+    let fault = |(job, fault): (usize, StreamFault)| (owners[job].0, TileFault::Stream(owners[job].1, fault));
+    let joined = match &sinks {
+        Some(sinks) => backend.decode_fused(&mut jobs, sinks, out).map_err(fault)? * CHUNK * sinks[0].fusion.elements(),
+        None => backend.decode_symbols(&mut jobs).map(|()| 0).map_err(fault)?,
+    };
+    for ((_, buffer), &(t, p, patches)) in jobs.into_iter().zip(&owners) {
+        if let Ready::Scratch = ready[t][p] {
+            patches.apply(buffer);
         }
     }
-    Ok(ready)
-}
-
-/// Joins the planes of tile `t` of a group into `out`, whose rows begin `stride` bytes apart and which ends with the last row.
-pub(crate) fn join_tile(
-    backend: Backend,
-    t: usize,
-    ready: &TileReady<'_>,
-    scratch: &mut Scratch,
-    out: &mut [u8],
-    stride: usize,
-    stores: Stores,
-) -> Result<(), TileFault> {
-    let TileReady { shape, planes } = ready;
-    if let Ready::Pairs(_, patches) = planes[0]
-        && patches.iter().last().is_some_and(|(at, _)| at >= shape.elements())
-    {
-        return Err(TileFault::Plane(0, PATCH_OUTSIDE));
-    }
-    let Scratch { planes: buffers, linear, line } = scratch;
-    let view = View { layout: shape.layout, ready: planes, buffers: &buffers[t] };
-    let contiguous = stride == shape.width || shape.rows == 1;
-    if contiguous {
-        view.join_rows(backend, &mut out[..shape.bytes()], shape.bytes(), shape.bytes(), stores, line);
-    } else if shape.width.is_multiple_of(shape.layout.group_bytes()) {
-        view.join_rows(backend, out, shape.width, stride, stores, line);
-    } else {
-        let linear = resize_for(linear, shape.bytes());
-        view.join_rows(backend, linear, shape.bytes(), shape.bytes(), Stores::Cached, line);
-        for (out, row) in out.chunks_mut(stride).zip(linear.chunks(shape.width)) {
-            out[..shape.width].copy_from_slice(row);
-        }
+    for (t, (tile, planes)) in tiles.iter().zip(&ready).enumerate() {
+        join_tile(backend, t, tile, planes, joined, scratch, out, stores);
     }
     Ok(())
+}
+
+/// Where the tiles' streams go if each tile has one, of a kind that can be joined as it is decoded, and all are of the same kind.
+fn sinks<'a>(
+    tiles: &[TileInput<'a>],
+    ready: &[Vec<Ready<'a>>],
+    owners: &[(usize, usize, Patches<'a>)],
+    out: &[u8],
+) -> Option<Vec<Sink<'a>>> {
+    if owners.len() != tiles.len() {
+        return None;
+    }
+    let sinks = owners.iter().enumerate().map(|(i, &(t, p, patches))| {
+        let (fusion, base, raw) = match (tiles[t].layout, &ready[t][..]) {
+            (Layout::Bf16, &[Ready::Pairs(base, _), Ready::Slice(raw)]) => (Fusion::Bf16Pairs, base, raw),
+            (Layout::Bf16, &[Ready::Scratch, Ready::Slice(raw)]) => (Fusion::Bf16Bytes, 0, raw),
+            (Layout::Columns(2), &[Ready::Slice(raw), Ready::Scratch]) => (Fusion::Upper, 0, raw),
+            (Layout::Columns(1), &[Ready::Scratch]) => (Fusion::Bytes, 0, &[][..]),
+            _ => return None,
+        };
+        debug_assert!(p < 2);
+        // One stream a tile, in the order of tiles.
+        (t == i).then(|| Sink::new(fusion, base, raw, patches, tiles[t].place, out))?
+    });
+    let sinks = sinks.collect::<Option<Vec<_>>>()?;
+    sinks.iter().all(|s| s.fusion == sinks[0].fusion).then_some(sinks).filter(|s| !s.is_empty())
+}
+
+/// Joins the planes of tile `t` of a group, but for the first `joined` elements.
+fn join_tile(
+    backend: Backend,
+    t: usize,
+    tile: &TileInput<'_>,
+    planes: &[Ready<'_>],
+    joined: usize,
+    scratch: &mut Scratch,
+    out: &mut [u8],
+    stores: Stores,
+) {
+    let place = tile.place.joined();
+    let Scratch { planes: buffers, linear, line } = scratch;
+    let view = View { layout: tile.layout, ready: planes, buffers: &buffers[t] };
+    let out = &mut out[place.first..place.end()];
+    if place.rows == 1 || place.width.is_multiple_of(tile.layout.group_bytes()) {
+        view.join_rows(backend, out, place, joined, stores, line);
+    } else {
+        let bytes = place.rows * place.width;
+        let linear = resize_for(linear, bytes);
+        let whole = Place { first: 0, rows: 1, width: bytes, stride: bytes };
+        view.join_rows(backend, linear, whole, joined, Stores::Cached, line);
+        for (out, row) in out.chunks_mut(place.stride).zip(linear.chunks(place.width)) {
+            out[..place.width].copy_from_slice(row);
+        }
+    }
 }
 
 /// `buffer`'s first `n` bytes; the buffer only grows, and never above a tile.

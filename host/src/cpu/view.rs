@@ -1,5 +1,6 @@
 //! Decoded planes, and how rows of elements are made of them.
 
+use super::fused::Place;
 use super::join::{self, Exponents};
 use super::{Backend, Body};
 use wcodec_device::planes::Layout;
@@ -29,12 +30,23 @@ impl Patches<'_> {
         self.iter().next()
     }
 
-    /// Overwrites bytes of a plane.
-    pub(super) fn apply(&self, plane: &mut [u8]) -> Result<(), &'static str> {
+    /// Position of patch `number`, or one that no element has.
+    #[inline]
+    pub(super) fn position(&self, number: usize) -> usize {
+        self.positions.get(number).map_or(usize::MAX, |&p| u16::from_le_bytes(p) as usize)
+    }
+
+    /// Drops those before element `at`.
+    fn drop_before(&mut self, at: usize) {
+        let n = self.positions.partition_point(|&p| (u16::from_le_bytes(p) as usize) < at);
+        *self = Self { positions: &self.positions[n..], values: &self.values[n..] };
+    }
+
+    /// Overwrites bytes of a plane, all of which exist.
+    pub(super) fn apply(&self, plane: &mut [u8]) {
         for (at, value) in self.iter() {
-            *plane.get_mut(at).ok_or(PATCH_OUTSIDE)? = value;
+            plane[at] = value;
         }
-        Ok(())
     }
 }
 
@@ -49,7 +61,7 @@ pub(crate) enum Stores {
     Stream,
 }
 
-fn set_exponent(layout: Layout, element: &mut [u8], value: u8) {
+pub(super) fn set_exponent(layout: Layout, element: &mut [u8], value: u8) {
     match (layout, element) {
         (Layout::Bf16, [lo, hi]) | (Layout::F32, [_, _, lo, hi]) => {
             *lo = *lo & 0x7f | value << 7;
@@ -95,19 +107,20 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Joins all rows, compiled for the backend: `width` bytes each, `stride` apart.
+    /// Joins all rows, which go to `place` (of which `out` begins with the first), but for the first `from` elements, which end a
+    /// group. Compiled for the backend.
     pub(super) fn join_rows(
         &self,
         backend: Backend,
         out: &mut [u8],
-        width: usize,
-        stride: usize,
+        place: Place,
+        from: usize,
         stores: Stores,
         line: &mut Line,
     ) {
         // The portable backend knows no streaming.
         let stores = if backend == Backend::Portable { Stores::Cached } else { stores };
-        backend.run(JoinRows { view: self, out, width, stride, stores, backend, line });
+        backend.run(JoinRows { view: self, out, place, from, stores, backend, line });
     }
 
     /// Patches to joined elements, those of bytes being applied already.
@@ -196,8 +209,8 @@ impl<'a> View<'a> {
 struct JoinRows<'v, 'a, 'o> {
     view: &'v View<'a>,
     out: &'o mut [u8],
-    width: usize,
-    stride: usize,
+    place: Place,
+    from: usize,
     stores: Stores,
     backend: Backend,
     line: &'o mut Line,
@@ -219,38 +232,51 @@ impl Default for Line {
 impl Body for JoinRows<'_, '_, '_> {
     #[inline(always)]
     fn run(self) {
+        let Place { width, stride, .. } = self.place;
         let record = self.view.layout.record_bytes();
-        let columns = self.width / record;
+        let columns = width / record;
         let mut patches = self.view.patches();
+        patches.drop_before(self.from);
+        // What is left of a row that is begun.
+        let (begun, at) = (self.from / columns, self.from % columns * record);
+        let mut first = begun;
+        if at > 0 {
+            self.view.join(self.from, &mut self.out[begun * stride..][at..width], &mut patches);
+            first += 1;
+        }
+        if first == self.place.rows {
+            return;
+        }
+        let out = &mut self.out[first * stride..];
         #[cfg(target_arch = "x86_64")]
         if self.stores == Stores::Stream {
             let fence = super::x86::Fence;
             let wide = super::x86::Avx512::new().filter(|_| self.backend == Backend::Avx512);
             let buffer = &mut self.line.0;
-            if self.width > STREAM {
+            if width > STREAM {
                 let step = STREAM / self.view.layout.group_bytes() * self.view.layout.group_bytes();
-                for (row, out) in self.out.chunks_mut(self.stride).enumerate() {
-                    for (i, out) in out[..self.width].chunks_mut(step).enumerate() {
+                for (row, out) in out.chunks_mut(stride).enumerate() {
+                    for (i, out) in out[..width].chunks_mut(step).enumerate() {
                         let joined = &mut buffer[..out.len()];
-                        self.view.join(row * columns + i * step / record, joined, &mut patches);
+                        self.view.join((first + row) * columns + i * step / record, joined, &mut patches);
                         super::x86::stream_copy(out, joined, &fence, wide);
                     }
                 }
                 return;
             }
             // Several rows at a time: their elements follow each other in the planes.
-            let rows = STREAM / self.width;
-            for (i, out) in self.out.chunks_mut(rows * self.stride).enumerate() {
-                let joined = &mut buffer[..out.len().div_ceil(self.stride) * self.width];
-                self.view.join(i * rows * columns, joined, &mut patches);
-                for (out, joined) in out.chunks_mut(self.stride).zip(joined.chunks(self.width)) {
-                    super::x86::stream_copy(&mut out[..self.width], joined, &fence, wide);
+            let rows = STREAM / width;
+            for (i, out) in out.chunks_mut(rows * stride).enumerate() {
+                let joined = &mut buffer[..out.len().div_ceil(stride) * width];
+                self.view.join((first + i * rows) * columns, joined, &mut patches);
+                for (out, joined) in out.chunks_mut(stride).zip(joined.chunks(width)) {
+                    super::x86::stream_copy(&mut out[..width], joined, &fence, wide);
                 }
             }
             return;
         }
-        for (row, out) in self.out.chunks_mut(self.stride).enumerate() {
-            self.view.join(row * columns, &mut out[..self.width], &mut patches);
+        for (row, out) in out.chunks_mut(stride).enumerate() {
+            self.view.join((first + row) * columns, &mut out[..width], &mut patches);
         }
     }
 }

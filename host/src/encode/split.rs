@@ -36,8 +36,8 @@ pub(crate) fn split(layout: Layout, tile: Rows<'_>, linear: &mut Vec<u8>, planes
         plane.resize(layout.plane_bytes(p, n), 0);
     }
     let planes = &mut planes[..layout.planes()];
-    if layout == Layout::F8E4 && tile.pitch != tile.width {
-        // Two mantissas share a byte, so a row need not begin on one.
+    if tile.pitch != tile.width && !tile.width.is_multiple_of(layout.group_bytes()) {
+        // Neighbours trade bits, so a row must not end between them.
         linear.clear();
         tile.runs().for_each(|row| linear.extend_from_slice(row));
         return split_run(layout, linear, planes, 0);
@@ -90,6 +90,7 @@ fn split_run(layout: Layout, bytes: &[u8], planes: &mut [Vec<u8>], at: usize) {
             }
         }
         (Layout::F8E4, [exponents, raw]) => {
+            let (exponents, raw) = (&mut exponents[at..at + n], &mut raw[at / 2..(at + n).div_ceil(2)]);
             let (words, tail) = bytes.as_chunks::<4>();
             let quads = exponents.as_chunks_mut::<4>().0.iter_mut().zip(raw.as_chunks_mut::<2>().0);
             for (word, (e, r)) in words.iter().zip(quads) {

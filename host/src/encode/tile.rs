@@ -22,15 +22,19 @@ pub(crate) struct Tables {
     codes: Vec<Box<Codes>>,
     pairs_from: usize,
     min_gain: f32,
+    /// How symbols are counted before a table is chosen.
+    count: fn(&[u8]) -> Histogram,
 }
 
 impl Tables {
     pub(crate) fn new(bytes: Vec<Freqs>, pairs: Vec<Freqs>, profile: Profile) -> Self {
         let pairs_from = bytes.len();
+        // Half of them would mistake gains of a per mille for losses, and the reverse.
+        let count = if profile == Profile::Max { histogram } else { half_histogram };
         let byte_costs = bytes.iter().map(|f| costs(f, PATCH_BITS));
         let costs = byte_costs.chain(pairs.iter().map(|f| costs(f, PAIR_PATCH_BITS))).collect();
         let freqs: Vec<Freqs> = bytes.into_iter().chain(pairs).collect();
-        Self { codes: freqs.iter().map(codes).collect(), costs, pairs_from, min_gain: min_gain(profile), freqs }
+        Self { codes: freqs.iter().map(codes).collect(), costs, pairs_from, min_gain: min_gain(profile), count, freqs }
     }
 
     /// The cheapest table of a kind for a histogram, and its bits.
@@ -195,7 +199,7 @@ fn encode_plane(
     out: &mut Vec<u8>,
 ) -> TilePlane {
     let record = |mode: PlaneMode, base| TilePlane { mode: mode as u8, base, table: 0, words: 0, patches: 0 };
-    let (mode, base, histogram) = match look(layout, p, plane, pairs, patches, half_histogram) {
+    let (mode, base, histogram) = match look(layout, p, plane, pairs, patches, tables.count) {
         Look::Constant(value) => return record(PlaneMode::Constant, value),
         Look::Raw => return raw(plane, record(PlaneMode::Raw, 0), out),
         Look::Bytes(h) => {

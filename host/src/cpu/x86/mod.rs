@@ -9,10 +9,12 @@
 mod avx2;
 mod avx512;
 mod encode512;
+mod fused512;
 mod stream;
 
 pub(super) use stream::{Fence, copy as stream_copy};
 
+use super::fused::Sink;
 use super::portable::{Lanes, body_len};
 use super::{Body, Job, StreamFault};
 use wcodec_device::rans::{CHUNK, Entry, LANE_RUN, LANES, SLOTS};
@@ -56,7 +58,7 @@ impl Avx2 {
 
     pub(super) fn decode(self, jobs: &mut [Job<'_, '_>]) -> Result<(), (usize, StreamFault)> {
         // SAFETY: `self` exists only where the CPU has the features.
-        unsafe { decode_jobs(&kernels!(avx2), jobs) }
+        unsafe { decode_jobs(&kernels!(avx2), jobs, |_, _| 0) }
     }
 }
 
@@ -84,12 +86,30 @@ impl Avx512 {
 
     pub(super) fn decode(self, jobs: &mut [Job<'_, '_>]) -> Result<(), (usize, StreamFault)> {
         // SAFETY: `self` exists only where the CPU has the features.
-        unsafe { decode_jobs(&kernels!(avx512), jobs) }
+        unsafe { decode_jobs(&kernels!(avx512), jobs, |_, _| 0) }
+    }
+
+    /// Decodes at most [`SIDE`] jobs, each stream's first chunks joined into `out` as its sink says; returns how many chunks were. The
+    /// symbols of those are not in the jobs' buffers, all others are.
+    pub(super) fn decode_fused(
+        self,
+        jobs: &mut [Job<'_, '_>],
+        sinks: &[Sink<'_>],
+        out: &mut [u8],
+    ) -> Result<usize, (usize, StreamFault)> {
+        let mut joined = 0;
+        let fused = |runs: &mut [Run<'_, '_>], most| {
+            joined = self.fused(runs, sinks, most, out);
+            joined
+        };
+        // SAFETY: `self` exists only where the CPU has the features.
+        unsafe { decode_jobs(&kernels!(avx512), jobs, fused) }?;
+        Ok(joined)
     }
 }
 
 /// Streams decoded side by side.
-const SIDE: usize = 4;
+pub(super) const SIDE: usize = 4;
 
 /// Words that must lie ahead of a chunk: every lane may take one in each step, and the last load reaches 16 beyond.
 const AHEAD: usize = CHUNK + 16;
@@ -111,6 +131,7 @@ impl Run<'_, '_> {
         let chunks = std::mem::take(&mut self.chunks);
         self.chunks = &mut chunks[done..];
         self.words = &self.words[2 * self.used..];
+        self.used = 0;
     }
 }
 
@@ -130,11 +151,16 @@ struct Kernels {
     last: Kernel<1>,
 }
 
-/// Decodes all jobs; the error names the one that failed.
+/// Decodes all jobs; the error names the one that failed. `first` may decode first chunks of a group, at most so many, elsewhere than to
+/// its buffers, and returns how many it did.
 ///
 /// # Safety
 /// The CPU features of the kernels must be present.
-unsafe fn decode_jobs(kernels: &Kernels, jobs: &mut [Job<'_, '_>]) -> Result<(), (usize, StreamFault)> {
+unsafe fn decode_jobs(
+    kernels: &Kernels,
+    jobs: &mut [Job<'_, '_>],
+    mut first: impl FnMut(&mut [Run<'_, '_>], usize) -> usize,
+) -> Result<(), (usize, StreamFault)> {
     for (group, jobs) in jobs.chunks_mut(SIDE).enumerate() {
         let number = |i: usize| SIDE * group + i;
         let mut runs = Vec::with_capacity(SIDE);
@@ -146,6 +172,9 @@ unsafe fn decode_jobs(kernels: &Kernels, jobs: &mut [Job<'_, '_>]) -> Result<(),
             runs.push(Run { table: stream.table, state: lanes.state, words: stream.bytes, chunks, used: 0 });
             ends.push((stream.bytes.len(), stream.words, end));
         }
+        let most = runs.iter().map(|r| r.chunks.len()).min().unwrap_or(0);
+        let done = first(&mut runs, most);
+        runs.iter_mut().for_each(|r| r.advance(done));
         // SAFETY: the caller vouches for the CPU.
         unsafe { run_together(kernels, &mut runs) };
         for (i, (run, (bytes, words, end))) in runs.into_iter().zip(ends).enumerate() {
