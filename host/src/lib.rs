@@ -21,12 +21,17 @@
 mod archive;
 mod container;
 mod cpu;
+pub mod dlpack;
 mod dtype;
 mod encode;
 mod error;
 mod gpu;
+mod io;
+mod load;
+pub mod observe;
 mod output;
 mod progress;
+mod schedule;
 mod source;
 
 pub use archive::{Archive, Backing, PlaneReport, Tensor, TensorReport, VerifyReport};
@@ -35,6 +40,8 @@ pub use dtype::Dtype;
 pub use encode::{EncodeReport, Encoder, Profile, TensorInput};
 pub use error::{Error, ErrorKind, Result};
 pub use gpu::{Device, DeviceChoice, DeviceTensor, EMULATOR_NAME, Gpu, emulator_path};
+pub use load::{Data, HostMemory, HostTensor, Load, LoadProgress, Loaded, Loader, Shard, Split, TensorInfo, VecMemory};
+pub use io::IoChoice;
 pub use progress::Flow;
 pub use source::{FileReader, MappedFile, ReadAt};
 

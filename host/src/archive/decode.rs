@@ -152,24 +152,40 @@ impl<'a> Tensor<'a> {
         out: &mut [u8],
     ) -> Result<()> {
         let grid = &self.entry.grid;
-        let stride = (bytes.end - bytes.start) as usize;
         let band = rows.start / grid.tile_rows * grid.columns();
         for column in bytes.start / grid.tile_row_bytes..=(bytes.end - 1) / grid.tile_row_bytes {
             let tile = band + column;
-            let rect = grid.rect(tile);
             let payload = self.payload(directory, tile..tile + 1)?;
-            whole.resize(whole.len().max(MAX_TILE_BYTES), 0);
-            let decoded = &mut whole[..rect.rows * rect.width];
-            self.decode_tiles(directory, tile..tile + 1, &payload, scratch, decoded, Stores::Cached, |rect| (0, rect.width))?;
-            let from = bytes.start.max(rect.column);
-            let to = bytes.end.min(rect.column + rect.width as u64);
-            let skip = (from - rect.column) as usize;
-            let n = (to - from) as usize;
-            let first = (rows.start - rect.row) as usize;
-            for (i, out) in out.chunks_mut(stride).enumerate() {
-                let at = (first + i) * rect.width + skip;
-                out[(from - bytes.start) as usize..][..n].copy_from_slice(&decoded[at..at + n]);
-            }
+            self.decode_tile_slice(directory, tile, &payload, rows.clone(), bytes.clone(), scratch, whole, out)?;
+        }
+        Ok(())
+    }
+
+    /// What a tile has of the byte columns `bytes` of `rows` (a part of its own rows), which `out` holds without gaps.
+    pub(crate) fn decode_tile_slice(
+        &self,
+        directory: &Directory<'_>,
+        tile: u64,
+        payload: &[u8],
+        rows: Range<u64>,
+        bytes: Range<u64>,
+        scratch: &mut Scratch,
+        whole: &mut Vec<u8>,
+        out: &mut [u8],
+    ) -> Result<()> {
+        let stride = (bytes.end - bytes.start) as usize;
+        let rect = self.entry.grid.rect(tile);
+        whole.resize(whole.len().max(MAX_TILE_BYTES), 0);
+        let decoded = &mut whole[..rect.rows * rect.width];
+        self.decode_tiles(directory, tile..tile + 1, payload, scratch, decoded, Stores::Cached, |rect| (0, rect.width))?;
+        let from = bytes.start.max(rect.column);
+        let to = bytes.end.min(rect.column + rect.width as u64);
+        let skip = (from - rect.column) as usize;
+        let n = (to - from) as usize;
+        let first = (rows.start - rect.row) as usize;
+        for (i, out) in out.chunks_mut(stride).enumerate() {
+            let at = (first + i) * rect.width + skip;
+            out[(from - bytes.start) as usize..][..n].copy_from_slice(&decoded[at..at + n]);
         }
         Ok(())
     }
@@ -187,6 +203,13 @@ impl<'a> Tensor<'a> {
     fn buffer(&self, len: u64) -> Result<Vec<u8>> {
         let len = usize::try_from(len).map_err(|_| self.place(Error::argument(format!("{len} bytes do not fit into memory"))))?;
         zeroed(len).map_err(|e| self.place(Error::io("decoding", e)))
+    }
+
+    /// Its number in the index.
+    pub(crate) fn entry_number(&self) -> u32 {
+        let first = self.archive.index.entries.as_ptr() as usize;
+        // An index has fewer than 2^32 entries.
+        ((std::ptr::from_ref(self.entry) as usize - first) / size_of::<Entry>()) as u32
     }
 
     /// Names this tensor and the file in an error.
@@ -290,10 +313,23 @@ impl<'a> Tensor<'a> {
         out: &mut [u8],
         stores: Stores,
     ) -> Result<()> {
-        let grid: &Grid = &self.entry.grid;
         let payload = self.payload(directory, piece.tiles.clone())?;
+        self.decode_piece_of(directory, piece, &payload, scratch, out, stores)
+    }
+
+    /// [`decode_piece`](Self::decode_piece) from payloads that are there already.
+    pub(crate) fn decode_piece_of(
+        &self,
+        directory: &Directory<'_>,
+        piece: &Piece,
+        payload: &[u8],
+        scratch: &mut Scratch,
+        out: &mut [u8],
+        stores: Stores,
+    ) -> Result<()> {
+        let grid: &Grid = &self.entry.grid;
         let stride = grid.row_bytes as usize;
-        self.decode_tiles(directory, piece.tiles.clone(), &payload, scratch, out, stores, |rect| {
+        self.decode_tiles(directory, piece.tiles.clone(), payload, scratch, out, stores, |rect| {
             ((rect.row * grid.row_bytes + rect.column - piece.bytes.start) as usize, stride)
         })
     }
@@ -306,6 +342,11 @@ pub(crate) struct Directory<'a> {
 }
 
 impl Directory<'_> {
+    /// With bytes of its own.
+    pub(crate) fn into_owned(self) -> Directory<'static> {
+        Directory { bytes: Cow::Owned(self.bytes.into_owned()), stride: self.stride }
+    }
+
     fn len(&self) -> u64 {
         (self.bytes.len() / self.stride) as u64
     }

@@ -104,6 +104,11 @@ impl Archive {
         self.index.entries[blobs..].iter().map(|entry| Tensor { archive: self, entry })
     }
 
+    /// The tensor (or blob) of this number in the index.
+    pub(crate) fn entry_tensor(&self, number: u32) -> Tensor<'_> {
+        Tensor { archive: self, entry: &self.index.entries[number as usize] }
+    }
+
     /// The tensor of this name.
     pub fn tensor(&self, name: &str) -> Result<Tensor<'_>> {
         match self.index.by_name.get(name) {
@@ -138,7 +143,7 @@ impl Archive {
     }
 
     /// Names this archive's file in an error.
-    fn place(&self, e: Error) -> Error {
+    pub(crate) fn place(&self, e: Error) -> Error {
         match &self.path {
             Some(path) => e.with_path(path),
             None => e,

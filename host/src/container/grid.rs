@@ -105,6 +105,19 @@ impl Grid {
         self.columns().checked_mul(self.bands())
     }
 
+    /// The tensor's bytes that consecutive tiles cover, where those are consecutive too: whole bands, or tiles of one row.
+    pub(crate) fn span(&self, tiles: &Range<u64>) -> Range<u64> {
+        let total = self.columns() * self.bands();
+        let start = |tile: u64| {
+            if tile == total {
+                return self.bytes();
+            }
+            let rect = self.rect(tile);
+            rect.row * self.row_bytes + rect.column
+        };
+        start(tiles.start)..start(tiles.end)
+    }
+
     /// The rectangle of tile `tile`.
     pub(crate) fn rect(&self, tile: u64) -> TileRect {
         let columns = self.columns();
@@ -132,14 +145,7 @@ impl Grid {
         };
         (0..total.div_ceil(step)).map(move |i| {
             let tiles = i * step..((i + 1) * step).min(total);
-            let start = |tile: u64| {
-                if tile == total {
-                    return grid.bytes();
-                }
-                let rect = grid.rect(tile);
-                rect.row * grid.row_bytes + rect.column
-            };
-            Piece { bytes: start(tiles.start)..start(tiles.end), tiles }
+            Piece { bytes: grid.span(&tiles), tiles }
         })
     }
 }

@@ -41,7 +41,29 @@ pub(super) enum Integrity {
 
 /// Decodes the tiles of `work` and waits until that is done.
 pub(super) fn run(gpu: &Gpu, work: &[Work<'_>], integrity: Integrity) -> Result<(), Failure> {
-    let Some((batch, places)) = prepare(gpu, work, integrity)? else { return Ok(()) };
+    match prepare(gpu, work, integrity)? {
+        Some((batch, places)) => finish(gpu, work, &batch, &places),
+        None => Ok(()),
+    }
+}
+
+/// [`run`] for payloads that are on the device already, each item's at an address of its own (16-byte aligned, [`SLACK`] readable bytes behind the
+/// last), their checksums verified there.
+pub(super) fn run_staged(gpu: &Gpu, work: &[Work<'_>], payloads: &[u64]) -> Result<(), Failure> {
+    let mut plan = Plan::default();
+    let mut places = Vec::new();
+    for (w, (item, at)) in work.iter().zip(payloads).enumerate() {
+        add(item, w, None, *at, &mut plan, &mut places)?;
+    }
+    if places.is_empty() {
+        return Ok(());
+    }
+    let batch = Batch::upload(gpu, None, plan, tables(work))?;
+    finish(gpu, work, &batch, &places)
+}
+
+/// Launches a batch, waits, and says what went wrong.
+fn finish(gpu: &Gpu, work: &[Work<'_>], batch: &Batch, places: &[Place]) -> Result<(), Failure> {
     batch.launch(gpu)?;
     let statuses = batch.statuses(gpu)?;
     let fault =
@@ -56,20 +78,29 @@ pub(super) fn run(gpu: &Gpu, work: &[Work<'_>], integrity: Integrity) -> Result<
     Ok(())
 }
 
+/// The frequency tables that all of `work` use: they are of one archive.
+fn tables<'a>(work: &[Work<'a>]) -> &'a [u8] {
+    bytemuck::cast_slice(work[0].tensor.archive.index.tables.freqs())
+}
+
 /// Uploads what decoding `work` takes; `None` where there are no tiles.
 pub(super) fn prepare(gpu: &Gpu, work: &[Work<'_>], integrity: Integrity) -> Result<Option<(Batch, Vec<Place>)>, Failure> {
     let mut payload = Vec::new();
     let mut plan = Plan::default();
     let mut places = Vec::new();
     for (w, item) in work.iter().enumerate() {
-        add(item, w, integrity, &mut payload, &mut plan, &mut places)?;
+        let bytes = item.tensor.payload(item.directory, item.tiles.clone())?;
+        let base = payload.len() as u64;
+        payload.extend_from_slice(&bytes);
+        // The last segment of an archive may end anywhere, a payload always on 16 bytes.
+        payload.resize(payload.len().next_multiple_of(16), 0);
+        add(item, w, (integrity == Integrity::Host).then_some(&bytes[..]), base, &mut plan, &mut places)?;
     }
     if places.is_empty() {
         return Ok(None);
     }
     payload.resize(payload.len() + SLACK, 0);
-    let freqs = work[0].tensor.archive.index.tables.freqs();
-    Ok(Some((Batch::upload(gpu, &payload, plan, bytemuck::cast_slice(freqs))?, places)))
+    Ok(Some((Batch::upload(gpu, Some(&payload), plan, tables(work))?, places)))
 }
 
 /// Whose a tile is.
@@ -78,22 +109,17 @@ pub(super) struct Place {
     tile: u64,
 }
 
-/// Plans the tiles of `item` and appends their payload.
+/// Plans the tiles of `item`, whose payload lies at `base`. Checksums are verified here if the payload is given, else on the device.
 fn add(
     item: &Work<'_>,
     number: usize,
-    integrity: Integrity,
-    payload: &mut Vec<u8>,
+    payload: Option<&[u8]>,
+    base: u64,
     plan: &mut Plan,
     places: &mut Vec<Place>,
 ) -> Result<()> {
     let entry = item.tensor.entry;
     let range = item.tensor.payload_range(item.directory, &item.tiles)?;
-    let bytes = item.tensor.payload(item.directory, item.tiles.clone())?;
-    let base = payload.len() as u64;
-    payload.extend_from_slice(&bytes);
-    // The last segment of an archive may end anywhere, a payload always on 16 bytes.
-    payload.resize(payload.len().next_multiple_of(16), 0);
     let mut next = 0;
     for tile in item.tiles.clone() {
         let own = item.tensor.payload_range(item.directory, &(tile..tile + 1))?;
@@ -106,7 +132,7 @@ fn add(
         let mut planes = [EMPTY_PLANE; 64];
         let head = item.directory.read_tile(tile, entry, &mut planes);
         let len = (own.end - own.start) as usize;
-        if integrity == Integrity::Host && checksum(&bytes[at as usize..][..len]) != head.crc {
+        if payload.is_some_and(|bytes| checksum(&bytes[at as usize..][..len]) != head.crc) {
             return Err(fail("damaged: its checksum differs".into()));
         }
         let rect = entry.grid.rect(tile);
@@ -126,7 +152,7 @@ fn add(
             stride,
         };
         let tables = item.tensor.archive.index.tables.freqs().len();
-        plan.add(&tile_job, tables, integrity == Integrity::Device).map_err(|fault| fail(fault.to_string()))?;
+        plan.add(&tile_job, tables, payload.is_none()).map_err(|fault| fail(fault.to_string()))?;
         places.push(Place { work: number, tile });
     }
     Ok(())

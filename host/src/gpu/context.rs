@@ -53,19 +53,25 @@ pub struct Gpu(Arc<Inner>);
 
 struct Inner {
     stream: Arc<CudaStream>,
-    module: sys::CUmodule,
-    functions: [sys::CUfunction; Kernel::ALL.len()],
+    kernels: Arc<Kernels>,
     name: String,
 }
 
-// SAFETY: handles of the driver, which may be used from any thread.
-unsafe impl Send for Inner {}
-// SAFETY: as above.
-unsafe impl Sync for Inner {}
+/// The kernels, translated for a device.
+struct Kernels {
+    context: Arc<CudaContext>,
+    module: sys::CUmodule,
+    functions: [sys::CUfunction; Kernel::ALL.len()],
+}
 
-impl Drop for Inner {
+// SAFETY: handles of the driver, which may be used from any thread.
+unsafe impl Send for Kernels {}
+// SAFETY: as above.
+unsafe impl Sync for Kernels {}
+
+impl Drop for Kernels {
     fn drop(&mut self) {
-        if self.stream.context().bind_to_thread().is_ok() {
+        if self.context.bind_to_thread().is_ok() {
             // SAFETY: the module is this one's, and nothing that was launched is still running: every batch waits.
             let _ = unsafe { result::module::unload(self.module) };
         }
@@ -105,8 +111,8 @@ impl Gpu {
             return Err(Error::new(ErrorKind::Device, why));
         }
         let context = CudaContext::new(ordinal).map_err(|e| failed(&format!("opening CUDA device {ordinal}"), e))?;
-        // One stream does everything in order: nothing to track.
-        // SAFETY: every buffer is used on the one stream only.
+        // A stream does everything of its own in order: nothing to track.
+        // SAFETY: a buffer is used on one stream only, or handed to another after waiting for the first (see `staged.rs`).
         unsafe { context.disable_event_tracking() };
         let name = context.name().map_err(|e| failed("asking for the device's name", e))?;
         let stream = context.new_stream().map_err(|e| failed("creating a stream", e))?;
@@ -119,7 +125,19 @@ impl Gpu {
             *function = unsafe { result::module::get_function(module, symbol) }
                 .map_err(|e| failed(&format!("looking for kernel {name}"), e))?;
         }
-        Ok(Self(Arc::new(Inner { stream, module, functions, name })))
+        let kernels = Arc::new(Kernels { context, module, functions });
+        Ok(Self(Arc::new(Inner { stream, kernels, name })))
+    }
+
+    /// The same GPU with a stream of its own: what is done on either does not wait for the other.
+    pub(crate) fn lane(&self) -> Result<Self> {
+        let stream = self.stream().context().new_stream().map_err(|e| failed("creating a stream", e))?;
+        Ok(Self(Arc::new(Inner { stream, kernels: self.0.kernels.clone(), name: self.0.name.clone() })))
+    }
+
+    /// Waits until everything that was queued on this stream is done.
+    pub(crate) fn wait(&self) -> Result<()> {
+        self.stream().synchronize().map_err(|e| failed("waiting for the device", e))
     }
 
     /// The device's name, as its driver gives it.
@@ -154,7 +172,7 @@ impl Gpu {
         args: &mut [*mut c_void],
     ) -> Result<(), DriverError> {
         self.0.stream.context().bind_to_thread()?;
-        let function = self.0.functions[kernel as usize];
+        let function = self.0.kernels.functions[kernel as usize];
         // SAFETY: by contract.
         unsafe { result::launch_kernel(function, (blocks, 1, 1), (THREADS, 1, 1), shared, self.0.stream.cu_stream(), args) }
     }

@@ -59,7 +59,7 @@ impl Failure {
 /// A batch whose buffers are uploaded (or will be, before anything that is queued later).
 pub(super) struct Batch {
     ready: Ready,
-    _payload: CudaSlice<u8>,
+    _payload: Option<CudaSlice<u8>>,
     _scratch: CudaSlice<u8>,
     _lists: CudaSlice<u8>,
     tables: CudaSlice<u8>,
@@ -77,14 +77,15 @@ pub(super) struct Statuses {
 }
 
 impl Batch {
-    /// Uploads payload (with its slack), tables and jobs, and reserves scratch memory.
-    pub(super) fn upload(gpu: &Gpu, payload: &[u8], plan: Plan, tables: &[u8]) -> Result<Self, Failure> {
+    /// Uploads payload (with its slack), tables and jobs, and reserves scratch memory. Without a payload the plan's positions in it are
+    /// device addresses.
+    pub(super) fn upload(gpu: &Gpu, payload: Option<&[u8]>, plan: Plan, tables: &[u8]) -> Result<Self, Failure> {
         let doing = driver("copying to the device");
-        let payload = upload(gpu, payload)?;
+        let payload = payload.map(|bytes| upload(gpu, bytes)).transpose()?;
         let mut scratch = allocate(gpu, plan.scratch)?;
         let mut lists = allocate(gpu, plan.list_bytes())?;
         let tables = upload(gpu, tables)?;
-        let bases = Bases { payload: address(gpu, &payload), scratch: address(gpu, &scratch), lists: address(gpu, &lists) };
+        let bases = Bases { payload: payload.as_ref().map_or(0, |p| address(gpu, p)), scratch: address(gpu, &scratch), lists: address(gpu, &lists) };
         let ready = plan.finish(bases);
         // A stream that is damaged leaves its plane unfinished; what is joined with it is no secret then, but it is defined.
         if scratch.len() > 1 {

@@ -7,6 +7,8 @@
 //! batch      which tiles go together; what statuses mean
 //! launch     a batch on the device: buffers, launches, statuses
 //! tensor     what a caller gets: tensors in device memory
+//! pinned     host memory that the device copies from by itself
+//! staged     decoding payloads that a loader has copied to the device
 //! ```
 //!
 //! Everything a kernel is told has been checked here: it cannot leave the buffers it is given, whatever the archive says.
@@ -15,11 +17,14 @@ mod batch;
 mod context;
 mod launch;
 mod library;
+mod pinned;
 mod plan;
+mod staged;
 mod tensor;
 
 pub use context::Gpu;
 pub use library::{EMULATOR_NAME, emulator_path};
+pub(crate) use staged::StagedPart;
 pub use tensor::DeviceTensor;
 
 use crate::error::{Error, Result};

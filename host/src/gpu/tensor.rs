@@ -4,7 +4,7 @@ use super::batch::{Integrity, TILE_SPACE, Target, Work, prepare, run_batches, to
 use super::context::{Gpu, failed};
 use super::launch::{Failure, address, allocate, crop};
 use crate::archive::{Directory, Tensor};
-use crate::container::grid::Piece;
+use crate::container::grid::{Grid, Piece};
 use crate::error::Result;
 use cudarc::driver::{CudaSlice, result};
 use std::ops::Range;
@@ -34,6 +34,11 @@ impl DeviceTensor {
         address(&self.gpu, &self.bytes)
     }
 
+    /// Number of the device that it is on.
+    pub fn ordinal(&self) -> usize {
+        self.gpu.stream().context().ordinal()
+    }
+
     /// Bytes.
     pub fn len(&self) -> usize {
         self.len
@@ -42,6 +47,14 @@ impl DeviceTensor {
     /// Whether it has no bytes.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    pub(super) fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    pub(super) fn bytes_mut(&mut self) -> &mut CudaSlice<u8> {
+        &mut self.bytes
     }
 
     /// Copies the bytes to the host.
@@ -65,7 +78,7 @@ impl DeviceTensor {
 
 impl Gpu {
     /// Device memory of `len` bytes that nothing has been written to.
-    fn memory(&self, len: u64) -> Result<DeviceTensor> {
+    pub(crate) fn memory(&self, len: u64) -> Result<DeviceTensor> {
         self.try_memory(len).map_err(|f| f.into_error())
     }
 
@@ -131,22 +144,9 @@ impl Gpu {
                 let first = band * grid.columns() + tile_columns.start;
                 let at = space.address() + i as u64 * side * TILE_SPACE;
                 work.push(Work { tensor: *tensor, directory: &directory, tiles: first..first + side, target: Target::Apart(at) });
-                for tile in first..first + side {
-                    let rect = grid.rect(tile);
-                    let (top, left) = (rows.start.max(rect.row), bytes.start.max(rect.column));
-                    let bottom = rows.end.min(rect.row + rect.rows as u64);
-                    let right = bytes.end.min(rect.column + rect.width as u64);
-                    let inside = (top - rect.row) * rect.width as u64 + left - rect.column;
-                    jobs.push(CropJob {
-                        source: at + (tile - first) * TILE_SPACE + inside,
-                        source_stride: rect.width as u64,
-                        output: out.address() + (top - rows.start) * width + left - bytes.start,
-                        stride: width,
-                        width: (right - left) as u32,
-                        rows: (bottom - top) as u32,
-                        reserved: [0; 2],
-                    });
-                }
+                let wanted = rows.start.max(band * grid.tile_rows)..rows.end.min((band + 1) * grid.tile_rows);
+                let to = out.address() + (wanted.start - rows.start) * width;
+                jobs.extend(crop_jobs(grid, first..first + side, at, &wanted, &bytes, to));
             }
             run_batches(self, &work, Integrity::Host, &mut { BATCH })?;
             crop(self, &jobs).map_err(|f| tensor.place(f.into_error()))?;
@@ -191,6 +191,34 @@ impl Gpu {
         self.stream().context().bind_to_thread().map_err(doing)?;
         result::mem_get_info().map_err(doing)
     }
+}
+
+/// Jobs that copy what is wanted, byte columns `bytes` of `rows`, of tiles of one band that lie [`Apart`](Target::Apart) at `from` to `to`,
+/// without gaps.
+pub(super) fn crop_jobs(
+    grid: &Grid,
+    tiles: Range<u64>,
+    from: u64,
+    rows: &Range<u64>,
+    bytes: &Range<u64>,
+    to: u64,
+) -> impl Iterator<Item = CropJob> {
+    let width = bytes.end - bytes.start;
+    tiles.clone().map(move |tile| {
+        let rect = grid.rect(tile);
+        let left = bytes.start.max(rect.column);
+        let right = bytes.end.min(rect.column + rect.width as u64);
+        let inside = (rows.start - rect.row) * rect.width as u64 + left - rect.column;
+        CropJob {
+            source: from + (tile - tiles.start) * TILE_SPACE + inside,
+            source_stride: rect.width as u64,
+            output: to + left - bytes.start,
+            stride: width,
+            width: (right - left) as u32,
+            rows: (rows.end - rows.start) as u32,
+            reserved: [0; 2],
+        }
+    })
 }
 
 /// All tiles of tensors, in pieces.

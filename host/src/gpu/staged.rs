@@ -1,0 +1,78 @@
+//! Decoding what a loader has copied to the device: the payloads of a unit in a *stage*, a buffer that is used again and again.
+//!
+//! A stage is written on one stream and read on another, never at once: whoever copies waits for the copy before the stage is passed on, and
+//! whoever decodes waits for the kernels.
+
+use super::batch::{TILE_SPACE, Target, Work, run_staged};
+use super::context::{Gpu, failed};
+use super::launch::crop;
+use super::tensor::{DeviceTensor, crop_jobs};
+use crate::archive::{Directory, Tensor};
+use crate::error::Result;
+use std::ops::Range;
+use wcodec_device::job::SLACK;
+
+/// Consecutive tiles whose payload is in a stage.
+pub(crate) struct StagedPart<'a> {
+    pub tensor: Tensor<'a>,
+    pub directory: &'a Directory<'a>,
+    pub tiles: Range<u64>,
+    /// Device address of the first tile's payload.
+    pub payload: u64,
+    /// Rows and byte columns that are wanted; `None`: whole tiles.
+    pub slice: Option<(Range<u64>, Range<u64>)>,
+    /// Device address of what is wanted: rows without gaps.
+    pub output: u64,
+}
+
+impl Gpu {
+    /// A stage for `len` bytes of payload.
+    pub(crate) fn stage(&self, len: u64) -> Result<DeviceTensor> {
+        let mut stage = self.memory(len + SLACK as u64)?;
+        // Kernels fetch words before they know that there are any: never from memory that nothing was written to.
+        stage.zero()?;
+        self.wait()?;
+        Ok(stage)
+    }
+
+    /// Copies `from` (pinned, or the copy is slow) to the beginning of a stage, and waits for that.
+    pub(crate) fn copy_to_stage(&self, from: &[u8], stage: u64) -> Result<()> {
+        self.copy_to_address(from, stage)?;
+        self.wait()
+    }
+
+    /// Decodes parts of a stage and waits until that is done; a fault names tensor, tile and offset.
+    pub(crate) fn decode_staged(&self, parts: &[StagedPart<'_>]) -> Result<()> {
+        let apart: u64 = parts.iter().filter(|p| p.slice.is_some()).map(|p| (p.tiles.end - p.tiles.start) * TILE_SPACE).sum();
+        let space = if apart > 0 { Some(self.memory(apart)?) } else { None };
+        let mut free = space.as_ref().map_or(0, DeviceTensor::address);
+        let (mut work, mut payloads, mut jobs) = (Vec::new(), Vec::new(), Vec::new());
+        for part in parts {
+            let StagedPart { tensor, directory, tiles, payload, slice, output } = part;
+            let grid = &tensor.entry.grid;
+            let target = match slice {
+                None => Target::InTensor(output.wrapping_sub(grid.span(tiles).start)),
+                Some((rows, columns)) => {
+                    let at = free;
+                    free += (tiles.end - tiles.start) * TILE_SPACE;
+                    jobs.extend(crop_jobs(grid, tiles.clone(), at, rows, columns, *output));
+                    Target::Apart(at)
+                }
+            };
+            work.push(Work { tensor: *tensor, directory, tiles: tiles.clone(), target });
+            payloads.push(*payload);
+        }
+        run_staged(self, &work, &payloads).map_err(|f| f.into_error())?;
+        if !jobs.is_empty() {
+            crop(self, &jobs).map_err(|f| f.into_error())?;
+        }
+        Ok(())
+    }
+}
+
+impl DeviceTensor {
+    /// Queues zeroing it.
+    fn zero(&mut self) -> Result<()> {
+        self.fill_zeros().map_err(|e| failed("clearing device memory", e))
+    }
+}

@@ -1,0 +1,66 @@
+//! Decoding units on the CPU: a thread each, from the bytes that a read brought.
+#![allow(unsafe_code)]
+
+use super::memory::Target;
+use super::plan::{Part, Unit};
+use crate::archive::{Archive, Directory};
+use crate::container::grid::Piece;
+use crate::cpu::tile::Scratch;
+use crate::cpu::view::Stores;
+use crate::error::Result;
+use std::sync::Arc;
+
+/// What decoding needs to know of a load.
+pub(super) struct Job {
+    pub archive: Arc<Archive>,
+    /// By number of the tensor in the request, as all below.
+    pub entries: Vec<u32>,
+    pub directories: Vec<Directory<'static>>,
+    pub units: Vec<Unit>,
+    /// Outputs of more than the caches hold are written past them.
+    pub stores: Stores,
+}
+
+/// Buffers that a thread keeps.
+#[derive(Default)]
+pub(super) struct Buffers {
+    scratch: Scratch,
+    tile: Vec<u8>,
+}
+
+impl Job {
+    /// What a unit is called in a timeline: its first tensor, and how many more.
+    pub(super) fn name(&self, unit: u32) -> String {
+        let tensors = self.units[unit as usize].tensors();
+        let first = self.archive.entry_tensor(self.entries[tensors[0] as usize]).name();
+        if tensors.len() > 1 { format!("{first} and {} more", tensors.len() - 1) } else { first.into() }
+    }
+
+    /// Decodes a unit of which `bytes` holds the archive's bytes from `start` on; a fault names tensor, tile and offset.
+    pub(super) fn decode(&self, unit: u32, start: u64, bytes: &[u8], targets: &[Target], buffers: &mut Buffers) -> Result<()> {
+        for part in &self.units[unit as usize].parts {
+            let payload = &bytes[(part.payload.start - start) as usize..(part.payload.end - start) as usize];
+            // SAFETY: each part has bytes of its own, and a unit is decoded once, before its tensors are handed out.
+            unsafe { targets[part.tensor as usize].with(part.output.clone(), |out| self.part(part, payload, out, buffers)) }?;
+        }
+        Ok(())
+    }
+
+    fn part(&self, part: &Part, payload: &[u8], out: &mut [u8], buffers: &mut Buffers) -> Result<()> {
+        let tensor = self.archive.entry_tensor(self.entries[part.tensor as usize]);
+        let directory = &self.directories[part.tensor as usize];
+        let Buffers { scratch, tile: whole } = buffers;
+        if part.whole {
+            let piece = Piece { tiles: part.tiles.clone(), bytes: tensor.entry.grid.span(&part.tiles) };
+            return tensor.decode_piece_of(directory, &piece, payload, scratch, out, self.stores);
+        }
+        for tile in part.tiles.clone() {
+            let own = tensor.payload_range(directory, &(tile..tile + 1))?;
+            let from = own.start.checked_sub(part.payload.start);
+            let bytes = from.and_then(|from| payload.get(from as usize..)?.get(..(own.end - own.start) as usize));
+            let bytes = bytes.ok_or_else(|| tensor.fault(directory, tile, "its payload is out of order".into()))?;
+            tensor.decode_tile_slice(directory, tile, bytes, part.rows.clone(), part.columns.clone(), scratch, whole, out)?;
+        }
+        Ok(())
+    }
+}

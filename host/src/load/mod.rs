@@ -1,0 +1,244 @@
+//! Loading an archive: reads, copies and decoding in flight together, tensors handed out as they become ready.
+//!
+//! ```text
+//! request   which tensors, which slice of each, in which order a model needs them
+//! plan      pure: units (one read each) of parts (consecutive tiles)
+//! run       one thread drives: the scheduler says what is next (schedule/), reads (io/) and workers do it and report
+//! cpu, gpu  the workers
+//! memory    where tensors go on the host
+//! ```
+
+mod cpu;
+mod gpu;
+mod memory;
+mod plan;
+mod request;
+mod run;
+
+pub use memory::{HostMemory, HostTensor, VecMemory};
+pub use request::{Shard, Split};
+pub use run::{Load, LoadProgress};
+
+use crate::archive::{Archive, Backing};
+use crate::cpu::view::Stores;
+use crate::dtype::Dtype;
+use crate::error::{Error, Result};
+use crate::gpu::{Device, DeviceTensor};
+use crate::io::IoChoice;
+use crate::observe::{Stage, Timeline};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Bytes of buffers unless a budget is given: what keeps a fast disk and two decoders busy.
+const BUDGET: u64 = 64 << 20;
+/// The same for GPUs, whose copies and launches want larger units.
+const GPU_BUDGET: u64 = 256 << 20;
+/// Bytes of a read, if the budget has room for several: enough for disks to be at their best.
+const UNIT: u64 = 2 << 20;
+const GPU_UNIT: u64 = 8 << 20;
+/// Reads in flight.
+const DEPTH: usize = 8;
+/// Outputs of this many bytes and more are written past the caches.
+const STREAM_FROM: u64 = 4 << 20;
+
+/// Makes the memory of a tensor.
+type Allocate = Arc<dyn Fn(&TensorInfo) -> Result<Box<dyn HostMemory>> + Send + Sync>;
+
+/// What a tensor is, before it is loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// Its name.
+    pub name: String,
+    /// Its element type.
+    pub dtype: Dtype,
+    /// Its shape, or that of the slice which is loaded.
+    pub shape: Vec<u64>,
+    /// Bytes.
+    pub byte_len: u64,
+}
+
+/// A tensor that is ready.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What it is.
+    pub info: TensorInfo,
+    /// Its bytes.
+    pub data: Data,
+}
+
+/// Where a loaded tensor's bytes are.
+#[non_exhaustive]
+pub enum Data {
+    /// In host memory: a [`HostTensor`], or what [`Loader::memory`] made.
+    Host(Box<dyn HostMemory>),
+    /// In a GPU's memory.
+    Device(DeviceTensor),
+}
+
+impl std::fmt::Debug for Data {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Host(memory) => write!(f, "Host({} bytes)", memory.len()),
+            Self::Device(tensor) => tensor.fmt(f),
+        }
+    }
+}
+
+impl Loaded {
+    /// The bytes, where they are in the loader's own host memory.
+    pub fn bytes(&self) -> Option<&[u8]> {
+        match &self.data {
+            Data::Host(memory) => (memory.as_ref() as &dyn std::any::Any).downcast_ref::<HostTensor>().map(|t| &**t),
+            Data::Device(_) => None,
+        }
+    }
+
+    /// The host memory as the type that it was made as ([`HostTensor`] unless [`Loader::memory`] says otherwise).
+    pub fn into_host<T: HostMemory>(self) -> Option<T> {
+        match self.data {
+            Data::Host(memory) => memory.into_any().downcast().ok().map(|t| *t),
+            Data::Device(_) => None,
+        }
+    }
+}
+
+/// Loads an archive.
+///
+/// ```no_run
+/// let load = wcodec::Loader::open("model.wcodec")?.budget(64 << 20).load()?;
+/// for tensor in load {
+///     let tensor = tensor?; // ready, in the order in which a model needs them, as far as the disk allows
+///     println!("{} {:?}", tensor.info.name, tensor.info.shape);
+/// }
+/// # Ok::<(), wcodec::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Loader {
+    archive: Arc<Archive>,
+    path: PathBuf,
+    device: Device,
+    budget: Option<u64>,
+    threads: Option<usize>,
+    names: Option<Vec<String>>,
+    shard: Option<Shard>,
+    io: IoChoice,
+    memory: Option<Allocate>,
+    timeline: Option<Timeline>,
+    reads: Option<run::OpenReads>,
+}
+
+impl Loader {
+    /// Opens an archive: reads its index, nothing else.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let began = Instant::now();
+        let path = path.as_ref();
+        let archive = Archive::open_with(path, Backing::Read)?;
+        tracing::debug!(target: "wcodec::load", path = %path.display(), micros = began.elapsed().as_micros() as u64, "opened");
+        Ok(Self {
+            archive: Arc::new(archive),
+            path: path.to_owned(),
+            device: Device::Cpu,
+            budget: None,
+            threads: None,
+            names: None,
+            shard: None,
+            io: IoChoice::Auto,
+            memory: None,
+            timeline: None,
+            reads: None,
+        })
+    }
+
+    /// The archive.
+    pub fn archive(&self) -> &Archive {
+        &self.archive
+    }
+
+    /// Decodes on `device`, into its memory: the CPU unless another is given.
+    pub fn device(mut self, device: Device) -> Self {
+        self.device = device;
+        self
+    }
+
+    /// Bytes of buffers at most: read, pinned and staging memory together. (Not the index, nor the tensors themselves.)
+    pub fn budget(mut self, bytes: u64) -> Self {
+        self.budget = Some(bytes);
+        self
+    }
+
+    /// Threads that decode, or CUDA streams: as many as the current rayon pool has, unless another number is given.
+    pub fn threads(mut self, n: usize) -> Self {
+        self.threads = Some(n);
+        self
+    }
+
+    /// Loads only these tensors.
+    pub fn tensors<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.names = Some(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Loads one rank's share: only its tiles are read and decoded.
+    pub fn shard(mut self, shard: Shard) -> Self {
+        self.shard = Some(shard);
+        self
+    }
+
+    /// How to read.
+    pub fn io(mut self, io: IoChoice) -> Self {
+        self.io = io;
+        self
+    }
+
+    /// Makes the host memory of each tensor with `allocate` (which must give [`TensorInfo::byte_len`] bytes) instead of the loader's own
+    /// ([`HostTensor`]): decoded bytes need no copy then to be where they are wanted.
+    pub fn memory<M: HostMemory>(mut self, allocate: impl Fn(&TensorInfo) -> Result<M> + Send + Sync + 'static) -> Self {
+        self.memory = Some(Arc::new(move |info| Ok(Box::new(allocate(info)?))));
+        self
+    }
+
+    /// Records what every stage does, and when.
+    pub fn timeline(mut self, timeline: &Timeline) -> Self {
+        self.timeline = Some(timeline.clone());
+        self
+    }
+
+    /// Starts loading. Tensors come out of [`Load`] as they become ready.
+    ///
+    /// # Errors
+    /// A tensor that is not there, a budget that is too small for one unit, a damaged directory, a device that refuses. Errors in
+    /// mid-load come out of [`Load`].
+    pub fn load(self) -> Result<Load> {
+        let began = Instant::now();
+        let wants = request::wants(&self.archive, self.names.as_deref(), self.shard.as_ref())?;
+        let directories = wants
+            .iter()
+            .map(|w| Ok(self.archive.entry_tensor(w.entry).directory()?.into_owned()))
+            .collect::<Result<Vec<_>>>()?;
+        let infos: Vec<_> = wants.iter().map(|want| info(&self.archive, want)).collect();
+        let on_gpu = matches!(self.device, Device::Gpu(_));
+        let budget = self.budget.unwrap_or(if on_gpu { GPU_BUDGET } else { BUDGET });
+        // Several units must fit, or nothing would overlap.
+        let unit = (if on_gpu { GPU_UNIT } else { UNIT }).min(budget / 8).max(1);
+        let units = plan::units(&self.archive, &wants, &directories, unit)?;
+        let total: u64 = infos.iter().map(|i| i.byte_len).sum();
+        let stores = if total < STREAM_FROM { Stores::Cached } else { Stores::Stream };
+        let entries = wants.iter().map(|w| w.entry).collect();
+        let job = cpu::Job { archive: self.archive.clone(), entries, directories, units, stores };
+        if let Some(timeline) = &self.timeline {
+            timeline.record(Stage::Open, 0, "plan", began, Instant::now(), 0);
+        }
+        run::start(self, job, infos, budget)
+    }
+}
+
+fn info(archive: &Archive, want: &request::Want) -> TensorInfo {
+    let tensor = archive.entry_tensor(want.entry);
+    TensorInfo { name: tensor.name().into(), dtype: tensor.dtype(), shape: want.shape(&tensor), byte_len: want.bytes() }
+}
+
+/// That a budget cannot hold what it must.
+fn too_small(budget: u64, needed: u64) -> Error {
+    Error::argument(format!("a budget of {budget} bytes is too small: this archive needs at least {needed}"))
+}

@@ -1,0 +1,162 @@
+//! From what is wanted of an archive to reads: pure.
+//!
+//! A *part* is a run of consecutive tiles of one tensor whose decoded bytes are consecutive in the output: whole bands of tiles, a run of tiles
+//! of a one-row band, or, for a slice, the tiles of one band that the slice touches. A *unit* is what one read brings: parts whose payloads
+//! follow each other in the archive, up to a target size.
+
+use super::request::Want;
+use crate::archive::{Archive, Directory, Tensor};
+use crate::error::Result;
+use std::ops::Range;
+
+/// Consecutive tiles, what of them is wanted, and where that goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// Number of the tensor in the request.
+    pub tensor: u32,
+    pub tiles: Range<u64>,
+    /// Where their payloads lie in the archive.
+    pub payload: Range<u64>,
+    /// Rows and byte columns of the tensor that are wanted of these tiles; whole tiles where `whole`.
+    pub rows: Range<u64>,
+    pub columns: Range<u64>,
+    pub whole: bool,
+    /// Where they go in the output, without gaps.
+    pub output: Range<u64>,
+}
+
+/// One read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unit {
+    /// Bytes of the archive.
+    pub range: Range<u64>,
+    pub parts: Vec<Part>,
+}
+
+impl Unit {
+    /// Decoded bytes.
+    pub(crate) fn output_bytes(&self) -> u64 {
+        self.parts.iter().map(|p| p.output.end - p.output.start).sum()
+    }
+
+    /// The tensors it has parts of, each once.
+    pub(crate) fn tensors(&self) -> Vec<u32> {
+        let mut tensors: Vec<u32> = self.parts.iter().map(|p| p.tensor).collect();
+        tensors.dedup();
+        tensors
+    }
+}
+
+/// Bytes between two payloads that are read rather than skipped: a seek costs more.
+const GAP: u64 = 64 << 10;
+
+/// Units of about `target` bytes for all that is wanted, in the order wanted.
+pub(crate) fn units(archive: &Archive, wants: &[Want], directories: &[Directory<'_>], target: u64) -> Result<Vec<Unit>> {
+    let mut units: Vec<Unit> = Vec::new();
+    for (number, (want, directory)) in wants.iter().zip(directories).enumerate() {
+        let tensor = archive.entry_tensor(want.entry);
+        for part in parts(&tensor, number as u32, want, directory, target)? {
+            match units.last_mut() {
+                Some(unit) if joins(&unit.range, &part.payload, target) => {
+                    unit.range.end = part.payload.end;
+                    unit.parts.push(part);
+                }
+                _ => units.push(Unit { range: part.payload.clone(), parts: vec![part] }),
+            }
+        }
+    }
+    Ok(units)
+}
+
+fn joins(unit: &Range<u64>, payload: &Range<u64>, target: u64) -> bool {
+    payload.start >= unit.end && payload.start - unit.end <= GAP && payload.end - unit.start <= target
+}
+
+/// The parts of one tensor.
+fn parts(tensor: &Tensor<'_>, number: u32, want: &Want, directory: &Directory<'_>, target: u64) -> Result<Vec<Part>> {
+    let grid = tensor.entry.grid;
+    let mut parts = Vec::new();
+    let whole_rows = want.columns == (0..grid.row_bytes);
+    if whole_rows && want.rows == (0..grid.rows) {
+        for piece in grid.pieces(target) {
+            let payload = tensor.payload_range(directory, &piece.tiles)?;
+            let rows = piece.bytes.start / grid.row_bytes.max(1)..piece.bytes.end.div_ceil(grid.row_bytes.max(1));
+            let columns = 0..grid.row_bytes;
+            parts.push(Part { tensor: number, tiles: piece.tiles, payload, rows, columns, whole: true, output: piece.bytes });
+        }
+        return Ok(parts);
+    }
+    let width = want.columns.end - want.columns.start;
+    if width == 0 {
+        return Ok(parts);
+    }
+    let sides = want.columns.start / grid.tile_row_bytes..(want.columns.end - 1) / grid.tile_row_bytes + 1;
+    let mut push = |tiles: Range<u64>, rows: Range<u64>, columns: Range<u64>, whole| {
+        let payload = tensor.payload_range(directory, &tiles)?;
+        // Of several rows, all columns: the output has no gaps.
+        let start = (rows.start - want.rows.start) * width + columns.start - want.columns.start;
+        let output = start..start + (rows.end - rows.start) * (columns.end - columns.start);
+        parts.push(Part { tensor: number, tiles, payload, rows, columns, whole, output });
+        Ok::<_, crate::Error>(())
+    };
+    let mut row = want.rows.start;
+    while row < want.rows.end {
+        let band = row / grid.tile_rows;
+        let first = band * grid.columns();
+        let start = band * grid.tile_rows;
+        let bands = (target / (grid.tile_rows * grid.row_bytes)).max(1).min((want.rows.end - start) / grid.tile_rows);
+        if whole_rows && row == start && bands > 0 {
+            let end = start + bands * grid.tile_rows;
+            push(first..first + bands * grid.columns(), row..end, want.columns.clone(), true)?;
+            row = end;
+            continue;
+        }
+        let end = ((band + 1) * grid.tile_rows).min(want.rows.end);
+        // One row may be long: a few tiles at a time.
+        let step = if end - row == 1 { (target / grid.tile_row_bytes).max(1) } else { sides.end - sides.start };
+        for side in sides.clone().step_by(step as usize) {
+            let side_end = (side + step).min(sides.end);
+            let columns = (side * grid.tile_row_bytes).max(want.columns.start)..(side_end * grid.tile_row_bytes).min(want.columns.end);
+            push(first + side..first + side_end, row..end, columns, false)?;
+        }
+        row = end;
+    }
+    Ok(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Dtype;
+
+    /// Every byte that is wanted is the output of exactly one part, whatever the slice and the target.
+    #[test]
+    fn parts_cover_the_output_once() {
+        let shape = [1000u64, 700];
+        let data: Vec<u8> = (0..1000 * 700 * 2u32).map(|i| (i * i >> 7) as u8).collect();
+        let input = crate::TensorInput { name: "w", dtype: Dtype::BF16, shape: &shape, data: &data };
+        let mut out = std::io::Cursor::new(Vec::new());
+        crate::Encoder::new().encode_tensors(&[input], &mut out).unwrap();
+        let archive = Archive::from_bytes(out.into_inner()).unwrap();
+        let tensor = archive.tensor("w").unwrap();
+        let directories = [tensor.directory().unwrap()];
+        for target in [1, 50_000, 400_000, 1 << 30] {
+            for (rows, columns) in [(0..1000, 0..1400), (0..1000, 0..700), (3..997, 0..1400), (500..501, 1398..1400), (9..9, 0..8)] {
+                let want = Want { entry: tensor.entry_number(), rows: rows.clone(), columns: columns.clone() };
+                let units = units(&archive, &[want], &directories, target).unwrap();
+                let mut at = 0;
+                for part in units.iter().flat_map(|u| &u.parts) {
+                    assert_eq!(part.output.start, at);
+                    at = part.output.end;
+                    assert!(part.rows.start >= rows.start && part.rows.end <= rows.end);
+                }
+                assert_eq!(at, (rows.end - rows.start) * (columns.end - columns.start));
+                for unit in &units {
+                    assert!(unit.parts.iter().all(|p| p.payload.start >= unit.range.start && p.payload.end <= unit.range.end));
+                    assert!(unit.parts.len() == 1 || unit.range.end - unit.range.start <= target);
+                    assert!(unit.output_bytes() > 0);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,486 @@
+//! The thread that drives a load: asks the scheduler what is next, has reads and workers do it, and tells it what came of it.
+
+use super::cpu::{Buffers, Job};
+use super::gpu::{self, Stages};
+use super::memory::{HostMemory, HostTensor, Target};
+use super::plan::Unit;
+use super::{DEPTH, Data, Loaded, Loader, TensorInfo, too_small};
+use crate::error::{Error, ErrorKind, Result};
+use crate::gpu::{Device, DeviceTensor};
+use crate::io::{self, Buffer, Completion, OnDone, Reads, Request};
+use crate::observe::{Stage, Timeline};
+use crate::schedule::{Action, Limits, Outcome, Place, Scheduler};
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+/// Opens what reads: depth, and what to call with each read that is done.
+pub(super) type OpenReads = Arc<dyn Fn(usize, OnDone) -> std::io::Result<Arc<dyn Reads>> + Send + Sync>;
+
+/// What happened.
+pub(super) enum Event {
+    Read(Completion),
+    /// A slot was copied to a stage.
+    Copied { unit: u32, slot: u32, buffer: Buffer, result: Result<()> },
+    /// A unit is decoded; the slot it came from is free again.
+    Decoded { unit: u32, slot: Option<(u32, Buffer)>, result: Result<()> },
+    Cancel,
+}
+
+/// How far a load is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LoadProgress {
+    /// Bytes of the archive read, and to be read.
+    pub read: u64,
+    /// See [`read`](Self::read).
+    pub to_read: u64,
+    /// Decoded bytes, and those to be decoded.
+    pub decoded: u64,
+    /// See [`decoded`](Self::decoded).
+    pub to_decode: u64,
+    /// Tensors that are ready, and all.
+    pub ready: u64,
+    /// See [`ready`](Self::ready).
+    pub tensors: u64,
+}
+
+#[derive(Default)]
+struct Counters {
+    read: AtomicU64,
+    decoded: AtomicU64,
+    ready: AtomicU64,
+}
+
+/// A load in progress: an iterator, and a stream, of tensors as they become ready; after an error there are no more. Dropping it cancels
+/// the load and waits until nothing is in flight.
+pub struct Load {
+    tensors: Pin<Box<async_channel::Receiver<Result<Loaded>>>>,
+    events: Sender<Event>,
+    counters: Arc<Counters>,
+    totals: LoadProgress,
+    reader: &'static str,
+    driver: Option<JoinHandle<()>>,
+}
+
+impl Load {
+    /// How far it is.
+    pub fn progress(&self) -> LoadProgress {
+        LoadProgress {
+            read: self.counters.read.load(Ordering::Relaxed),
+            decoded: self.counters.decoded.load(Ordering::Relaxed),
+            ready: self.counters.ready.load(Ordering::Relaxed),
+            ..self.totals
+        }
+    }
+
+    /// What reads: `io_uring direct`, `threads`, `mmap` and so on.
+    pub fn reader(&self) -> &'static str {
+        self.reader
+    }
+
+    /// Asks the load to stop: what is in flight is awaited, then [`Cancelled`](ErrorKind::Cancelled) comes out, unless all was done.
+    pub fn cancel(&self) {
+        // Nobody listens any more: it is over already.
+        let _ = self.events.send(Event::Cancel);
+    }
+
+    /// All tensors, or the first error.
+    pub fn collect_all(self) -> Result<Vec<Loaded>> {
+        self.collect()
+    }
+}
+
+impl Iterator for Load {
+    type Item = Result<Loaded>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.tensors.recv_blocking().ok()
+    }
+}
+
+impl futures_core::Stream for Load {
+    type Item = Result<Loaded>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().tensors.as_mut().poll_next(context)
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.cancel();
+        if let Some(driver) = self.driver.take() {
+            // It does not panic; and if it did, that was said already.
+            let _ = driver.join();
+        }
+    }
+}
+
+impl std::fmt::Debug for Load {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Load").field("progress", &self.progress()).field("reader", &self.reader).finish_non_exhaustive()
+    }
+}
+
+/// Where a tensor goes.
+enum Output {
+    Host(Box<dyn HostMemory>),
+    Device(DeviceTensor),
+    Taken,
+}
+
+/// Reserves memory, opens what reads, starts the threads.
+pub(super) fn start(loader: Loader, job: Job, infos: Vec<TensorInfo>, budget: u64) -> Result<Load> {
+    let (events, inbox) = channel();
+    let sender = Mutex::new(events.clone());
+    let on_done: OnDone = Box::new(move |completion| {
+        // A poisoned lock is none: sending cannot panic half-way.
+        let sender = sender.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let _ = sender.send(Event::Read(completion));
+    });
+    let opened = match &loader.reads {
+        Some(open) => open(DEPTH, on_done),
+        None => io::open(&loader.path, loader.io, DEPTH, on_done),
+    };
+    let reads = opened.map_err(|e| Error::io("opening", e).with_path(&loader.path))?;
+
+    let threads = loader.threads.unwrap_or_else(rayon::current_num_threads).clamp(1, 64);
+    let span = |unit: &Unit| aligned(&unit.range, reads.alignment());
+    let slot_bytes = job.units.iter().map(|u| span(u).end - span(u).start).max().unwrap_or(0).next_multiple_of(4096).max(4096);
+    let buffers = (budget / slot_bytes) as usize;
+    let gpu = match &loader.device {
+        Device::Gpu(gpu) => Some(gpu.clone()),
+        _ => None,
+    };
+    let least = if gpu.is_some() { 2 } else { 1 };
+    if buffers < least {
+        return Err(loader.archive.place(too_small(budget, least as u64 * slot_bytes)));
+    }
+    let lanes = if gpu.is_some() { threads.min(4) } else { threads };
+    let stages = if gpu.is_some() { (buffers / 2).min(lanes + 1) } else { 0 };
+    let slots = (buffers - stages).min(DEPTH + 2 * lanes).min(job.units.len().max(1));
+    let limits = Limits { slots, reads: DEPTH.min(slots), stages, lanes };
+    let tensors = infos.len() as u32;
+    let scheduled = job.units.iter().map(|u| crate::schedule::Unit { tensors: u.tensors() }).collect();
+    let scheduler = Scheduler::new(scheduled, tensors, limits).map_err(|e| Error::argument(format!("{e:?}")))?;
+
+    let outputs = infos.iter().map(|info| output(&loader, gpu.as_ref(), info)).collect::<Result<Vec<_>>>()?;
+    let totals = LoadProgress {
+        to_read: job.units.iter().map(|u| u.range.end - u.range.start).sum(),
+        to_decode: infos.iter().map(|i| i.byte_len).sum(),
+        tensors: tensors as u64,
+        ..LoadProgress::default()
+    };
+    let counters = Arc::new(Counters::default());
+    let (ready, receiver) = async_channel::unbounded();
+    let job = Arc::new(job);
+    let targets = outputs.iter().filter_map(|o| if let Output::Host(memory) = o { Some(Target::new(&**memory)) } else { None });
+    let targets: Arc<[Target]> = targets.collect();
+    let timeline = loader.timeline.clone();
+    let mut workers = Vec::new();
+    let stages = match &gpu {
+        Some(gpu) => {
+            let addresses = outputs.iter().map(|o| if let Output::Device(d) = o { d.address() } else { 0 }).collect();
+            Some(Stages::start(gpu, &job, addresses, limits, slot_bytes, &events, timeline.as_ref(), &mut workers)?)
+        }
+        None => None,
+    };
+    let lanes = if gpu.is_some() {
+        Vec::new()
+    } else {
+        (0..lanes).map(|lane| worker(lane, &job, &targets, &reads, &events, timeline.as_ref(), &mut workers)).collect::<Result<_>>()?
+    };
+    let reader = reads.name();
+    let driver = Driver {
+        scheduler,
+        job,
+        infos,
+        outputs,
+        reads,
+        slots: (0..slots).map(|_| Slot::Empty).collect(),
+        slot_bytes,
+        lanes,
+        stages,
+        inbox,
+        ready,
+        counters: counters.clone(),
+        timeline,
+        error: None,
+        gpu,
+        workers,
+    };
+    let driver = std::thread::Builder::new()
+        .name("wcodec-load".into())
+        .spawn(move || driver.run())
+        .map_err(|e| Error::io("starting a thread", e))?;
+    Ok(Load { tensors: Box::pin(receiver), events, counters, totals, reader, driver: Some(driver) })
+}
+
+fn output(loader: &Loader, gpu: Option<&crate::gpu::Gpu>, info: &TensorInfo) -> Result<Output> {
+    let fail = |e: Error| loader.archive.place(e).with_tensor(&info.name);
+    if let Some(gpu) = gpu {
+        return Ok(Output::Device(gpu.memory(info.byte_len).map_err(fail)?));
+    }
+    let len = usize::try_from(info.byte_len).map_err(|_| fail(Error::argument("more bytes than this system addresses")))?;
+    let memory = match &loader.memory {
+        Some(allocate) => allocate(info).map_err(fail)?,
+        None => Box::new(HostTensor::new(len).map_err(fail)?),
+    };
+    if memory.len() != len {
+        return Err(fail(Error::argument(format!("its memory has {} bytes, it has {len}", memory.len()))));
+    }
+    Ok(Output::Host(memory))
+}
+
+/// `range`, widened to multiples of `alignment`.
+fn aligned(range: &Range<u64>, alignment: u64) -> Range<u64> {
+    range.start / alignment * alignment..range.end.next_multiple_of(alignment)
+}
+
+/// A unit for a decoding thread: its bytes, or none where they are in place.
+struct Work {
+    unit: u32,
+    start: u64,
+    slot: Option<(u32, Buffer)>,
+}
+
+/// Starts a decoding thread.
+fn worker(
+    lane: usize,
+    job: &Arc<Job>,
+    targets: &Arc<[Target]>,
+    reads: &Arc<dyn Reads>,
+    events: &Sender<Event>,
+    timeline: Option<&Timeline>,
+    workers: &mut Vec<JoinHandle<()>>,
+) -> Result<Sender<Work>> {
+    let (sender, inbox) = channel::<Work>();
+    let (job, targets, reads, events, timeline) =
+        (job.clone(), targets.clone(), reads.clone(), events.clone(), timeline.cloned());
+    let run = move || {
+        let mut buffers = Buffers::default();
+        for Work { unit, start, slot } in inbox {
+            let began = Instant::now();
+            let range = &job.units[unit as usize].range;
+            let decode = || match &slot {
+                Some((_, buffer)) => job.decode(unit, start, buffer, &targets, &mut buffers),
+                None => match reads.view(range.clone()) {
+                    Some(bytes) => job.decode(unit, range.start, bytes, &targets, &mut buffers),
+                    None => Err(Error::corrupt("the file was cut short while it was loaded").at(range.start)),
+                },
+            };
+            let result = catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| Err(panicked()));
+            if let Some(timeline) = &timeline {
+                let bytes = job.units[unit as usize].output_bytes();
+                timeline.record(Stage::Decode, lane as u32, job.name(unit), began, Instant::now(), bytes);
+            }
+            let _ = events.send(Event::Decoded { unit, slot, result });
+        }
+    };
+    let thread = std::thread::Builder::new().name(format!("wcodec-decode-{lane}")).spawn(run);
+    workers.push(thread.map_err(|e| Error::io("starting a thread", e))?);
+    Ok(sender)
+}
+
+pub(super) fn panicked() -> Error {
+    Error::new(ErrorKind::Corrupt, "a decoding thread panicked: this is a bug of wcodec")
+}
+
+/// A slot of the ring of buffers.
+enum Slot {
+    /// No memory yet, or with a reader or a worker.
+    Empty,
+    Free(Buffer),
+    /// Holds the bytes of a unit from this position of the archive on.
+    Full(u64, Option<Buffer>),
+}
+
+struct Driver {
+    scheduler: Scheduler,
+    job: Arc<Job>,
+    infos: Vec<TensorInfo>,
+    outputs: Vec<Output>,
+    reads: Arc<dyn Reads>,
+    slots: Vec<Slot>,
+    slot_bytes: u64,
+    lanes: Vec<Sender<Work>>,
+    stages: Option<Stages>,
+    inbox: Receiver<Event>,
+    ready: async_channel::Sender<Result<Loaded>>,
+    counters: Arc<Counters>,
+    timeline: Option<Timeline>,
+    error: Option<Error>,
+    gpu: Option<crate::gpu::Gpu>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+/// Whatever ends a load, workers end before the memory that they write to.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // They end with their inboxes.
+        (self.lanes, self.stages) = (Vec::new(), None);
+        self.workers.drain(..).for_each(|w| _ = w.join());
+    }
+}
+
+impl Driver {
+    fn run(mut self) {
+        let outcome = 'all: loop {
+            while let Some(action) = self.scheduler.next() {
+                match action {
+                    Action::Read { unit, slot } => self.read(unit, slot),
+                    Action::Copy { unit, slot, stage } => self.copy(unit, slot, stage),
+                    Action::Decode { unit, from, lane } => self.decode(unit, from, lane),
+                    Action::Ready { tensor } => self.ready(tensor),
+                    Action::Finished(outcome) => break 'all outcome,
+                }
+            }
+            match self.inbox.recv() {
+                Ok(event) => self.event(event),
+                // Not while `Load` is there, which holds a sender.
+                Err(_) => break Outcome::Cancelled,
+            }
+        };
+        let end = match outcome {
+            Outcome::Complete => None,
+            Outcome::Cancelled => Some(Error::new(ErrorKind::Cancelled, "the load was cancelled")),
+            Outcome::Failed => self.error.take().or_else(|| Some(panicked())),
+        };
+        if let Some(e) = end {
+            let _ = self.ready.try_send(Err(self.job.archive.place(e)));
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Read(done) => self.read_done(done),
+            Event::Copied { unit, slot, buffer, result } => {
+                self.slots[slot as usize] = Slot::Free(buffer);
+                let ok = self.keep(result);
+                self.scheduler.copy_done(unit, ok);
+            }
+            Event::Decoded { unit, slot, result } => {
+                if let Some((slot, buffer)) = slot {
+                    self.slots[slot as usize] = Slot::Free(buffer);
+                }
+                let ok = self.keep(result);
+                if ok {
+                    self.counters.decoded.fetch_add(self.job.units[unit as usize].output_bytes(), Ordering::Relaxed);
+                }
+                self.scheduler.decode_done(unit, ok);
+            }
+            Event::Cancel => self.scheduler.cancel(),
+        }
+    }
+
+    /// Whether it went well; the first error is kept.
+    fn keep(&mut self, result: Result<()>) -> bool {
+        match result {
+            Ok(()) => true,
+            Err(e) => {
+                self.error.get_or_insert(e);
+                false
+            }
+        }
+    }
+
+    fn read(&mut self, unit: u32, slot: u32) {
+        let range = self.job.units[unit as usize].range.clone();
+        if self.gpu.is_none() && self.reads.view(range.clone()).is_some() {
+            // In place: nothing to wait for.
+            self.slots[slot as usize] = Slot::Full(range.start, None);
+            self.counters.read.fetch_add(range.end - range.start, Ordering::Relaxed);
+            self.scheduler.read_done(unit, true);
+            return;
+        }
+        let span = aligned(&range, self.reads.alignment());
+        let buffer = match std::mem::replace(&mut self.slots[slot as usize], Slot::Empty) {
+            Slot::Free(buffer) | Slot::Full(_, Some(buffer)) => Ok(buffer),
+            _ => gpu::slot_buffer(self.gpu.as_ref(), self.slot_bytes as usize),
+        };
+        match buffer {
+            Ok(buffer) => {
+                let len = (span.end - span.start) as usize;
+                // The unit and its slot, as the completion must name both.
+                let id = (slot as u64) << 32 | unit as u64;
+                self.reads.submit(Request { id, offset: span.start, len, buffer });
+            }
+            Err(e) => {
+                self.keep(Err(e));
+                self.scheduler.read_done(unit, false);
+            }
+        }
+    }
+
+    fn read_done(&mut self, done: Completion) {
+        let (unit, slot) = (done.id as u32, (done.id >> 32) as usize);
+        let range = &self.job.units[unit as usize].range;
+        let start = aligned(range, self.reads.alignment()).start;
+        if let Some(timeline) = &self.timeline {
+            timeline.record(Stage::Read, slot as u32, self.job.name(unit), done.began, done.ended, range.end - range.start);
+        }
+        let error = done.result.err().map(|e| {
+            let first = &self.job.units[unit as usize].parts[0];
+            Error::io("reading", e).with_tensor(&self.infos[first.tensor as usize].name).at(range.start)
+        });
+        if error.is_none() {
+            self.counters.read.fetch_add(range.end - range.start, Ordering::Relaxed);
+        }
+        self.slots[slot] = if error.is_none() { Slot::Full(start, Some(done.buffer)) } else { Slot::Free(done.buffer) };
+        let ok = self.keep(error.map_or(Ok(()), Err));
+        self.scheduler.read_done(unit, ok);
+    }
+
+    /// Takes a full slot's bytes away to be worked on.
+    fn take(&mut self, slot: u32) -> (u64, Option<Buffer>) {
+        match std::mem::replace(&mut self.slots[slot as usize], Slot::Empty) {
+            Slot::Full(start, buffer) => (start, buffer),
+            Slot::Empty | Slot::Free(_) => unreachable!("the scheduler gave a slot that is not full"),
+        }
+    }
+
+    fn copy(&mut self, unit: u32, slot: u32, stage: u32) {
+        let (start, buffer) = self.take(slot);
+        if let (Some(stages), Some(buffer)) = (&mut self.stages, buffer) {
+            stages.copy(unit, slot, stage, start, buffer);
+        }
+    }
+
+    fn decode(&mut self, unit: u32, from: Place, lane: u32) {
+        match from {
+            Place::Slot(slot) => {
+                let (start, buffer) = self.take(slot);
+                let _ = self.lanes[lane as usize].send(Work { unit, start, slot: buffer.map(|b| (slot, b)) });
+            }
+            Place::Stage(stage) => {
+                if let Some(stages) = &self.stages {
+                    stages.decode(unit, stage, lane);
+                }
+            }
+        }
+    }
+
+    fn ready(&mut self, tensor: u32) {
+        let output = std::mem::replace(&mut self.outputs[tensor as usize], Output::Taken);
+        let data = match output {
+            Output::Device(memory) => Data::Device(memory),
+            Output::Host(memory) => Data::Host(memory),
+            Output::Taken => return,
+        };
+        let info = self.infos[tensor as usize].clone();
+        if let Some(timeline) = &self.timeline {
+            let now = Instant::now();
+            timeline.record(Stage::Ready, 0, &info.name[..], now, now, info.byte_len);
+        }
+        self.counters.ready.fetch_add(1, Ordering::Relaxed);
+        // Whoever has let go of the load wants no more tensors.
+        let _ = self.ready.try_send(Ok(Loaded { info, data }));
+    }
+}
