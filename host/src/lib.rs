@@ -25,6 +25,7 @@ mod dtype;
 mod encode;
 mod error;
 mod gpu;
+mod io;
 mod output;
 mod progress;
 mod source;
@@ -35,6 +36,7 @@ pub use dtype::Dtype;
 pub use encode::{EncodeReport, Encoder, Profile, TensorInput};
 pub use error::{Error, ErrorKind, Result};
 pub use gpu::{Device, DeviceChoice, DeviceTensor, EMULATOR_NAME, Gpu, emulator_path};
+pub use io::IoChoice;
 pub use progress::Flow;
 pub use source::{FileReader, MappedFile, ReadAt};
 

@@ -1,0 +1,116 @@
+//! Memory that reads fill.
+//!
+//! `unsafe`: a `Vec` is not aligned to pages, which O_DIRECT asks for, and the memory of a GPU's driver is no `Vec`.
+#![allow(unsafe_code)]
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::io;
+use std::ops::{Deref, DerefMut};
+
+/// What offsets, lengths and addresses of direct reads are multiples of: the sector size of today's disks, and a page.
+pub(super) const BLOCK: usize = 4096;
+
+/// Memory at an address of its own.
+///
+/// # Safety
+///
+/// From its creation to its drop, `address()` returns the same address and `len()` the same length; the address is a multiple of 4096; and
+/// the `len()` bytes there are initialised and may be read and written by whoever holds the object, from any thread, and by nobody else.
+pub(crate) unsafe trait Memory: Send {
+    fn address(&self) -> *mut u8;
+    fn len(&self) -> usize;
+}
+
+/// Page-aligned memory, at a stable address until it is dropped: a plain allocation, or pinned memory of a GPU's driver.
+pub(crate) struct Buffer(Box<dyn Memory>);
+
+impl Buffer {
+    /// `len` zeros, or an error where memory is short.
+    pub(crate) fn new(len: usize) -> io::Result<Self> {
+        let short = || io::Error::new(io::ErrorKind::OutOfMemory, format!("{len} bytes do not fit into memory"));
+        // A size of zero cannot be allocated.
+        let layout = Layout::from_size_align(len.max(1), BLOCK).map_err(|_| short())?;
+        // SAFETY: the size of the layout is not zero.
+        let address = unsafe { alloc_zeroed(layout) };
+        if address.is_null() {
+            return Err(short());
+        }
+        Ok(Self(Box::new(Heap { address, len, layout })))
+    }
+
+    /// A buffer in memory of another kind.
+    pub(crate) fn from_memory(memory: Box<dyn Memory>) -> Self {
+        Self(memory)
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: by the contract of `Memory`, the bytes are initialised and nobody else writes to them while `self` is borrowed.
+        unsafe { std::slice::from_raw_parts(self.0.address(), self.0.len()) }
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: by the contract of `Memory`, the bytes are initialised and nobody else uses them while `self` is borrowed.
+        unsafe { std::slice::from_raw_parts_mut(self.0.address(), self.0.len()) }
+    }
+}
+
+/// A plain allocation: `address` is of `layout`, which is of at least `len` bytes.
+struct Heap {
+    address: *mut u8,
+    len: usize,
+    layout: Layout,
+}
+
+// SAFETY: the allocation belongs to this object alone, as a `Box` would.
+unsafe impl Send for Heap {}
+
+// SAFETY: the allocation is aligned to 4096, zeroed when it is made, and stays where it is until the drop.
+unsafe impl Memory for Heap {
+    fn address(&self) -> *mut u8 {
+        self.address
+    }
+
+    fn len(&self) -> usize {
+        self.len
+    }
+}
+
+impl Drop for Heap {
+    fn drop(&mut self) {
+        // SAFETY: `address` was allocated with `layout`, and is freed only here.
+        unsafe { dealloc(self.address, self.layout) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aligned_zeroed_and_sized() {
+        for len in [0, 1, 4095, 4096, 1 << 20] {
+            let mut buffer = Buffer::new(len).unwrap();
+            assert_eq!(buffer.len(), len);
+            assert_eq!(buffer.as_ptr() as usize % BLOCK, 0);
+            assert!(buffer.iter().all(|b| *b == 0));
+            buffer.fill(7);
+            let address = buffer.as_ptr();
+            let moved = std::thread::spawn(move || buffer).join().unwrap();
+            assert_eq!(moved.as_ptr(), address);
+            assert!(moved.iter().all(|b| *b == 7));
+        }
+    }
+
+    #[test]
+    fn short_memory_is_an_error() {
+        for len in [usize::MAX, isize::MAX as usize, isize::MAX as usize - BLOCK] {
+            assert_eq!(Buffer::new(len).err().unwrap().kind(), io::ErrorKind::OutOfMemory, "{len}");
+        }
+    }
+}
