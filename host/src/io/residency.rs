@@ -27,7 +27,10 @@ pub(super) fn share(path: &Path) -> io::Result<f64> {
     // SAFETY: no arguments, no memory.
     let user = unsafe { libc::geteuid() };
     if user != 0 && metadata.uid() != user && !writable(path)? {
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "only those who may write a file learn what is cached of it"));
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "only those who may write a file learn what is cached of it",
+        ));
     }
     // SAFETY: nothing is read through this map, so a file that is shortened meanwhile does no harm.
     let map = unsafe { memmap2::Mmap::map(&file)? };

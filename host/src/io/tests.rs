@@ -280,7 +280,9 @@ fn a_file_that_is_cut_short() {
 fn what_is_no_file() {
     let directory = tempfile::tempdir().unwrap();
     for choice in [IoChoice::Auto, IoChoice::Uring, IoChoice::Threads, IoChoice::Mmap] {
-        for (path, kind) in [(directory.path().to_owned(), ErrorKind::IsADirectory), (directory.path().join("none"), ErrorKind::NotFound)] {
+        for (path, kind) in
+            [(directory.path().to_owned(), ErrorKind::IsADirectory), (directory.path().join("none"), ErrorKind::NotFound)]
+        {
             assert_eq!(open(&path, choice, 4, boxed_done().0).err().unwrap().kind(), kind, "{choice:?}");
         }
         #[cfg(unix)]

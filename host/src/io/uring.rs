@@ -270,7 +270,8 @@ impl Engine {
         let Request { offset, len, buffer, .. } = &mut flight.request;
         let rest = &mut buffer[flight.filled..*len];
         let count = rest.len().min(self.longest) as u32;
-        let read = opcode::Read::new(types::Fd(self.file.as_raw_fd()), rest.as_mut_ptr(), count).offset(*offset + flight.filled as u64);
+        let read =
+            opcode::Read::new(types::Fd(self.file.as_raw_fd()), rest.as_mut_ptr(), count).offset(*offset + flight.filled as u64);
         let flags = if flight.sleeps { squeue::Flags::ASYNC } else { squeue::Flags::empty() };
         flight.entry = self.pushed;
         // SAFETY: the entry's bytes are in the buffer, which does not move, goes into `slots` and stays there until the completion; the
