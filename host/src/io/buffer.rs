@@ -90,7 +90,10 @@ impl Drop for Heap {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{SIZE, boxed_done, file, next};
+    use super::super::{IoChoice, Memory, Request, open};
     use super::*;
+    use std::sync::Arc;
 
     #[test]
     fn aligned_zeroed_and_sized() {
@@ -112,5 +115,44 @@ mod tests {
         for len in [usize::MAX, isize::MAX as usize, isize::MAX as usize - BLOCK] {
             assert_eq!(Buffer::new(len).err().unwrap().kind(), io::ErrorKind::OutOfMemory, "{len}");
         }
+    }
+
+    /// Memory that somebody else made, as a GPU's driver does.
+    #[test]
+    fn reads_fill_memory_of_other_kinds() {
+        #[repr(align(4096))]
+        struct Page(#[allow(dead_code)] [u8; 4096]);
+        struct Foreign(*mut Page, #[allow(dead_code)] Arc<()>);
+        // SAFETY: the page belongs to this object alone.
+        unsafe impl Send for Foreign {}
+        // SAFETY: the page is initialised, aligned, stays where it is until the drop, and nobody else knows of it.
+        unsafe impl Memory for Foreign {
+            fn address(&self) -> *mut u8 {
+                self.0.cast()
+            }
+            fn len(&self) -> usize {
+                4096
+            }
+        }
+        impl Drop for Foreign {
+            fn drop(&mut self) {
+                // SAFETY: made by `Box::into_raw`, freed only here.
+                drop(unsafe { Box::from_raw(self.0) });
+            }
+        }
+        let page = Box::into_raw(Box::new(Page([0; 4096])));
+        let address: *const u8 = page.cast_const().cast();
+        let alive = Arc::new(());
+        let buffer = Buffer::from_memory(Box::new(Foreign(page, alive.clone())));
+        let (file, bytes) = file(SIZE);
+        let (done, receiver) = boxed_done();
+        let reads = open(file.path(), IoChoice::Auto, 1, done).unwrap();
+        reads.submit(Request { id: 0, offset: 4096, len: 4096, buffer });
+        let completion = next(&receiver);
+        completion.result.unwrap();
+        assert!(completion.buffer[..] == bytes[4096..8192]);
+        assert_eq!(completion.buffer.as_ptr(), address);
+        drop(completion.buffer);
+        assert_eq!(Arc::strong_count(&alive), 1);
     }
 }
