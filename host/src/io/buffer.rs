@@ -10,6 +10,11 @@ use std::ops::{Deref, DerefMut};
 /// What offsets, lengths and addresses of direct reads are multiples of: the sector size of today's disks, and a page.
 pub(super) const BLOCK: usize = 4096;
 
+/// A huge page. A direct read hands the disk a list of the buffer's pages, and disks, virtual ones most of all, take long over long
+/// lists: where this was measured (a virtual disk, 4 MiB a read) huge pages made direct reads three times as fast.
+#[cfg(target_os = "linux")]
+const HUGE: usize = 2 << 20;
+
 /// Memory at an address of its own.
 ///
 /// # Safety
@@ -27,6 +32,10 @@ pub(crate) struct Buffer(Box<dyn Memory>);
 impl Buffer {
     /// `len` zeros, or an error where memory is short.
     pub(crate) fn new(len: usize) -> io::Result<Self> {
+        #[cfg(target_os = "linux")]
+        if len >= HUGE {
+            return Ok(Self(Box::new(Huge::new(len)?)));
+        }
         let short = || io::Error::new(io::ErrorKind::OutOfMemory, format!("{len} bytes do not fit into memory"));
         // A size of zero cannot be allocated.
         let layout = Layout::from_size_align(len.max(1), BLOCK).map_err(|_| short())?;
@@ -88,6 +97,45 @@ impl Drop for Heap {
     }
 }
 
+/// Memory in huge pages, where the system gives them: `address` is that of the first whole one in `map`, which has `len` bytes from there.
+#[cfg(target_os = "linux")]
+struct Huge {
+    address: *mut u8,
+    len: usize,
+    _map: memmap2::MmapMut,
+}
+
+#[cfg(target_os = "linux")]
+impl Huge {
+    fn new(len: usize) -> io::Result<Self> {
+        let short = || io::Error::new(io::ErrorKind::OutOfMemory, format!("{len} bytes do not fit into memory"));
+        // What is not used of the map is addresses, not memory.
+        let mut map = memmap2::MmapMut::map_anon(len.checked_add(HUGE).ok_or_else(short)?).map_err(|_| short())?;
+        // Only advice: small pages do as well, slower.
+        let _ = map.advise(memmap2::Advice::HugePage);
+        let start = map.as_mut_ptr();
+        let skip = start.addr().next_multiple_of(HUGE) - start.addr();
+        // Less than a huge page is skipped, which leaves `len`.
+        Ok(Self { address: map[skip..].as_mut_ptr(), len, _map: map })
+    }
+}
+
+// SAFETY: the map belongs to this object alone, as a `Box` would.
+#[cfg(target_os = "linux")]
+unsafe impl Send for Huge {}
+
+// SAFETY: the map is zeros and stays where it is until the drop; nothing but `address`, a multiple of 2 MiB, is used to get at it.
+#[cfg(target_os = "linux")]
+unsafe impl Memory for Huge {
+    fn address(&self) -> *mut u8 {
+        self.address
+    }
+
+    fn len(&self) -> usize {
+        self.len
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::{SIZE, boxed_done, file, next};
@@ -97,7 +145,7 @@ mod tests {
 
     #[test]
     fn aligned_zeroed_and_sized() {
-        for len in [0, 1, 4095, 4096, 1 << 20] {
+        for len in [0, 1, 4095, 4096, 1 << 20, 2 << 20, (5 << 20) + 1] {
             let mut buffer = Buffer::new(len).unwrap();
             assert_eq!(buffer.len(), len);
             assert_eq!(buffer.as_ptr() as usize % BLOCK, 0);
