@@ -158,3 +158,43 @@ impl Drop for Faulty {
         self.thread.take().into_iter().for_each(join);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{SIZE, boxed_done, file, next, request};
+    use super::*;
+    use std::collections::HashMap;
+
+    #[test]
+    fn faults_come_as_planned() {
+        let (_, bytes) = file(SIZE);
+        let plan = Plan { seed: 3, errors: 0.2, short: 0.2, delay: Duration::from_micros(100), reorder: 6 };
+        let mut runs = Vec::new();
+        for _ in 0..2 {
+            let (done, receiver) = boxed_done();
+            let reads = Faulty::new(bytes.clone().into(), plan, done);
+            for id in 0..200 {
+                reads.submit(request(id, id * 10_000, 10_000));
+            }
+            let mut order = Vec::new();
+            let mut faults = HashMap::new();
+            for _ in 0..200 {
+                let completion = next(&receiver);
+                let start = completion.id as usize * 10_000;
+                let whole = completion.buffer[..] == bytes[start..start + 10_000];
+                let fault =
+                    completion.result.err().map(|e| if e.raw_os_error() == Some(5) { Fault::Error } else { Fault::Short });
+                assert_eq!(whole, fault.is_none());
+                assert_eq!(fault, plan.fault(completion.id));
+                order.push(completion.id);
+                faults.insert(completion.id, fault);
+            }
+            assert!(!order.is_sorted());
+            runs.push(faults);
+        }
+        assert_eq!(runs[0], runs[1]);
+        for fault in [None, Some(Fault::Error), Some(Fault::Short)] {
+            assert!(runs[0].values().filter(|f| **f == fault).count() > 10, "{fault:?}");
+        }
+    }
+}

@@ -18,6 +18,8 @@ mod buffer;
 #[cfg(test)]
 pub(crate) mod faulty;
 mod mmap;
+#[cfg(feature = "object-store")]
+pub(crate) mod object;
 #[cfg(target_os = "linux")]
 mod residency;
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! One suite for every back end, then what only some of them do.
 
-use super::faulty::{Fault, Faulty, Plan, Random};
+use super::faulty::{Faulty, Plan, Random};
 use super::*;
 use std::collections::HashMap;
 use std::io::{ErrorKind, Write};
@@ -37,6 +37,10 @@ suite! {
     by_uring_direct: |path, depth, done| present(uring::open(path, true, depth, done), "io_uring with O_DIRECT");
     #[cfg(target_os = "linux")]
     by_uring_in_pieces: |path, depth, done| present(pieces(path, depth, done), "io_uring with O_DIRECT");
+    #[cfg(feature = "object-store")]
+    by_object_in_memory: |path, depth, done| object::tests::in_memory(path, depth, done).map(Some);
+    #[cfg(feature = "object-store")]
+    by_object_on_disk: |path, depth, done| object::tests::on_disk(path, depth, done).map(Some);
     by_faulty_without_faults: |path, _, done| {
         let plan = Plan { seed: 5, reorder: 8, delay: Duration::from_micros(50), ..Plan::default() };
         Ok(Some(Faulty::new(std::fs::read(path)?.into(), plan, Box::new(move |c| done(c)))))
@@ -58,9 +62,9 @@ fn present(opened: io::Result<Arc<dyn Reads>>, what: &str) -> io::Result<Option<
 }
 
 /// Long enough for many blocks, and no multiple of one.
-const SIZE: usize = 3_000_001;
+pub(super) const SIZE: usize = 3_000_001;
 
-fn file(size: usize) -> (NamedTempFile, Vec<u8>) {
+pub(super) fn file(size: usize) -> (NamedTempFile, Vec<u8>) {
     let mut random = Random(size as u64);
     let bytes: Vec<u8> = (0..size).map(|_| random.next() as u8).collect();
     let mut file = NamedTempFile::new().unwrap();
@@ -74,17 +78,17 @@ fn channel_done() -> (Done, Receiver<Completion>) {
     (Arc::new(Box::new(move |c| drop(sender.send(c)))), receiver)
 }
 
-fn request(id: u64, offset: u64, len: usize) -> Request {
+pub(super) fn request(id: u64, offset: u64, len: usize) -> Request {
     let mut buffer = Buffer::new(len).unwrap();
     buffer.fill(0xEE);
     Request { id, offset, len, buffer }
 }
 
-fn next(receiver: &Receiver<Completion>) -> Completion {
+pub(super) fn next(receiver: &Receiver<Completion>) -> Completion {
     receiver.recv_timeout(Duration::from_secs(60)).expect("a completion within a minute")
 }
 
-fn one(reads: &dyn Reads, receiver: &Receiver<Completion>, offset: u64, len: usize) -> (Buffer, io::Result<()>) {
+pub(super) fn one(reads: &dyn Reads, receiver: &Receiver<Completion>, offset: u64, len: usize) -> (Buffer, io::Result<()>) {
     reads.submit(request(1, offset, len));
     let completion = next(receiver);
     assert_eq!(completion.id, 1);
@@ -246,7 +250,7 @@ fn a_panic_is_survived(open: Open) {
     one(&*reads, &receiver, 0, 4096).1.unwrap();
 }
 
-fn boxed_done() -> (OnDone, Receiver<Completion>) {
+pub(super) fn boxed_done() -> (OnDone, Receiver<Completion>) {
     let (done, receiver) = channel_done();
     (Box::new(move |c| done(c)), receiver)
 }
@@ -361,76 +365,4 @@ fn choices_by_name() {
         assert_eq!(name.parse::<IoChoice>().unwrap(), choice);
     }
     assert_eq!("iouring".parse::<IoChoice>().unwrap_err().to_string(), "'iouring' is none of auto, uring, threads, mmap");
-}
-
-#[test]
-fn faults_come_as_planned() {
-    let (_, bytes) = file(SIZE);
-    let plan = Plan { seed: 3, errors: 0.2, short: 0.2, delay: Duration::from_micros(100), reorder: 6 };
-    let mut runs = Vec::new();
-    for _ in 0..2 {
-        let (done, receiver) = boxed_done();
-        let reads = Faulty::new(bytes.clone().into(), plan, done);
-        for id in 0..200 {
-            reads.submit(request(id, id * 10_000, 10_000));
-        }
-        let mut order = Vec::new();
-        let mut faults = HashMap::new();
-        for _ in 0..200 {
-            let completion = next(&receiver);
-            let start = completion.id as usize * 10_000;
-            let whole = completion.buffer[..] == bytes[start..start + 10_000];
-            let fault = completion.result.err().map(|e| if e.raw_os_error() == Some(5) { Fault::Error } else { Fault::Short });
-            assert_eq!(whole, fault.is_none());
-            assert_eq!(fault, plan.fault(completion.id));
-            order.push(completion.id);
-            faults.insert(completion.id, fault);
-        }
-        assert!(!order.is_sorted());
-        runs.push(faults);
-    }
-    assert_eq!(runs[0], runs[1]);
-    for fault in [None, Some(Fault::Error), Some(Fault::Short)] {
-        assert!(runs[0].values().filter(|f| **f == fault).count() > 10, "{fault:?}");
-    }
-}
-
-/// Memory that somebody else made, as a GPU's driver does.
-#[test]
-#[allow(unsafe_code)]
-fn reads_fill_memory_of_other_kinds() {
-    #[repr(align(4096))]
-    struct Page(#[allow(dead_code)] [u8; 4096]);
-    struct Foreign(*mut Page, #[allow(dead_code)] Arc<()>);
-    // SAFETY: the page belongs to this object alone.
-    unsafe impl Send for Foreign {}
-    // SAFETY: the page is initialised, aligned, stays where it is until the drop, and nobody else knows of it.
-    unsafe impl Memory for Foreign {
-        fn address(&self) -> *mut u8 {
-            self.0.cast()
-        }
-        fn len(&self) -> usize {
-            4096
-        }
-    }
-    impl Drop for Foreign {
-        fn drop(&mut self) {
-            // SAFETY: made by `Box::into_raw`, freed only here.
-            drop(unsafe { Box::from_raw(self.0) });
-        }
-    }
-    let page = Box::into_raw(Box::new(Page([0; 4096])));
-    let address: *const u8 = page.cast_const().cast();
-    let alive = Arc::new(());
-    let buffer = Buffer::from_memory(Box::new(Foreign(page, alive.clone())));
-    let (file, bytes) = file(SIZE);
-    let (done, receiver) = boxed_done();
-    let reads = open(file.path(), IoChoice::Auto, 1, done).unwrap();
-    reads.submit(Request { id: 0, offset: 4096, len: 4096, buffer });
-    let completion = next(&receiver);
-    completion.result.unwrap();
-    assert!(completion.buffer[..] == bytes[4096..8192]);
-    assert_eq!(completion.buffer.as_ptr(), address);
-    drop(completion.buffer);
-    assert_eq!(Arc::strong_count(&alive), 1);
 }
