@@ -141,7 +141,7 @@ mod tests {
 
     fn loaded(dtype: Dtype, shape: &[u64]) -> Loaded {
         let byte_len = dtype.byte_len(shape).unwrap();
-        let memory = HostTensor::new(byte_len as usize).unwrap();
+        let memory = HostTensor::all(&[byte_len as usize]).unwrap().remove(0);
         Loaded { info: TensorInfo { name: "w".into(), dtype, shape: shape.into(), byte_len }, data: Data::Host(Box::new(memory)) }
     }
 

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use memmap2::MmapMut;
 use std::any::Any;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Memory that a tensor is decoded into: a plain allocation of the loader's ([`HostTensor`]), or whatever the caller brings, so that
 /// bytes need not be copied once more.
@@ -27,32 +28,67 @@ pub unsafe trait HostMemory: Any + Send + Sync {
     fn into_any(self: Box<Self>) -> Box<dyn Any + Send + Sync>;
 }
 
-/// Allocations from this size on come from the system as huge pages where it has some: a page of 4 KiB costs a fault each.
-const HUGE: usize = 2 << 20;
+/// Bytes of an arena that several tensors share. Large, because the system gives large pages only inside of large mappings, and a page of 4 KiB
+/// costs a fault each; not larger, because an arena is given back when its last tensor is dropped.
+const ARENA: usize = 256 << 20;
 
-/// Bytes of a tensor in host memory, on a cache line (large ones on a page); the loader's default.
-pub struct HostTensor(Kind);
+/// Bytes of a cache line: where tensors begin, and no two share one.
+const LINE: usize = 64;
 
-enum Kind {
-    Map(MmapMut),
-    Small(Box<[Line]>, usize),
+/// Zeroed memory of the system's, in huge pages where it has some.
+struct Arena {
+    first: *mut u8,
+    _map: MmapMut,
 }
 
-#[repr(C, align(64))]
-#[derive(Clone, Copy)]
-struct Line([u8; 64]);
+// SAFETY: the map's bytes are reached by address only, and by whom the types below allow to.
+unsafe impl Send for Arena {}
+// SAFETY: as above.
+unsafe impl Sync for Arena {}
 
-impl HostTensor {
-    /// Zeroed memory of `len` bytes.
-    pub(crate) fn new(len: usize) -> Result<Self> {
-        if len < HUGE {
-            return Ok(Self(Kind::Small(vec![Line([0; 64]); len.div_ceil(64)].into_boxed_slice(), len)));
-        }
-        let map = MmapMut::map_anon(len).map_err(|e| Error::io(&format!("reserving {len} bytes of memory"), e))?;
+impl Arena {
+    fn new(len: usize) -> Result<Arc<Self>> {
+        let map = MmapMut::map_anon(len.max(1));
+        let mut map = map.map_err(|e| Error::io(&format!("reserving {len} bytes of memory"), e))?;
         // Advice: without it pages are small.
         #[cfg(target_os = "linux")]
         let _ = map.advise(memmap2::Advice::HugePage);
-        Ok(Self(Kind::Map(map)))
+        Ok(Arc::new(Self { first: map.as_mut_ptr(), _map: map }))
+    }
+}
+
+/// Bytes of a tensor in host memory, on a cache line; the loader's default.
+pub struct HostTensor {
+    arena: Arc<Arena>,
+    start: usize,
+    len: usize,
+}
+
+impl HostTensor {
+    /// Zeroed memory for tensors of these lengths, next to each other.
+    pub(crate) fn all(lens: &[usize]) -> Result<Vec<Self>> {
+        let mut tensors = Vec::with_capacity(lens.len());
+        let mut rest = lens;
+        while !rest.is_empty() {
+            let mut end = 0usize;
+            let starts: Vec<usize> = rest
+                .iter()
+                .enumerate()
+                .map_while(|(i, &len)| {
+                    let start = end;
+                    end = end.checked_add(len)?.checked_next_multiple_of(LINE)?;
+                    (i == 0 || end <= ARENA).then_some(start)
+                })
+                .collect();
+            let Some(&last) = starts.last() else {
+                return Err(Error::argument(format!("{} bytes are more than this system addresses", rest[0])));
+            };
+            let arena = Arena::new(last + rest[starts.len() - 1])?;
+            let (here, after) = rest.split_at(starts.len());
+            tensors.extend(starts.into_iter().zip(here).map(|(start, &len)| Self { arena: arena.clone(), start, len }));
+            rest = after;
+        }
+        Ok(tensors)
     }
 }
 
@@ -60,28 +96,26 @@ impl std::ops::Deref for HostTensor {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        match &self.0 {
-            Kind::Map(map) => map,
-            // SAFETY: lines are bytes, at least `len` of them.
-            Kind::Small(lines, len) => unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), *len) },
-        }
+        // SAFETY: inside of the arena, and written only before the loader handed the tensor out.
+        unsafe { std::slice::from_raw_parts(self.address(), self.len) }
     }
 }
 
 impl std::fmt::Debug for HostTensor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "HostTensor({} bytes)", self.len())
+        write!(f, "HostTensor({} bytes)", self.len)
     }
 }
 
-// SAFETY: the map and the box own their bytes and do not move them.
+// SAFETY: the arena's bytes do not move, and no two tensors have the same ones.
 unsafe impl HostMemory for HostTensor {
     fn address(&self) -> *mut u8 {
-        self.as_ptr().cast_mut()
+        // SAFETY: a tensor lies inside of its arena.
+        unsafe { self.arena.first.add(self.start) }
     }
 
     fn len(&self) -> usize {
-        (**self).len()
+        self.len
     }
 
     fn into_any(self: Box<Self>) -> Box<dyn Any + Send + Sync> {
@@ -152,5 +186,23 @@ impl Target {
         f(unsafe {
             std::slice::from_raw_parts_mut(self.address.add(range.start as usize), (range.end - range.start) as usize)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tensors_share_arenas_and_no_line() {
+        let lens = [0, 1, 64, 65, 5000, ARENA + 1, 7, ARENA / 2, ARENA / 2, 3];
+        let tensors = HostTensor::all(&lens).unwrap();
+        let mut ranges: Vec<_> = tensors.iter().map(|t| (t.address() as usize, t.len())).collect();
+        assert!(ranges.iter().zip(lens).all(|(r, len)| r.0 % LINE == 0 && r.1 == len));
+        ranges.sort_unstable();
+        assert!(ranges.windows(2).all(|w| w[0].0.next_multiple_of(LINE) + w[0].1 <= w[1].0));
+        assert!(tensors.iter().all(|t| t.last().is_none_or(|&b| b == 0)));
+        let arenas: std::collections::HashSet<_> = tensors.iter().map(|t| Arc::as_ptr(&t.arena)).collect();
+        assert_eq!(arenas.len(), 4);
     }
 }

@@ -171,7 +171,7 @@ pub(super) fn start(loader: Loader, job: Job, infos: Vec<TensorInfo>, budget: u6
     let scheduled = job.units.iter().map(|u| crate::schedule::Unit { tensors: u.tensors() }).collect();
     let scheduler = Scheduler::new(scheduled, tensors, limits).map_err(|e| Error::argument(format!("{e:?}")))?;
 
-    let outputs = infos.iter().map(|info| output(&loader, gpu.as_ref(), info)).collect::<Result<Vec<_>>>()?;
+    let outputs = outputs(&loader, gpu.as_ref(), &infos)?;
     let totals = LoadProgress {
         to_read: job.units.iter().map(|u| u.range.end - u.range.start).sum(),
         to_decode: infos.iter().map(|i| i.byte_len).sum(),
@@ -223,20 +223,27 @@ pub(super) fn start(loader: Loader, job: Job, infos: Vec<TensorInfo>, budget: u6
     Ok(Load { tensors: Box::pin(receiver), events, counters, totals, reader, driver: Some(driver) })
 }
 
-fn output(loader: &Loader, gpu: Option<&crate::gpu::Gpu>, info: &TensorInfo) -> Result<Output> {
-    let fail = |e: Error| loader.archive.place(e).with_tensor(&info.name);
+/// Memory for every tensor.
+fn outputs(loader: &Loader, gpu: Option<&crate::gpu::Gpu>, infos: &[TensorInfo]) -> Result<Vec<Output>> {
+    let fail = |e: Error, info: &TensorInfo| loader.archive.place(e).with_tensor(&info.name);
     if let Some(gpu) = gpu {
-        return Ok(Output::Device(gpu.memory(info.byte_len).map_err(fail)?));
+        return infos.iter().map(|i| Ok(Output::Device(gpu.memory(i.byte_len).map_err(|e| fail(e, i))?))).collect();
     }
-    let len = usize::try_from(info.byte_len).map_err(|_| fail(Error::argument("more bytes than this system addresses")))?;
-    let memory = match &loader.memory {
-        Some(allocate) => allocate(info).map_err(fail)?,
-        None => Box::new(HostTensor::new(len).map_err(fail)?),
+    let lens: Option<Vec<usize>> = infos.iter().map(|i| usize::try_from(i.byte_len).ok()).collect();
+    let lens = lens.ok_or_else(|| loader.archive.place(Error::argument("a tensor of more bytes than this system addresses")))?;
+    let Some(allocate) = &loader.memory else {
+        let tensors = HostTensor::all(&lens).map_err(|e| loader.archive.place(e))?;
+        return Ok(tensors.into_iter().map(|t| Output::Host(Box::new(t))).collect());
     };
-    if memory.len() != len {
-        return Err(fail(Error::argument(format!("its memory has {} bytes, it has {len}", memory.len()))));
-    }
-    Ok(Output::Host(memory))
+    let own = |(info, &len): (&TensorInfo, &usize)| {
+        let memory = allocate(info).map_err(|e| fail(e, info))?;
+        if memory.len() != len {
+            let why = format!("its memory has {} bytes, it has {len}", memory.len());
+            return Err(fail(Error::argument(why), info));
+        }
+        Ok(Output::Host(memory))
+    };
+    infos.iter().zip(&lens).map(own).collect()
 }
 
 /// `range`, widened to multiples of `alignment`.
