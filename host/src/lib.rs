@@ -28,6 +28,7 @@ mod gpu;
 mod io;
 mod output;
 mod progress;
+mod schedule;
 mod source;
 
 pub use archive::{Archive, Backing, PlaneReport, Tensor, TensorReport, VerifyReport};
