@@ -5,7 +5,7 @@
 mod support;
 
 use std::path::Path;
-use support::target::Target;
+use support::target::{Target, skipped};
 use wcodec::{Archive, Encoder};
 
 #[test]
@@ -25,7 +25,7 @@ fn gpu_bandwidth() {
     ] {
         let path = models.join(name);
         if !path.exists() {
-            println!("skipped: {name} is not there; `cargo xtask models` fetches it");
+            skipped(&format!("{name} is not there; `cargo xtask models` fetches it"));
             continue;
         }
         let file = directory.path().join("model.wcodec");

@@ -13,7 +13,6 @@ macro_rules! decoders {
         mod $name {
             use super::suite;
             use super::support::target::Target;
-            use wcodec::Backend;
 
             const TARGET: Target = $target;
 
@@ -44,7 +43,6 @@ macro_rules! decoders {
             #[test]
             $(#[ignore = $ignore])?
             fn damage() {
-                let _ = Backend::Portable;
                 suite::damage(TARGET, $cases);
             }
         }
@@ -52,9 +50,9 @@ macro_rules! decoders {
 }
 
 decoders! {
-    portable: Target::Cpu(Backend::Portable), 3000;
-    avx2: Target::Cpu(Backend::Avx2), 3000;
-    avx512: Target::Cpu(Backend::Avx512), 3000;
+    portable: Target::Cpu(wcodec::Backend::Portable), 3000;
+    avx2: Target::Cpu(wcodec::Backend::Avx2), 3000;
+    avx512: Target::Cpu(wcodec::Backend::Avx512), 3000;
     emulator: Target::Emulator, 100_000;
     gpu: Target::Cuda, 20_000, "needs a GPU";
 }

@@ -1,4 +1,12 @@
 //! Copies a rectangle of a decoded tile to where a slice wants it.
+//!
+//! ```text
+//! unit = 4 if the addresses, strides and the width are all multiples of 4, else 1
+//! lane l copies the units l, l + 32, ... of the rectangle, its rows put one after the other
+//! ```
+//!
+//! Tiles are decoded whole, with the fast loop, and cropped afterwards: a decoder that knew of rectangles would pay for them in that loop.
+//! Neighbouring lanes copy neighbouring units, across the ends of rows too, so narrow rectangles keep all lanes busy.
 
 use super::intrinsics::{global, lane_id};
 use crate::job::CropJob;

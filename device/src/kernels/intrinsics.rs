@@ -193,6 +193,13 @@ pub(super) mod global {
         }
     }
 
+    /// The low half of `x`, 2-byte aligned.
+    #[inline(always)]
+    pub unsafe fn store_half(a: u64, x: u32) {
+        // SAFETY: by contract.
+        unsafe { asm!("st.global.u16 [{0}], {1};", in(reg64) a, in(reg32) x, options(nostack)) }
+    }
+
     /// A byte, the low one of `x`.
     #[inline(always)]
     pub unsafe fn store_byte(a: u64, x: u32) {

@@ -206,12 +206,26 @@ pub(super) fn failed(doing: &str, e: DriverError) -> Error {
         CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION
         | CUresult::CUDA_ERROR_INVALID_PTX
         | CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU
-        | CUresult::CUDA_ERROR_JIT_COMPILER_NOT_FOUND => {
+        | CUresult::CUDA_ERROR_JIT_COMPILER_NOT_FOUND
+        | CUresult::CUDA_ERROR_JIT_COMPILATION_DISABLED => {
             "; update NVIDIA's driver, or use --device cpu (sm_80 and newer are supported)"
         }
+        CUresult::CUDA_ERROR_SYSTEM_DRIVER_MISMATCH | CUresult::CUDA_ERROR_SYSTEM_NOT_READY => {
+            "; the driver was updated while it was loaded, or is not up yet: restart the machine, or use --device cpu"
+        }
+        CUresult::CUDA_ERROR_STUB_LIBRARY => "; libcuda.so is the toolkit's stub: install NVIDIA's driver, or use --device cpu",
+        CUresult::CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES => "; other programs on this GPU leave too little: use --device cpu",
         CUresult::CUDA_ERROR_DEVICE_UNAVAILABLE
         | CUresult::CUDA_ERROR_ECC_UNCORRECTABLE
+        | CUresult::CUDA_ERROR_NVLINK_UNCORRECTABLE
+        | CUresult::CUDA_ERROR_HARDWARE_STACK_ERROR
         | CUresult::CUDA_ERROR_ILLEGAL_ADDRESS
+        | CUresult::CUDA_ERROR_ILLEGAL_INSTRUCTION
+        | CUresult::CUDA_ERROR_MISALIGNED_ADDRESS
+        | CUresult::CUDA_ERROR_INVALID_ADDRESS_SPACE
+        | CUresult::CUDA_ERROR_INVALID_PC
+        | CUresult::CUDA_ERROR_CONTEXT_IS_DESTROYED
+        | CUresult::CUDA_ERROR_UNKNOWN
         | CUresult::CUDA_ERROR_LAUNCH_FAILED
         | CUresult::CUDA_ERROR_LAUNCH_TIMEOUT => "; the device is lost to this process: restart it, or use --device cpu",
         _ => "",

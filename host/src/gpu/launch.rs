@@ -50,7 +50,7 @@ impl Failure {
         }
     }
 
-    /// Whether nothing can be done on this device any more.
+    /// Whether it was for want of device memory, so that half as much may do.
     pub(super) fn is_memory(&self) -> bool {
         matches!(self, Self::OutOfMemory(_))
     }

@@ -137,8 +137,19 @@ impl Gpu {
         // A few bands of tiles at a time: whole tiles go to memory of their own, and what is wanted of them to the output.
         let side = tile_columns.end - tile_columns.start;
         let bands: Vec<u64> = (rows.start / grid.tile_rows..=(rows.end - 1) / grid.tile_rows).collect();
-        for bands in bands.chunks((BATCH / (side * TILE_SPACE)).max(1) as usize) {
-            let space = self.memory(bands.len() as u64 * side * TILE_SPACE).map_err(|e| tensor.place(e))?;
+        let mut at_once = (BATCH / (side * TILE_SPACE)).max(1) as usize;
+        let mut rest = &bands[..];
+        while !rest.is_empty() {
+            let bands = &rest[..at_once.min(rest.len())];
+            let space = match self.try_memory(bands.len() as u64 * side * TILE_SPACE) {
+                Ok(space) => space,
+                Err(f) if f.is_memory() && bands.len() > 1 => {
+                    at_once = bands.len() / 2;
+                    continue;
+                }
+                Err(f) => return Err(tensor.place(f.into_error())),
+            };
+            rest = &rest[bands.len()..];
             let (mut work, mut jobs) = (Vec::new(), Vec::new());
             for (i, &band) in bands.iter().enumerate() {
                 let first = band * grid.columns() + tile_columns.start;

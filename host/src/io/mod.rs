@@ -4,7 +4,7 @@
 //! buffer       page-aligned memory that a read fills
 //! uring        Linux: one ring, one thread, past the page cache where the file system allows
 //! threads      threads that each wait for one read: for every system
-//! mmap         the page cache in place, for files that are in it already
+//! mmap         the page cache in place, for those who ask for it
 //! residency    whether a file is
 //! object       objects of a bucket, by range requests (feature `object-store`)
 //! faulty       for tests: a disk that fails by plan
@@ -12,7 +12,6 @@
 //!
 //! Whatever the back end, a request that was submitted comes back exactly once, with its buffer, by `on_done`; dropping the back end waits
 //! for the reads that have begun and returns the others as errors. A file counts as long as it was when it was opened.
-#![cfg_attr(not(test), allow(dead_code, unused_imports))]
 
 mod buffer;
 #[cfg(test)]
@@ -121,6 +120,9 @@ impl FromStr for IoChoice {
 /// after the other, so it must be small; but a cached byte costs a disk access if the cache is passed by.
 const MOSTLY_CACHED: f64 = 0.75;
 
+/// Reads at once of a file that is cached.
+const CACHED_DEPTH: usize = 2;
+
 /// Opens a file for at most `depth` reads at once (at least one).
 pub(crate) fn open(path: &Path, choice: IoChoice, depth: usize, on_done: OnDone) -> io::Result<Arc<dyn Reads>> {
     open_by(path, choice, depth, on_done, open_uring)
@@ -155,13 +157,15 @@ fn open_by(path: &Path, choice: IoChoice, depth: usize, on_done: OnDone, uring: 
         IoChoice::Mmap => mmap::open(path, depth, done),
         IoChoice::Uring => any_uring(&done),
         IoChoice::Auto => {
-            let cached = if cached_share(path) >= MOSTLY_CACHED { mmap::open(path, depth, done.clone()).ok() } else { None };
-            match cached {
-                Some(mapped) => Ok(mapped),
-                None => any_uring(&done).or_else(|e| {
+            if cached_share(path) >= MOSTLY_CACHED {
+                // Copied rather than mapped: a map saves nothing where decoding is what takes the time, and a file that somebody
+                // shortens would be a signal, not an error. More copying threads would only be in the decoders' way.
+                threads::open(path, depth.min(CACHED_DEPTH), done)
+            } else {
+                any_uring(&done).or_else(|e| {
                     tracing::debug!(target: "wcodec::load", "no io_uring for {}: {e}", path.display());
                     threads::open(path, depth, done)
-                }),
+                })
             }
         }
     }?;

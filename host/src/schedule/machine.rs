@@ -1,207 +1,266 @@
-//! The machine.
+//! The scheduler. Every event and every action costs at most the logarithm of the number of slots, plus one for each tensor of the unit:
+//! the largest models have a million units.
 
-use super::{Action, Impossible, Limits, Outcome, Place, Unit};
+use super::{Action, Impossible, Limits, Outcome, Place, Progress, Unit};
 use std::collections::{BTreeSet, VecDeque};
 
+/// Where a unit is. Only those in flight and those that wait hold anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum State {
     Waiting,
-    Reading { slot: u32 },
-    Read { slot: u32 },
-    Copying { slot: u32, stage: u32 },
-    Staged { stage: u32 },
-    Decoding { from: Place, lane: u32 },
-    Done,
-    /// Given up, or failed.
+    Reading {
+        slot: u32,
+    },
+    Read {
+        slot: u32,
+    },
+    Copying {
+        slot: u32,
+        stage: u32,
+    },
+    Copied {
+        stage: u32,
+    },
+    Decoding {
+        from: Place,
+        lane: u32,
+    },
+    Decoded,
+    /// Failed, or given up after it was read.
     Dropped,
 }
 
-/// How the load fares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Course {
-    Running,
-    Cancelled,
-    Failed,
-    Finished,
+/// Numbers that are handed out, the lowest free one first: memory that was used a moment ago is used again.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Pool {
+    free: BTreeSet<u32>,
+    size: usize,
 }
 
-/// See the module. Ask [`next`](Self::next) until there is nothing, after every event.
+impl Pool {
+    fn new(size: u32) -> Self {
+        Self { free: (0..size).collect(), size: size as usize }
+    }
+
+    fn take(&mut self) -> Option<u32> {
+        self.free.pop_first()
+    }
+
+    fn give(&mut self, number: u32) {
+        let fresh = self.free.insert(number);
+        debug_assert!(fresh, "{number} was given back twice");
+    }
+
+    fn in_use(&self) -> usize {
+        self.size - self.free.len()
+    }
+}
+
+/// See the [module](super). A value of it is its whole state: equal ones go on equally.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Scheduler {
+    /// Of the units that are decoded, the tensors are forgotten.
     units: Vec<Unit>,
     states: Vec<State>,
-    /// Units of each tensor that are not decoded yet.
-    pending: Vec<u32>,
-    course: Course,
-    /// The first unit that nobody reads yet.
-    next_read: u32,
-    reading: usize,
+    /// The first unit that is not being read yet.
+    next: u32,
+    /// Units that are not decoded yet, for each tensor.
+    missing: Vec<u32>,
+    slots: Pool,
+    stages: Pool,
+    lanes: Pool,
+    /// Whether units are copied to stages.
+    copies: bool,
     most_reads: usize,
-    staged: bool,
-    /// Free ones; the last is taken first, since its memory is the warmest.
-    slots: Vec<u32>,
-    stages: Vec<u32>,
-    lanes: Vec<u32>,
-    /// Units that were read, and units that are in stages.
-    read: BTreeSet<u32>,
-    copied: BTreeSet<u32>,
+    /// Units in their slots that wait for a stage.
+    to_copy: BTreeSet<u32>,
+    /// Units, in their slots or stages, that wait for a lane.
+    to_decode: BTreeSet<u32>,
+    /// Tensors that are complete and not reported yet.
     ready: VecDeque<u32>,
-    /// Reads, copies and decodes that are going on.
+    reads: usize,
+    /// Reads, copies and decodes.
     in_flight: usize,
-    done: usize,
+    read: usize,
+    decoded: usize,
+    reported: usize,
+    /// Why nothing new is started any more.
+    stopped: Option<Outcome>,
+    finished: bool,
 }
 
 impl Scheduler {
-    /// A load of `units`, which hold parts of `tensors` tensors; those of which no unit has a part are ready at once.
+    /// A scheduler of `units`, in the order of priority, for tensors `0..tensors`. Tensors without a unit are ready at once.
     pub(crate) fn new(units: Vec<Unit>, tensors: u32, limits: Limits) -> Result<Self, Impossible> {
-        if limits.slots == 0 || limits.reads == 0 || limits.lanes == 0 {
-            return Err(Impossible);
+        for (what, limit) in [("slots", limits.slots), ("reads", limits.reads), ("lanes", limits.lanes)] {
+            if limit == 0 {
+                return Err(Impossible::Zero(what));
+            }
         }
-        let mut pending = vec![0u32; tensors as usize];
-        for &tensor in units.iter().flat_map(|u| &u.tensors) {
-            *pending.get_mut(tensor as usize).ok_or(Impossible)? += 1;
+        let count = u32::try_from(units.len()).map_err(|_| Impossible::TooManyUnits(units.len()))?;
+        let mut missing = vec![0u32; tensors as usize];
+        for (unit, u) in units.iter().enumerate() {
+            for &tensor in &u.tensors {
+                *missing.get_mut(tensor as usize).ok_or(Impossible::NoSuchTensor { unit, tensor })? += 1;
+            }
         }
-        let free = |n: usize| (0..n as u32).rev().collect::<Vec<_>>();
+        // No more of anything than there are units: a limit may be as good as none.
+        let pool = |limit: usize| Pool::new(u32::try_from(limit).unwrap_or(u32::MAX).min(count));
         Ok(Self {
             states: vec![State::Waiting; units.len()],
-            ready: (0..tensors).filter(|&t| pending[t as usize] == 0).collect(),
             units,
-            pending,
-            course: Course::Running,
-            next_read: 0,
-            reading: 0,
+            next: 0,
+            ready: (0..tensors).filter(|&t| missing[t as usize] == 0).collect(),
+            missing,
+            slots: pool(limits.slots),
+            stages: pool(limits.stages),
+            lanes: pool(limits.lanes),
+            copies: limits.stages > 0,
             most_reads: limits.reads,
-            staged: limits.stages > 0,
-            slots: free(limits.slots),
-            stages: free(limits.stages),
-            lanes: free(limits.lanes),
-            read: BTreeSet::new(),
-            copied: BTreeSet::new(),
+            to_copy: BTreeSet::new(),
+            to_decode: BTreeSet::new(),
+            reads: 0,
             in_flight: 0,
-            done: 0,
+            read: 0,
+            decoded: 0,
+            reported: 0,
+            stopped: None,
+            finished: false,
         })
     }
 
-    /// What is to be done now; `None` until the next event.
+    /// The next thing to do, `None` until something has happened: to be called until then after every event.
+    ///
+    /// What is furthest goes first: tensors that are ready, then decodes, which give slots and stages back, then copies, then reads.
     pub(crate) fn next(&mut self) -> Option<Action> {
-        match self.course {
-            Course::Running => self.advance(),
-            Course::Finished => None,
-            Course::Cancelled | Course::Failed if self.in_flight > 0 => None,
-            Course::Cancelled => Some(self.finish(Outcome::Cancelled)),
-            Course::Failed => Some(self.finish(Outcome::Failed)),
+        if self.finished {
+            return None;
         }
+        if self.stopped.is_none() {
+            let action = self.report().or_else(|| self.decode()).or_else(|| self.copy()).or_else(|| self.read());
+            if action.is_some() {
+                return action;
+            }
+        }
+        if self.in_flight > 0 {
+            return None;
+        }
+        // Nothing in flight and nothing to start: all units are decoded, or it was stopped.
+        self.finished = true;
+        Some(Action::Finished(self.stopped.unwrap_or(Outcome::Complete)))
     }
 
-    fn advance(&mut self) -> Option<Action> {
-        if let Some(tensor) = self.ready.pop_front() {
-            return Some(Action::Ready { tensor });
-        }
-        if self.done == self.units.len() {
-            return Some(self.finish(Outcome::Complete));
-        }
-        // What is nearest to being ready goes first.
-        self.decode().or_else(|| self.copy()).or_else(|| self.start_read())
-    }
-
-    fn finish(&mut self, outcome: Outcome) -> Action {
-        self.course = Course::Finished;
-        Action::Finished(outcome)
+    fn report(&mut self) -> Option<Action> {
+        let tensor = self.ready.pop_front()?;
+        self.reported += 1;
+        Some(Action::Ready { tensor })
     }
 
     fn decode(&mut self) -> Option<Action> {
-        let waiting = if self.staged { &mut self.copied } else { &mut self.read };
-        let (&unit, &lane) = (waiting.first()?, self.lanes.last()?);
-        waiting.pop_first();
-        self.lanes.pop();
+        let &unit = self.to_decode.first()?;
         let from = match self.states[unit as usize] {
             State::Read { slot } => Place::Slot(slot),
-            State::Staged { stage } => Place::Stage(stage),
-            other => unreachable!("unit {unit} waits to be decoded as {other:?}"),
+            State::Copied { stage } => Place::Stage(stage),
+            state => unreachable!("unit {unit} waits for a lane and is {state:?}"),
         };
+        let lane = self.lanes.take()?;
+        self.to_decode.pop_first();
         self.states[unit as usize] = State::Decoding { from, lane };
         self.in_flight += 1;
         Some(Action::Decode { unit, from, lane })
     }
 
     fn copy(&mut self) -> Option<Action> {
-        if !self.staged {
-            return None;
-        }
-        let (&unit, &stage) = (self.read.first()?, self.stages.last()?);
-        let State::Read { slot } = self.states[unit as usize] else { unreachable!("unit {unit} is read") };
-        self.read.pop_first();
-        self.stages.pop();
+        let &unit = self.to_copy.first()?;
+        let State::Read { slot } = self.states[unit as usize] else {
+            unreachable!("unit {unit} waits for a stage and is not read")
+        };
+        let stage = self.stages.take()?;
+        self.to_copy.pop_first();
         self.states[unit as usize] = State::Copying { slot, stage };
         self.in_flight += 1;
         Some(Action::Copy { unit, slot, stage })
     }
 
-    fn start_read(&mut self) -> Option<Action> {
-        if self.next_read as usize == self.units.len() || self.reading == self.most_reads {
+    fn read(&mut self) -> Option<Action> {
+        if self.reads == self.most_reads || self.next as usize == self.units.len() {
             return None;
         }
-        let slot = self.slots.pop()?;
-        let unit = self.next_read;
-        self.next_read += 1;
-        self.reading += 1;
+        let slot = self.slots.take()?;
+        let unit = self.next;
+        self.next += 1;
         self.states[unit as usize] = State::Reading { slot };
+        self.reads += 1;
         self.in_flight += 1;
         Some(Action::Read { unit, slot })
     }
 
-    /// A read is done, well or not.
+    /// The unit is in its slot, or could not be read.
+    ///
+    /// A report, here and below, of what is not going on is a mistake of the driver's: checked by debug builds, ignored by others.
     pub(crate) fn read_done(&mut self, unit: u32, ok: bool) {
-        let Some(State::Reading { slot }) = self.state(unit) else { return self.unexpected(unit) };
+        let Some(State::Reading { slot }) = self.state(unit) else { return misreported(unit, "read") };
+        self.reads -= 1;
         self.in_flight -= 1;
-        self.reading -= 1;
-        if self.goes_on(unit, ok) {
+        self.read += usize::from(ok);
+        if self.goes_on(ok) {
             self.states[unit as usize] = State::Read { slot };
-            self.read.insert(unit);
+            if self.copies { &mut self.to_copy } else { &mut self.to_decode }.insert(unit);
         } else {
-            self.slots.push(slot);
+            self.states[unit as usize] = State::Dropped;
+            self.slots.give(slot);
         }
     }
 
-    /// A copy is done, well or not.
+    /// The unit is on the device, or could not be copied.
     pub(crate) fn copy_done(&mut self, unit: u32, ok: bool) {
-        let Some(State::Copying { slot, stage }) = self.state(unit) else { return self.unexpected(unit) };
+        let Some(State::Copying { slot, stage }) = self.state(unit) else { return misreported(unit, "copied") };
         self.in_flight -= 1;
-        self.slots.push(slot);
-        if self.goes_on(unit, ok) {
-            self.states[unit as usize] = State::Staged { stage };
-            self.copied.insert(unit);
+        self.slots.give(slot);
+        if self.goes_on(ok) {
+            self.states[unit as usize] = State::Copied { stage };
+            self.to_decode.insert(unit);
         } else {
-            self.stages.push(stage);
+            self.states[unit as usize] = State::Dropped;
+            self.stages.give(stage);
         }
     }
 
-    /// A decode is done, well or not.
+    /// The unit is decoded, or could not be.
     pub(crate) fn decode_done(&mut self, unit: u32, ok: bool) {
-        let Some(State::Decoding { from, lane }) = self.state(unit) else { return self.unexpected(unit) };
+        let Some(State::Decoding { from, lane }) = self.state(unit) else { return misreported(unit, "decoded") };
         self.in_flight -= 1;
-        self.lanes.push(lane);
-        match from {
-            Place::Slot(slot) => self.slots.push(slot),
-            Place::Stage(stage) => self.stages.push(stage),
-        }
-        if !self.goes_on(unit, ok) {
-            return;
-        }
-        self.states[unit as usize] = State::Done;
-        self.done += 1;
-        for &tensor in &self.units[unit as usize].tensors {
-            self.pending[tensor as usize] -= 1;
-            if self.pending[tensor as usize] == 0 {
-                self.ready.push_back(tensor);
+        self.lanes.give(lane);
+        self.release(from);
+        self.states[unit as usize] = if ok { State::Decoded } else { State::Dropped };
+        self.decoded += usize::from(ok);
+        if self.goes_on(ok) {
+            for tensor in std::mem::take(&mut self.units[unit as usize].tensors) {
+                let missing = &mut self.missing[tensor as usize];
+                *missing -= 1;
+                if *missing == 0 {
+                    self.ready.push_back(tensor);
+                }
             }
         }
     }
 
-    /// Stops the load.
+    /// Starts nothing new and reports no tensor any more. Ignored once it has been stopped or has finished.
     pub(crate) fn cancel(&mut self) {
-        if self.course == Course::Running {
-            self.stop(Course::Cancelled);
+        self.stop(Outcome::Cancelled);
+    }
+
+    pub(crate) fn progress(&self) -> Progress {
+        Progress {
+            units: self.units.len(),
+            units_read: self.read,
+            units_decoded: self.decoded,
+            tensors: self.missing.len(),
+            tensors_ready: self.reported,
+            reads: self.reads,
+            slots_in_use: self.slots.in_use(),
+            stages_in_use: self.stages.in_use(),
+            lanes_in_use: self.lanes.in_use(),
         }
     }
 
@@ -209,38 +268,40 @@ impl Scheduler {
         self.states.get(unit as usize).copied()
     }
 
-    /// Whether a unit whose step ended goes on; if not, it is dropped, and if that is a failure, so is the load.
-    fn goes_on(&mut self, unit: u32, ok: bool) -> bool {
-        if !ok && self.course == Course::Running {
-            self.stop(Course::Failed);
+    /// Whether the unit that something was done to is to go on.
+    fn goes_on(&mut self, ok: bool) -> bool {
+        if !ok {
+            self.stop(Outcome::Failed);
         }
-        let goes_on = self.course == Course::Running;
-        if !goes_on {
-            self.states[unit as usize] = State::Dropped;
-        }
-        goes_on
+        self.stopped.is_none()
     }
 
-    /// Starts nothing more, and takes back what units hold that wait for something.
-    fn stop(&mut self, course: Course) {
-        self.course = course;
+    /// Gives up all units that wait. Those in flight give back what they hold when they are done.
+    fn stop(&mut self, why: Outcome) {
+        if self.finished || self.stopped.is_some() {
+            return;
+        }
+        self.stopped = Some(why);
         self.ready.clear();
-        for unit in std::mem::take(&mut self.read) {
-            if let State::Read { slot } = self.states[unit as usize] {
-                self.slots.push(slot);
+        for queue in [std::mem::take(&mut self.to_copy), std::mem::take(&mut self.to_decode)] {
+            for unit in queue {
+                match std::mem::replace(&mut self.states[unit as usize], State::Dropped) {
+                    State::Read { slot } => self.slots.give(slot),
+                    State::Copied { stage } => self.stages.give(stage),
+                    state => unreachable!("unit {unit} waits and is {state:?}"),
+                }
             }
-            self.states[unit as usize] = State::Dropped;
-        }
-        for unit in std::mem::take(&mut self.copied) {
-            if let State::Staged { stage } = self.states[unit as usize] {
-                self.stages.push(stage);
-            }
-            self.states[unit as usize] = State::Dropped;
         }
     }
 
-    /// An event that cannot be: a mistake of whoever drives the machine, which must not bring it down.
-    fn unexpected(&self, unit: u32) {
-        debug_assert!(false, "an event for unit {unit}, which is {:?}", self.state(unit));
+    fn release(&mut self, place: Place) {
+        match place {
+            Place::Slot(slot) => self.slots.give(slot),
+            Place::Stage(stage) => self.stages.give(stage),
+        }
     }
+}
+
+fn misreported(unit: u32, what: &str) {
+    debug_assert!(false, "unit {unit} is reported {what}, which was not going on");
 }

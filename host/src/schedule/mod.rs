@@ -1,15 +1,22 @@
-//! What a load does next: a pure, deterministic state machine.
-//!
-//! It knows units (a read each), slots (buffers that are read into), stages (device buffers) and lanes (who decodes), by number only: no I/O, no
-//! threads, no clocks, no CUDA, so that every order of events can be explored (`tests.rs`).
+//! What to do next while an archive is loaded: a state machine that is told what has happened and says what to start.
 //!
 //! ```text
-//! unit:   waiting → reading → read → (copying → staged →) decoding → done
-//! holds:            slot      slot    slot+stage  stage    slot or stage, and a lane
+//! unit    waiting ─ reading ─ read ─ copying ─ copied ─ decoding ─ decoded
+//! slot              └──────────────────────┘
+//! stage                              └──────────────────────────┘
+//! lane                                                └─────────┘
 //! ```
 //!
-//! Units are read in their order, which is the order in which tensors are wanted, and decoded lowest first of those that are there. A unit that
-//! fails, or a cancellation, stops all that is not in flight; then what is in flight is awaited, and no tensor becomes ready any more.
+//! It does no I/O, knows no clock, no thread and no GPU: whoever drives it starts what it says and reports what is done. That is
+//! why every order of events can be tried (`tests/`), and why the model of a load (`benches/load_model.rs`) runs this very code.
+//!
+//! - **Back-pressure** is the pool of slots: a unit is read only into a free one.
+//! - **No deadlock**: a unit that holds a slot waits for a stage, one that holds either waits for a lane, and what holds a lane waits for
+//!   nothing, so the wait has no cycle.
+//! - **Priority**: units are in the order in which the model needs them. They are read in that order; of those that can be copied or
+//!   decoded, the lowest goes first.
+//! - **The end**: after a failure or a cancellation nothing new is started, what is in flight is awaited (it owns its memory), and only
+//!   then is everything [finished](Action::Finished).
 
 mod machine;
 #[cfg(test)]
@@ -17,58 +24,94 @@ mod tests;
 
 pub(crate) use machine::Scheduler;
 
-/// One read, and the tensors (by number) of which it holds parts.
+use std::fmt;
+
+/// One coalesced read, in the order of priority.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Unit {
-    pub tensors: Vec<u32>,
+    /// The tensors, by number, of which the unit holds parts. One that is named twice counts twice, which does no harm.
+    pub(crate) tensors: Vec<u32>,
 }
 
-/// How much of everything there is.
+/// How much of everything there is. More than there are units is the same as one for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Limits {
-    /// Buffers to read into.
-    pub slots: usize,
+    /// Host buffers that reads fill.
+    pub(crate) slots: usize,
     /// Reads in flight at most.
-    pub reads: usize,
-    /// Device buffers; 0: units are decoded from their slots.
-    pub stages: usize,
-    /// Decodes in flight at most: CUDA streams, or threads.
-    pub lanes: usize,
+    pub(crate) reads: usize,
+    /// Device buffers that slots are copied to; 0: units are decoded straight from their slots, as the CPU does.
+    pub(crate) stages: usize,
+    /// Decodes in flight at most: CUDA streams, or CPU workers.
+    pub(crate) lanes: usize,
 }
 
-/// Where a unit's bytes are when it is decoded.
+/// Where a decode finds its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Place {
     Slot(u32),
     Stage(u32),
 }
 
-/// How a load ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Outcome {
-    /// Every tensor became ready.
-    Complete,
-    /// [`Scheduler::cancel`] was called before.
-    Cancelled,
-    /// Something failed.
-    Failed,
-}
-
-/// What is to be done.
+/// What to do now. Those that start something are answered by `read_done`, `copy_done` or `decode_done`, once each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Action {
-    /// Read a unit into a slot; [`Scheduler::read_done`] when it is.
+    /// Read the unit into the slot.
     Read { unit: u32, slot: u32 },
-    /// Copy a slot to a stage; [`Scheduler::copy_done`] when it is, and the slot is free again.
+    /// Copy the slot to the device. When it is done the slot is free again.
     Copy { unit: u32, slot: u32, stage: u32 },
-    /// Decode a unit; [`Scheduler::decode_done`] when it is, and slot or stage are free again.
+    /// Decode the unit. When it is done the slot or stage, and the lane, are free again.
     Decode { unit: u32, from: Place, lane: u32 },
-    /// All units of a tensor are decoded.
+    /// All units of the tensor are decoded. Once for each tensor.
     Ready { tensor: u32 },
-    /// Nothing is in flight, and nothing will be.
+    /// Nothing is in flight any more, and nobody holds anything. Once, and last.
     Finished(Outcome),
 }
 
-/// Limits with which nothing could ever be loaded.
+/// How it ended. What stopped it first counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Outcome {
+    /// Every tensor is ready.
+    Complete,
+    Cancelled,
+    /// A read, copy or decode failed; the driver knows why.
+    Failed,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Progress {
+    pub(crate) units: usize,
+    pub(crate) units_read: usize,
+    pub(crate) units_decoded: usize,
+    pub(crate) tensors: usize,
+    pub(crate) tensors_ready: usize,
+    /// Reads in flight.
+    pub(crate) reads: usize,
+    pub(crate) slots_in_use: usize,
+    pub(crate) stages_in_use: usize,
+    pub(crate) lanes_in_use: usize,
+}
+
+/// Why nothing can be scheduled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Impossible;
+pub(crate) enum Impossible {
+    /// The limit named is zero.
+    Zero(&'static str),
+    /// A unit names a tensor that is not there.
+    NoSuchTensor { unit: usize, tensor: u32 },
+    /// More units than are counted.
+    TooManyUnits(usize),
+}
+
+impl fmt::Display for Impossible {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Zero(what) => write!(f, "no {what}: at least one is needed"),
+            Self::NoSuchTensor { unit, tensor } => write!(f, "unit {unit} holds parts of tensor {tensor}, which does not exist"),
+            Self::TooManyUnits(n) => write!(f, "{n} units: at most {} can be scheduled", u32::MAX),
+        }
+    }
+}
+
+impl std::error::Error for Impossible {}

@@ -1,11 +1,12 @@
 //! The suite: what every decoder must do.
 
 use crate::support::forge::Map;
-use crate::support::target::Target;
+use crate::support::target::{Target, skipped};
 use crate::support::writer::{Mode, Record, write};
 use crate::support::*;
 use std::path::Path;
-use wcodec::{Archive, Backend, Dtype, Encoder};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use wcodec::{Archive, Backend, Device, Dtype, Encoder, Gpu};
 
 /// `archive`, to be decoded on `target`.
 fn on(target: Target, archive: &[u8]) -> Option<Archive> {
@@ -122,7 +123,7 @@ pub(crate) fn real_models(target: Target) {
     for name in names {
         let path = models.join(name);
         if !path.exists() {
-            println!("skipped: {name} is not there; `cargo xtask models` fetches it");
+            skipped(&format!("{name} is not there; `cargo xtask models` fetches it"));
             continue;
         }
         let archive = directory.path().join("model.wcodec");
@@ -138,15 +139,48 @@ pub(crate) fn real_models(target: Target) {
     }
 }
 
-/// Streams that were damaged, their checksums made to fit: the same verdict as the portable decoder's, and the same bytes.
+/// Streams and descriptors that were damaged, their checksums made to fit: the same verdict as the portable decoder's, and the same
+/// bytes. On all cores, each with a device of its own: what is tried does not depend on how many there are.
 pub(crate) fn damage(target: Target, cases: usize) {
-    let mut rng = Numbers(77);
+    const SHARE: usize = 500;
+    if on(target, &encode_tensors(&[])).is_none() {
+        return;
+    }
+    let (next, flagged) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let work = || {
+        let gpu = target.another();
+        loop {
+            let share = next.fetch_add(1, Ordering::Relaxed);
+            let Some(left) = cases.checked_sub(share * SHARE).filter(|&left| left > 0) else { return };
+            let found = damage_share(target, gpu.as_ref(), share as u64, left.min(SHARE));
+            flagged.fetch_add(found, Ordering::Relaxed);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, |n| n.get().min(8)) {
+            scope.spawn(work);
+        }
+    });
+    let flagged = flagged.into_inner();
+    assert!(flagged > cases / 3, "{flagged} of {cases}");
+}
+
+/// How many of a share's `cases` were flagged.
+fn damage_share(target: Target, gpu: Option<&Gpu>, share: u64, cases: usize) -> usize {
+    /// Damages of one archive: making it takes longer than decoding it.
+    const EACH: usize = 8;
+    let mut rng = Numbers(share << 32 | 77);
     let mut flagged = 0;
+    let mut sound = Vec::new();
     for case in 0..cases {
-        let dtype = [Dtype::BF16, Dtype::F32, Dtype::F8_E4M3, Dtype::I8, Dtype::F16, Dtype::U32][case % 6];
-        let how = [Fill::Gaussian, Fill::Outliers, Fill::Skewed][case / 6 % 3];
-        let shape = [1 + rng.below(9), 8 * (1 + rng.below(70))];
-        let mut archive = encode_tensors(&[Owned::new("t", dtype, &shape, how, rng.next())]);
+        let kind = case / EACH;
+        let dtype = [Dtype::BF16, Dtype::F32, Dtype::F8_E4M3, Dtype::I8, Dtype::F16, Dtype::U32][kind % 6];
+        let how = [Fill::Gaussian, Fill::Outliers, Fill::Skewed][kind / 6 % 3];
+        if case % EACH == 0 {
+            let shape = [1 + rng.below(9), 8 * (1 + rng.below(70))];
+            sound = encode_tensors(&[Owned::new("t", dtype, &shape, how, rng.next())]);
+        }
+        let mut archive = sound.clone();
         let map = Map::of(&archive);
         let record = &map.records[0];
         if record.segment.is_empty() {
@@ -161,18 +195,22 @@ pub(crate) fn damage(target: Target, cases: usize) {
         map.fix_all(&mut archive);
         let Ok(mut by_cpu) = Archive::from_bytes(&archive[..]) else { continue };
         by_cpu.set_backend(Backend::Portable);
-        let Some(a) = on(target, &archive) else { return };
+        let mut a = open(&archive);
+        match gpu {
+            Some(gpu) => a.set_device(Device::Gpu(gpu.clone())),
+            None => assert!(target.set(&mut a)),
+        }
         let (mine, theirs) = (decoded(&a), decoded(&by_cpu));
         match (&mine, &theirs) {
-            (Ok(mine), Ok(theirs)) => assert!(mine == theirs, "case {case}: other bytes"),
+            (Ok(mine), Ok(theirs)) => assert!(mine == theirs, "share {share}, case {case}: other bytes"),
             (Err(mine), Err(theirs)) => {
                 flagged += 1;
-                assert_eq!(mine.kind(), theirs.kind(), "case {case}: {mine} / {theirs}");
+                assert_eq!(mine.kind(), theirs.kind(), "share {share}, case {case}: {mine} / {theirs}");
             }
-            _ => panic!("case {case}: {mine:?} where the portable decoder says {theirs:?}"),
+            _ => panic!("share {share}, case {case}: {mine:?} where the portable decoder says {theirs:?}"),
         }
     }
-    assert!(flagged > cases / 3, "{flagged} of {cases}");
+    flagged
 }
 
 /// Payload checksums that the device verifies: sound ones pass, and whatever bit of a payload is flipped, its tile is named.

@@ -1,6 +1,8 @@
 //! Where archives can be decoded.
 
-use wcodec::{Archive, Backend, Device, DeviceChoice, Gpu, emulator_path};
+use std::io::Write;
+use std::sync::OnceLock;
+use wcodec::{Archive, Backend, Device, Gpu, emulator_path};
 
 /// A decoder to test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +18,7 @@ impl Target {
         match self {
             Self::Cpu(backend) if Backend::available().contains(&backend) => archive.set_backend(backend),
             Self::Cpu(backend) => {
-                println!("skipped: this CPU has no {}", backend.name());
+                skipped(&format!("this CPU has no {}", backend.name()));
                 return false;
             }
             Self::Emulator | Self::Cuda => match self.gpu() {
@@ -28,23 +30,47 @@ impl Target {
     }
 
     /// The GPU, real or emulated; `None`, and a word about it, where there is none.
+    ///
+    /// A machine without a driver or a GPU is skipped; one that has them must pass.
     pub fn gpu(self) -> Option<Gpu> {
-        static GPU: std::sync::OnceLock<Option<Gpu>> = std::sync::OnceLock::new();
-        let open = || match self {
+        // One for each: what ran on the emulator must never be taken for a GPU's.
+        static EMULATOR: OnceLock<Option<Gpu>> = OnceLock::new();
+        static CUDA: OnceLock<Option<Gpu>> = OnceLock::new();
+        match self {
             Self::Cpu(_) => None,
+            Self::Emulator => EMULATOR.get_or_init(|| self.another()).clone(),
+            Self::Cuda => CUDA.get_or_init(|| self.another()).clone(),
+        }
+    }
+
+    /// [`gpu`](Self::gpu) with a context, a stream and kernels of its own.
+    pub fn another(self) -> Option<Gpu> {
+        let opened = match self {
+            Self::Cpu(_) => return None,
             Self::Emulator => {
                 assert!(emulator_path().is_some(), "the emulator's library is not beside this test");
-                Some(Gpu::emulator().unwrap())
+                Gpu::emulator()
             }
-            // A machine with a driver must pass, one without is skipped.
-            Self::Cuda => match Device::open(DeviceChoice::Cuda(0)) {
-                Ok(Device::Gpu(gpu)) => Some(gpu),
-                other => {
-                    println!("skipped: no GPU: {other:?}");
-                    None
-                }
-            },
+            Self::Cuda => Gpu::open(0),
         };
-        GPU.get_or_init(open).clone()
+        match opened {
+            Ok(gpu) => {
+                assert_eq!(gpu.is_emulator(), self == Self::Emulator, "{}", gpu.name());
+                Some(gpu)
+            }
+            Err(e) if NO_GPU.iter().any(|why| e.to_string().contains(why)) => {
+                skipped(&e.to_string());
+                None
+            }
+            Err(e) => panic!("{self:?}: {e}"),
+        }
     }
+}
+
+/// What says that a test cannot run here, of all that can go wrong with a device.
+const NO_GPU: [&str; 4] = ["no CUDA driver", "CUDA_ERROR_NO_DEVICE", "CUDA_ERROR_STUB_LIBRARY", "needs another process"];
+
+/// Says why a test did not run, past the capture that hides what tests print when they pass.
+pub fn skipped(why: &str) {
+    let _ = writeln!(std::io::stderr(), "skipped: {why}");
 }

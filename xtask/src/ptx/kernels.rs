@@ -11,8 +11,14 @@ pub(super) type Arch = &'static str;
 /// The A100's, the H100's and the RTX 5090's.
 pub(super) const ARCHES: [Arch; 3] = ["sm_80", "sm_90", "sm_120"];
 
-/// Registers that leave room for six blocks of 256 threads in a multiprocessor's 65536: 1536 threads, all that an RTX 5090 holds.
-const SIX_BLOCKS: u32 = 40;
+/// Bytes of shared memory of a block, 16.5 KiB: five, each with the 1 KiB that CUDA itself takes, fit the RTX 5090's 100 KiB.
+pub(super) const MAX_SHARED_BYTES: u32 = 16896;
+
+/// Registers of a thread that leave room for `blocks` blocks in a multiprocessor's 65536, in steps of 8 as the hardware gives them. Six
+/// blocks are 1536 threads, all that an RTX 5090 holds.
+const fn registers(blocks: u32) -> u32 {
+    65536 / (blocks * BLOCK_THREADS) / 8 * 8
+}
 
 /// One kernel.
 #[derive(Debug, Clone, Copy)]
@@ -25,20 +31,20 @@ pub(super) struct Kernel {
     /// Output elements of a symbol; `None` where there is no stream.
     pub(super) elements: Option<u32>,
     /// Most registers of a thread.
-    pub(super) max_registers: Option<u32>,
+    pub(super) max_registers: u32,
     /// Most instructions for 32 weights in the steady loop.
     pub(super) max_per_32: &'static [(Arch, f64)],
 }
 
 /// A decoder; a symbol of its stream is `elements` of its output.
 const fn decoder(name: &'static str, elements: u32, min_blocks: u32, max_per_32: &'static [(Arch, f64)]) -> Kernel {
-    let max_registers = if min_blocks == 6 { Some(SIX_BLOCKS) } else { None };
+    let max_registers = registers(min_blocks);
     Kernel { name, min_blocks, dynamic_shared_bytes: SHARED_BYTES, elements: Some(elements), max_registers, max_per_32 }
 }
 
 /// A kernel without a steady decode loop.
 const fn other(name: &'static str, dynamic_shared_bytes: u32, min_blocks: u32) -> Kernel {
-    Kernel { name, min_blocks, dynamic_shared_bytes, elements: None, max_registers: None, max_per_32: &[] }
+    Kernel { name, min_blocks, dynamic_shared_bytes, elements: None, max_registers: registers(min_blocks), max_per_32: &[] }
 }
 
 /// Every entry point of the PTX, by name.

@@ -125,4 +125,20 @@ mod tests {
         now.insert("new".to_owned(), now["join"].clone());
         assert_eq!(before.worse(&now), ["decode on sm_120: 14 instructions for 32 weights, 13.625 before"]);
     }
+
+    #[test]
+    fn registers_spills_and_loops_are_compared() {
+        type Worsen = fn(&mut Code);
+        let worsen: [(Worsen, &str); 3] = [
+            (|c| c.registers += 1, "41 registers, 40 before"),
+            (|c| c.spill_bytes += 8, "8 spilled bytes, 0 before"),
+            (|c| c.per_32_weights = c.per_32_weights.map(|n| n + 0.125), "13.75 instructions for 32 weights, 13.625 before"),
+        ];
+        let before = manifest();
+        for (change, said) in worsen {
+            let mut now = before.kernels.clone();
+            now.get_mut("decode").and_then(|codes| codes.get_mut("sm_120")).map(change).expect("there");
+            assert_eq!(before.worse(&now), [format!("decode on sm_120: {said}")]);
+        }
+    }
 }

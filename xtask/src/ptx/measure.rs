@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::kernels::{ARCHES, KERNELS, Kernel};
+use super::kernels::{ARCHES, KERNELS, Kernel, MAX_SHARED_BYTES};
 use super::manifest::{Code, Codes};
 use super::sass::steady_loops;
 use super::toolchain::{Cuda, output};
@@ -88,8 +88,14 @@ pub(super) fn broken_limits(kernels: &BTreeMap<String, Codes>) -> Vec<String> {
             if code.spill_bytes > 0 {
                 found.push(format!("{name} on {arch} spills {} bytes", code.spill_bytes));
             }
-            if let Some(most) = max_registers.filter(|&most| code.registers > most) {
-                found.push(format!("{name} on {arch} has {} registers, {most} at most", code.registers));
+            if code.registers > *max_registers {
+                found.push(format!("{name} on {arch} has {} registers, {max_registers} at most", code.registers));
+            }
+            if code.shared_bytes > MAX_SHARED_BYTES {
+                found.push(format!(
+                    "{name} on {arch} has {} bytes of shared memory, {MAX_SHARED_BYTES} at most",
+                    code.shared_bytes
+                ));
             }
             let limit = max_per_32.iter().find(|(a, _)| a == arch);
             if let (Some((_, most)), Some(per_32)) = (limit, code.per_32_weights)
@@ -139,5 +145,25 @@ ptxas info    : Used 28 registers, used 0 barriers, 64 bytes smem, 364 bytes cme
         assert!(broken_limits(&kernels(code(40, 16.0))).is_empty());
         assert_eq!(broken_limits(&kernels(code(41, 16.5))).len(), 2);
         assert_eq!(broken_limits(&kernels(Code { spill_bytes: 4, ..code(40, 1.0) })).len(), 1);
+        assert!(broken_limits(&kernels(Code { shared_bytes: 16896, ..code(40, 1.0) })).is_empty());
+        assert_eq!(broken_limits(&kernels(Code { shared_bytes: 16897, ..code(40, 1.0) })).len(), 1);
+    }
+    #[test]
+    fn every_kernel_has_a_bound_of_registers() {
+        let code = |registers| Code {
+            registers,
+            stack_bytes: 0,
+            spill_bytes: 0,
+            shared_bytes: 0,
+            loop_instructions: None,
+            loop_weights: None,
+            per_32_weights: None,
+        };
+        for kernel in &KERNELS {
+            let codes =
+                |registers| BTreeMap::from([(kernel.name.to_owned(), Codes::from([("sm_120".to_owned(), code(registers))]))]);
+            assert!(broken_limits(&codes(kernel.max_registers)).is_empty(), "{}", kernel.name);
+            assert_eq!(broken_limits(&codes(kernel.max_registers + 1)).len(), 1, "{}", kernel.name);
+        }
     }
 }
