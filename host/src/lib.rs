@@ -19,6 +19,8 @@
 //! ```
 
 mod archive;
+#[cfg(feature = "candle")]
+pub mod candle;
 mod container;
 mod cpu;
 pub mod dlpack;

@@ -150,6 +150,10 @@ pub(super) fn start(loader: Loader, job: Job, infos: Vec<TensorInfo>, budget: u6
         None => io::open(&loader.path, loader.io, DEPTH, on_done),
     };
     let reads = opened.map_err(|e| Error::io("opening", e).with_path(&loader.path))?;
+    if reads.size() != loader.archive.archive_bytes() {
+        let why = format!("it has {} bytes now, and had {} when it was opened", reads.size(), loader.archive.archive_bytes());
+        return Err(loader.archive.place(Error::corrupt(format!("the file has changed: {why}"))));
+    }
 
     let threads = loader.threads.unwrap_or_else(rayon::current_num_threads).clamp(1, 64);
     let span = |unit: &Unit| aligned(&unit.range, reads.alignment());

@@ -51,6 +51,7 @@ impl Pool {
         debug_assert!(fresh, "{number} was given back twice");
     }
 
+    #[cfg_attr(not(test), allow(dead_code))]
     fn in_use(&self) -> usize {
         self.size - self.free.len()
     }
@@ -250,6 +251,7 @@ impl Scheduler {
         self.stop(Outcome::Cancelled);
     }
 
+    #[cfg_attr(not(test), allow(dead_code))]
     pub(crate) fn progress(&self) -> Progress {
         Progress {
             units: self.units.len(),

@@ -80,6 +80,7 @@ pub(crate) enum Outcome {
 
 /// How far it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(not(test), allow(dead_code))] // for the model of a load, and for tests
 pub(crate) struct Progress {
     pub(crate) units: usize,
     pub(crate) units_read: usize,
