@@ -14,6 +14,8 @@ mod memory;
 mod plan;
 mod request;
 mod run;
+#[cfg(test)]
+mod tests;
 
 pub use memory::{HostMemory, HostTensor, VecMemory};
 pub use request::{Shard, Split};
@@ -135,9 +137,14 @@ impl Loader {
         let path = path.as_ref();
         let archive = Archive::open_with(path, Backing::Read)?;
         tracing::debug!(target: "wcodec::load", path = %path.display(), micros = began.elapsed().as_micros() as u64, "opened");
-        Ok(Self {
-            archive: Arc::new(archive),
-            path: path.to_owned(),
+        Ok(Self::of(Arc::new(archive), path.to_owned(), None))
+    }
+
+    /// A loader of an archive that `reads` reads, or the file at `path`.
+    fn of(archive: Arc<Archive>, path: PathBuf, reads: Option<run::OpenReads>) -> Self {
+        Self {
+            archive,
+            path,
             device: Device::Cpu,
             budget: None,
             threads: None,
@@ -146,8 +153,8 @@ impl Loader {
             io: IoChoice::Auto,
             memory: None,
             timeline: None,
-            reads: None,
-        })
+            reads,
+        }
     }
 
     /// The archive.
