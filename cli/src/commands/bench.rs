@@ -1,5 +1,6 @@
 //! `wcodec bench`.
 
+use super::bench_load;
 use crate::device::DeviceArg;
 use crate::failure::{Exit, Failure, Result};
 use crate::output::{self, bytes, percent};
@@ -16,6 +17,7 @@ const AFTER_HELP: &str = "\
 Examples:
   wcodec bench model.safetensors
   wcodec bench --json --runs 9 --threads 1 model.safetensors | jq .decode_gb_s
+  wcodec bench --load --picture load.svg model.safetensors
 
 Encodes to memory and decodes all tensors from memory into memory that is already there, so that neither disk nor page faults
 count; the rates are medians, a GB is 1e9 uncompressed bytes. Needs about three times the file's size of memory.
@@ -28,15 +30,24 @@ Exits with 1 if anything does not come back exactly.";
 pub(crate) struct Args {
     /// The safetensors file
     #[arg(value_hint = ValueHint::FilePath)]
-    file: PathBuf,
+    pub(super) file: PathBuf,
     /// Print one JSON object instead
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     /// How many times to encode and to decode
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    runs: u32,
+    pub(super) runs: u32,
     #[command(flatten)]
-    device: DeviceArg,
+    pub(super) device: DeviceArg,
+    /// Measure loading from disk instead: the raw file against the archive, cold and warm
+    #[arg(long)]
+    load: bool,
+    /// With --load: write what the last load did as a Chrome trace (chrome://tracing, Perfetto)
+    #[arg(long, value_name = "JSON", requires = "load", value_hint = ValueHint::FilePath)]
+    pub(super) trace: Option<PathBuf>,
+    /// With --load: draw it as an SVG picture
+    #[arg(long, value_name = "SVG", requires = "load", value_hint = ValueHint::FilePath)]
+    pub(super) picture: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -60,6 +71,9 @@ struct Report {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.load {
+        return bench_load::run(args);
+    }
     let source =
         std::fs::read(&args.file).map_err(|e| Failure::new(Exit::Io, format!("{}: reading: {e}", args.file.display())))?;
     let device = args.device.open()?;
@@ -225,12 +239,16 @@ fn places(source: &[u8]) -> Option<HashMap<String, Range<usize>>> {
     tensors.map(|(name, info)| Some((name, place(&info)?))).collect()
 }
 
-/// GB/s at the median of the times.
-fn rate(bytes: usize, mut seconds: Vec<f64>) -> f64 {
+/// The median of times.
+pub(super) fn median(mut seconds: Vec<f64>) -> f64 {
     seconds.sort_by(f64::total_cmp);
     let middle = seconds.len() / 2;
-    let median = if seconds.len() % 2 == 1 { seconds[middle] } else { (seconds[middle - 1] + seconds[middle]) / 2.0 };
-    bytes as f64 / 1e9 / median.max(1e-9)
+    if seconds.len() % 2 == 1 { seconds[middle] } else { (seconds[middle - 1] + seconds[middle]) / 2.0 }
+}
+
+/// GB/s at the median of the times.
+fn rate(bytes: usize, seconds: Vec<f64>) -> f64 {
+    bytes as f64 / 1e9 / median(seconds).max(1e-9)
 }
 
 /// Takes what is written and compares it with what is expected.

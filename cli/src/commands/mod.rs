@@ -1,6 +1,7 @@
 //! The subcommands, a file each.
 
 pub(crate) mod bench;
+mod bench_load;
 pub(crate) mod completions;
 pub(crate) mod compress;
 pub(crate) mod decompress;

@@ -183,6 +183,21 @@ fn open_uring(_: &Path, _: bool, _: usize, _: Done) -> io::Result<Arc<dyn Reads>
     Err(io::Error::new(io::ErrorKind::Unsupported, "io_uring is of Linux"))
 }
 
+/// Drops a file from the page cache, so that the next load is a cold one; for measurements. Says whether the system keeps none of it any more
+/// (never where nobody can tell).
+pub fn forget(path: &Path) -> io::Result<bool> {
+    #[cfg(target_os = "linux")]
+    {
+        residency::forget(&std::fs::File::open(path)?)?;
+        Ok(residency::share(path)? < 0.01)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        std::fs::File::open(path)?;
+        Ok(false)
+    }
+}
+
 /// How much of the file is in the page cache: 0 where nobody can tell.
 fn cached_share(path: &Path) -> f64 {
     #[cfg(target_os = "linux")]

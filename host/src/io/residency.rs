@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -67,16 +68,19 @@ fn writable(path: &Path) -> io::Result<bool> {
     Ok(unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::W_OK, libc::AT_EACCESS) } == 0)
 }
 
+/// Drops a file from the page cache, as far as the system follows such advice. What was written to it goes to the disk before.
+pub(super) fn forget(file: &File) -> io::Result<()> {
+    file.sync_all()?;
+    // SAFETY: advice about a file that is open.
+    match unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) } {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use std::os::fd::AsRawFd;
-
-    /// Drops a file from the page cache, as far as the system follows such advice.
-    pub(in super::super) fn uncache(file: &File) {
-        // SAFETY: advice about a file that is open.
-        assert_eq!(unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) }, 0);
-    }
 
     #[test]
     fn written_is_cached_and_dropped_is_not() {
@@ -84,8 +88,7 @@ pub(super) mod tests {
         assert_eq!(share(file.path()).unwrap(), 0.0);
         io::Write::write_all(&mut file, &vec![1; 3_000_001]).unwrap();
         assert_eq!(share(file.path()).unwrap(), 1.0);
-        file.as_file().sync_all().unwrap();
-        uncache(file.as_file());
+        forget(file.as_file()).unwrap();
         let left = share(file.path()).unwrap();
         // A file system without a disk below it keeps everything.
         assert!(left == 1.0 || left < 0.5, "{left}");
