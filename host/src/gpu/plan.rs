@@ -263,3 +263,6 @@ fn fuse(layout: Layout, planes: &[TilePlane]) -> Option<(Kernel, usize)> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
