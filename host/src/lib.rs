@@ -28,7 +28,8 @@ mod gpu;
 mod io;
 mod output;
 mod progress;
-mod schedule;
+#[doc(hidden)]
+pub mod schedule;
 mod source;
 
 pub use archive::{Archive, Backing, PlaneReport, Tensor, TensorReport, VerifyReport};
