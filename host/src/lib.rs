@@ -26,6 +26,7 @@ mod encode;
 mod error;
 mod gpu;
 mod io;
+pub mod observe;
 mod output;
 mod progress;
 #[doc(hidden)]
