@@ -33,7 +33,8 @@ mod load;
 pub mod observe;
 mod output;
 mod progress;
-mod schedule;
+#[doc(hidden)]
+pub mod schedule;
 mod source;
 
 pub use archive::{Archive, Backing, PlaneReport, Tensor, TensorReport, VerifyReport};

@@ -77,7 +77,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
                 }
             }
             ours.push(start.elapsed().as_secs_f64());
-            alone.push(last.overlap(Stage::Decode, Stage::Read).uncovered_share());
+            alone.push(last.overlap(Stage::Decode, Stage::Read).exposed_share());
         }
         if !forgotten {
             eprintln!("cold: the system kept the file in memory, so it was not cold");

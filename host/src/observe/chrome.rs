@@ -1,60 +1,73 @@
-//! The Chrome trace event format, which chrome://tracing and Perfetto show: complete events ("X"), moments ("i"), names of tracks ("M").
+//! The trace event format of Chrome: <https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU>.
+//!
+//! A stage is a process and a track a thread, so that viewers group the rows as the picture does. Events of one thread must nest, or
+//! viewers drop them: where spans of one track overlap, the later ones go to more threads of the same name.
 
-use super::{Stage, Timeline};
-use serde_json::{Value, json};
-use std::collections::BTreeSet;
-use std::io::{self, Write};
+use super::{Span, Stage};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::io::{self, BufWriter, Write};
 
-impl Timeline {
-    /// Writes the recording as a Chrome trace.
-    pub fn write_chrome(&self, mut out: impl Write) -> io::Result<()> {
-        let spans = self.spans();
-        let tracks: BTreeSet<(Stage, u32)> = spans.iter().map(|s| (s.stage, s.track)).collect();
-        let id = |stage, track| tracks.iter().position(|&t| t == (stage, track)).unwrap_or(0);
-        let mut events: Vec<Value> = tracks
-            .iter()
-            .enumerate()
-            .map(|(id, (stage, track))| {
-                json!({"ph": "M", "name": "thread_name", "pid": 1, "tid": id, "args": {"name": format!("{} {track}", stage.name())}})
-            })
-            .collect();
-        events.extend(spans.iter().map(|s| {
-            let mut event = json!({
-                "name": s.name, "cat": s.stage.name(), "pid": 1, "tid": id(s.stage, s.track), "ts": s.start_us,
-                "args": {"bytes": s.bytes},
-            });
-            if s.stage == Stage::Ready {
-                (event["ph"], event["s"]) = (json!("i"), json!("t"));
-            } else {
-                (event["ph"], event["dur"]) = (json!("X"), json!(s.end_us - s.start_us));
-            }
-            event
-        }));
-        serde_json::to_writer(&mut out, &json!({"displayTimeUnit": "ms", "traceEvents": events}))?;
-        out.flush()
+/// `spans` are sorted by start.
+pub(super) fn write(spans: &[Span], w: impl Write) -> io::Result<()> {
+    // For each track and each of its threads, when its last event ends. Few tracks have more than one thread.
+    let mut ends: BTreeMap<(Stage, u32), Vec<f64>> = BTreeMap::new();
+    let mut thread_of_span = Vec::with_capacity(spans.len());
+    for span in spans {
+        let ends = ends.entry((span.stage, span.track)).or_default();
+        let thread = ends.iter().position(|&end| end <= span.start_us).unwrap_or(ends.len());
+        if thread == ends.len() {
+            ends.push(span.end_us);
+        } else {
+            ends[thread] = span.end_us;
+        }
+        thread_of_span.push(thread);
     }
+
+    let mut events = Events { w: BufWriter::new(w), any: false };
+    events.w.write_all(b"{\"displayTimeUnit\":\"ms\",\"traceEvents\":[")?;
+    // Numbers in the order in which the rows are to be shown. Thread numbers are not used twice: some viewers look at nothing else.
+    let mut processes: BTreeMap<Stage, u32> = BTreeMap::new();
+    let mut first_thread: BTreeMap<(Stage, u32), usize> = BTreeMap::new();
+    let mut tid = 1;
+    for (&(stage, track), ends) in &ends {
+        let next = processes.len() as u32 + 1;
+        let pid = *processes.entry(stage).or_insert(next);
+        if pid == next {
+            events.metadata("process_name", pid, 0, &json!({"name": stage.name()}))?;
+            events.metadata("process_sort_index", pid, 0, &json!({"sort_index": pid}))?;
+        }
+        first_thread.insert((stage, track), tid);
+        for tid in tid..tid + ends.len() {
+            events.metadata("thread_name", pid, tid, &json!({"name": stage.track_name(track)}))?;
+            events.metadata("thread_sort_index", pid, tid, &json!({"sort_index": tid}))?;
+        }
+        tid += ends.len();
+    }
+    for (span, thread) in spans.iter().zip(thread_of_span) {
+        events.write(&json!({
+            "ph": "X", "cat": span.stage.name(), "name": span.name,
+            "pid": processes[&span.stage], "tid": first_thread[&(span.stage, span.track)] + thread,
+            "ts": span.start_us, "dur": span.duration_us(), "args": {"bytes": span.bytes},
+        }))?;
+    }
+    events.w.write_all(b"\n]}\n")?;
+    events.w.flush()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::{Duration, Instant};
+struct Events<W: Write> {
+    w: BufWriter<W>,
+    any: bool,
+}
 
-    #[test]
-    fn every_span_is_there() {
-        let timeline = Timeline::new();
-        let at = |us| Instant::now() + Duration::from_micros(us);
-        timeline.record(Stage::Read, 1, "a \"quoted\"\nname", at(10), at(30), 5);
-        timeline.record(Stage::Decode, 0, "b", at(20), at(25), 6);
-        timeline.record(Stage::Ready, 0, "b", at(25), at(25), 6);
-        let mut out = Vec::new();
-        timeline.write_chrome(&mut out).unwrap();
-        let trace: Value = serde_json::from_slice(&out).unwrap();
-        let events = trace["traceEvents"].as_array().unwrap();
-        assert_eq!(events.iter().filter(|e| e["ph"] == "M").count(), 3);
-        assert_eq!(events.iter().filter(|e| e["ph"] == "i").count(), 1);
-        let read = events.iter().find(|e| e["cat"] == "read").unwrap();
-        assert_eq!(read["name"], "a \"quoted\"\nname");
-        assert!((read["dur"].as_f64().unwrap() - 20.0).abs() < 1.0);
+impl<W: Write> Events<W> {
+    fn metadata(&mut self, name: &str, pid: u32, tid: usize, args: &serde_json::Value) -> io::Result<()> {
+        self.write(&json!({"ph": "M", "name": name, "pid": pid, "tid": tid, "args": args}))
+    }
+
+    fn write(&mut self, event: &serde_json::Value) -> io::Result<()> {
+        self.w.write_all(if self.any { b",\n" } else { b"\n" })?;
+        self.any = true;
+        Ok(serde_json::to_writer(&mut self.w, event)?)
     }
 }

@@ -1,36 +1,76 @@
-//! What a load did, and when: a recording of spans, written as a Chrome trace or drawn as a picture.
+//! What a load did and when: recorded by every stage, looked at as a picture, in Perfetto, or as numbers.
+//!
+//! ```text
+//! timeline   the recording that threads share; each span is a `tracing` event, too (target `wcodec::load`)
+//! overlap    how much of one stage's time was hidden behind another's
+//! chrome     for chrome://tracing and ui.perfetto.dev
+//! svg        the picture of the document; shapes: what is drawn for spans too narrow to be seen
+//! ```
+//!
+//! Whether reads, copies and decodes overlap is the claim that the runtime makes; this room is how anyone can check it.
 
 mod chrome;
 mod overlap;
+mod shapes;
 mod svg;
+#[cfg(test)]
+mod tests;
+mod timeline;
 
 pub use overlap::Overlap;
+pub use timeline::Timeline;
 
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
+use serde::{Serialize, Serializer};
+use std::fmt;
 
-/// What was done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// What a stage did and when.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Span {
+    /// What was done.
+    pub stage: Stage,
+    /// Who did it: the slot, the staging buffer, the lane or the thread. Tracks of different stages have nothing to do with each other.
+    pub track: u32,
+    /// The tensor or unit it was done for.
+    pub name: String,
+    /// When it began: microseconds from the start of the recording, negative if before.
+    pub start_us: f64,
+    /// When it ended. As early as `start_us` for what takes no time.
+    pub end_us: f64,
+    /// Bytes read, copied, or made by decoding; 0 where none are counted.
+    pub bytes: u64,
+}
+
+impl Span {
+    /// Microseconds from start to end.
+    #[must_use]
+    pub fn duration_us(&self) -> f64 {
+        self.end_us - self.start_us
+    }
+}
+
+/// The stages of a load, in the order in which a byte meets them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Stage {
-    /// The index and the directories were read, the load planned.
+    /// Opening the archive, reading and checking its index.
     Open,
-    /// A unit was read.
+    /// A read from storage into a slot.
     Read,
-    /// A unit was copied to the device.
+    /// A copy from a slot to the device.
     Copy,
-    /// A unit was decoded.
+    /// Decoding.
     Decode,
-    /// A tensor became ready: no span but a moment.
+    /// A tensor is complete: a moment, not a span.
     Ready,
-    /// The model ran.
+    /// The model's forward pass.
     Forward,
-    /// Something of the caller's.
+    /// Something else of the program that loads.
     Other(&'static str),
 }
 
 impl Stage {
-    /// A word for it.
+    /// The stage in a lower-case word.
+    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Open => "open",
@@ -42,65 +82,28 @@ impl Stage {
             Self::Other(name) => name,
         }
     }
-}
 
-/// One thing that was done.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Span {
-    /// What.
-    pub stage: Stage,
-    /// By which slot, stage buffer, lane or thread.
-    pub track: u32,
-    /// To what.
-    pub name: String,
-    /// Microseconds from the beginning of the recording.
-    pub start_us: f64,
-    /// See [`start_us`](Self::start_us).
-    pub end_us: f64,
-    /// Bytes that came of it.
-    pub bytes: u64,
-}
-
-/// A recording that threads add to. Clones share it.
-#[derive(Clone, Debug)]
-pub struct Timeline(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    began: Instant,
-    spans: Mutex<Vec<Span>>,
-}
-
-impl Default for Timeline {
-    fn default() -> Self {
-        Self::new()
+    /// What a track of this stage is, as people call it.
+    fn track_name(self, track: u32) -> String {
+        let what = match self {
+            Self::Read => "slot",
+            Self::Copy => "buffer",
+            Self::Decode => "lane",
+            Self::Ready => "tensors",
+            Self::Open | Self::Forward | Self::Other(_) => "thread",
+        };
+        format!("{what} {track}")
     }
 }
 
-impl Timeline {
-    /// An empty recording that begins now.
-    pub fn new() -> Self {
-        Self(Arc::new(Inner { began: Instant::now(), spans: Mutex::default() }))
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Span>> {
-        // A panic while a span is pushed leaves a recording without it.
-        self.0.spans.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    /// Adds a span, and tells `tracing` of it.
-    pub fn record(&self, stage: Stage, track: u32, name: impl Into<String>, start: Instant, end: Instant, bytes: u64) {
-        let name = name.into();
-        let micros = |t: Instant| t.saturating_duration_since(self.0.began).as_secs_f64() * 1e6;
-        let (start_us, end_us) = (micros(start), micros(end));
-        tracing::debug!(target: "wcodec::load", stage = stage.name(), track, name, start_us, micros = end_us - start_us, bytes);
-        self.lock().push(Span { stage, track, name, start_us, end_us, bytes });
-    }
-
-    /// All spans, in the order of their starts.
-    pub fn spans(&self) -> Vec<Span> {
-        let mut spans = self.lock().clone();
-        spans.sort_by(|a, b| a.start_us.total_cmp(&b.start_us).then(a.end_us.total_cmp(&b.end_us)));
-        spans
+impl Serialize for Stage {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
     }
 }

@@ -1,76 +1,65 @@
-//! How much of one stage's time passes while another is at work.
+//! How much of a stage's time was hidden behind another's.
 
-use super::{Span, Stage, Timeline};
+use super::{Span, Stage};
+use serde::Serialize;
 
-/// Times in microseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+/// How much of one stage's time was hidden behind another's. Time is counted once, however many tracks were at work in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Overlap {
-    /// When at least one span of the stage was going on.
-    pub busy: f64,
-    /// Of that, when one of the other stage was too.
-    pub covered: f64,
+    /// Microseconds in which the one stage ran.
+    pub total_us: f64,
+    /// Those of them in which the other ran, too.
+    pub covered_us: f64,
 }
 
 impl Overlap {
-    /// The share that was not covered; 0 of nothing.
-    pub fn uncovered_share(&self) -> f64 {
-        if self.busy > 0.0 { (self.busy - self.covered) / self.busy } else { 0.0 }
+    /// Microseconds in which the one ran and the other did not.
+    #[must_use]
+    pub fn exposed_us(&self) -> f64 {
+        self.total_us - self.covered_us
+    }
+
+    /// [`exposed_us`](Self::exposed_us) as a share of `total_us`, from 0 to 1; 0 if the stage took no time.
+    #[must_use]
+    pub fn exposed_share(&self) -> f64 {
+        if self.total_us > 0.0 { self.exposed_us() / self.total_us } else { 0.0 }
+    }
+
+    pub(super) fn between(spans: &[Span], of: Stage, with: Stage) -> Self {
+        let (of, with) = (busy(spans, of), busy(spans, with));
+        // Rounding may make the sum of the parts larger than the whole.
+        Self { total_us: length(&of), covered_us: common(&of, &with).min(length(&of)) }
     }
 }
 
-impl Timeline {
-    /// How much of `of` passed while `with` was going on.
-    pub fn overlap(&self, of: Stage, with: Stage) -> Overlap {
-        let spans = self.spans();
-        let (of, with) = (union(&spans, of), union(&spans, with));
-        let length = |intervals: &[(f64, f64)]| intervals.iter().map(|(a, b)| b - a).sum();
-        let (mut covered, mut from) = (0.0, 0);
-        for &(a, b) in &of {
-            while from < with.len() && with[from].1 <= a {
-                from += 1;
-            }
-            covered += with[from..].iter().take_while(|w| w.0 < b).map(|w| w.1.min(b) - w.0.max(a)).sum::<f64>();
-        }
-        Overlap { busy: length(&of), covered }
-    }
+/// When a stage ran: intervals by start, none touching the next.
+pub(super) fn busy(spans: &[Span], stage: Stage) -> Vec<(f64, f64)> {
+    union(spans.iter().filter(|s| s.stage == stage).map(|s| (s.start_us, s.end_us)).collect())
 }
 
-/// When a stage was at work: disjoint intervals in order.
-fn union(spans: &[Span], stage: Stage) -> Vec<(f64, f64)> {
-    let mut union: Vec<(f64, f64)> = Vec::new();
-    for span in spans.iter().filter(|s| s.stage == stage && s.end_us > s.start_us) {
-        match union.last_mut() {
-            Some(last) if span.start_us <= last.1 => last.1 = last.1.max(span.end_us),
-            _ => union.push((span.start_us, span.end_us)),
+/// The same points as intervals by start, none touching the next.
+pub(super) fn union(mut intervals: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
+    intervals.sort_by(|a, b| a.0.total_cmp(&b.0));
+    intervals.dedup_by(|next, last| {
+        let touches = next.0 <= last.1;
+        if touches {
+            last.1 = last.1.max(next.1);
         }
-    }
-    union
+        touches
+    });
+    intervals
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::time::{Duration, Instant};
+pub(super) fn length(intervals: &[(f64, f64)]) -> f64 {
+    intervals.iter().map(|(start, end)| end - start).sum()
+}
 
-    proptest! {
-        /// Against a count of every microsecond.
-        #[test]
-        fn as_counted(spans in prop::collection::vec((any::<bool>(), 0u64..200, 0u64..40), 0..30)) {
-            let timeline = Timeline::new();
-            let began = Instant::now() + Duration::from_millis(1);
-            let (mut read, mut decode) = ([false; 300], [false; 300]);
-            for (is_read, start, len) in spans {
-                let stage = if is_read { Stage::Read } else { Stage::Decode };
-                timeline.record(stage, 0, "", began + Duration::from_micros(start), began + Duration::from_micros(start + len), 0);
-                let row = if is_read { &mut read } else { &mut decode };
-                row[start as usize..(start + len) as usize].fill(true);
-            }
-            let overlap = timeline.overlap(Stage::Decode, Stage::Read);
-            let busy = decode.iter().filter(|d| **d).count() as f64;
-            let covered = decode.iter().zip(&read).filter(|(d, r)| **d && **r).count() as f64;
-            prop_assert!((overlap.busy - busy).abs() < 0.1, "{overlap:?} {busy}");
-            prop_assert!((overlap.covered - covered).abs() < 0.1, "{overlap:?} {covered}");
-        }
+/// The time that is in both. Each pass leaves behind the interval that ends first, which nothing later can meet.
+fn common(mut a: &[(f64, f64)], mut b: &[(f64, f64)]) -> f64 {
+    let mut sum = 0.0;
+    while let ([x, rest_a @ ..], [y, rest_b @ ..]) = (a, b) {
+        sum += (x.1.min(y.1) - x.0.max(y.0)).max(0.0);
+        if x.1 < y.1 { a = rest_a } else { b = rest_b }
     }
+    sum
 }

@@ -51,7 +51,6 @@ impl Pool {
         debug_assert!(fresh, "{number} was given back twice");
     }
 
-    #[cfg_attr(not(test), allow(dead_code))]
     fn in_use(&self) -> usize {
         self.size - self.free.len()
     }
@@ -59,7 +58,7 @@ impl Pool {
 
 /// See the [module](super). A value of it is its whole state: equal ones go on equally.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Scheduler {
+pub struct Scheduler {
     /// Of the units that are decoded, the tensors are forgotten.
     units: Vec<Unit>,
     states: Vec<State>,
@@ -92,7 +91,7 @@ pub(crate) struct Scheduler {
 
 impl Scheduler {
     /// A scheduler of `units`, in the order of priority, for tensors `0..tensors`. Tensors without a unit are ready at once.
-    pub(crate) fn new(units: Vec<Unit>, tensors: u32, limits: Limits) -> Result<Self, Impossible> {
+    pub fn new(units: Vec<Unit>, tensors: u32, limits: Limits) -> Result<Self, Impossible> {
         for (what, limit) in [("slots", limits.slots), ("reads", limits.reads), ("lanes", limits.lanes)] {
             if limit == 0 {
                 return Err(Impossible::Zero(what));
@@ -133,7 +132,8 @@ impl Scheduler {
     /// The next thing to do, `None` until something has happened: to be called until then after every event.
     ///
     /// What is furthest goes first: tensors that are ready, then decodes, which give slots and stages back, then copies, then reads.
-    pub(crate) fn next(&mut self) -> Option<Action> {
+    #[allow(clippy::should_implement_trait)] // Iterators do not go on after `None`.
+    pub fn next(&mut self) -> Option<Action> {
         if self.finished {
             return None;
         }
@@ -199,7 +199,7 @@ impl Scheduler {
     /// The unit is in its slot, or could not be read.
     ///
     /// A report, here and below, of what is not going on is a mistake of the driver's: checked by debug builds, ignored by others.
-    pub(crate) fn read_done(&mut self, unit: u32, ok: bool) {
+    pub fn read_done(&mut self, unit: u32, ok: bool) {
         let Some(State::Reading { slot }) = self.state(unit) else { return misreported(unit, "read") };
         self.reads -= 1;
         self.in_flight -= 1;
@@ -214,7 +214,7 @@ impl Scheduler {
     }
 
     /// The unit is on the device, or could not be copied.
-    pub(crate) fn copy_done(&mut self, unit: u32, ok: bool) {
+    pub fn copy_done(&mut self, unit: u32, ok: bool) {
         let Some(State::Copying { slot, stage }) = self.state(unit) else { return misreported(unit, "copied") };
         self.in_flight -= 1;
         self.slots.give(slot);
@@ -228,7 +228,7 @@ impl Scheduler {
     }
 
     /// The unit is decoded, or could not be.
-    pub(crate) fn decode_done(&mut self, unit: u32, ok: bool) {
+    pub fn decode_done(&mut self, unit: u32, ok: bool) {
         let Some(State::Decoding { from, lane }) = self.state(unit) else { return misreported(unit, "decoded") };
         self.in_flight -= 1;
         self.lanes.give(lane);
@@ -247,12 +247,11 @@ impl Scheduler {
     }
 
     /// Starts nothing new and reports no tensor any more. Ignored once it has been stopped or has finished.
-    pub(crate) fn cancel(&mut self) {
+    pub fn cancel(&mut self) {
         self.stop(Outcome::Cancelled);
     }
 
-    #[cfg_attr(not(test), allow(dead_code))]
-    pub(crate) fn progress(&self) -> Progress {
+    pub fn progress(&self) -> Progress {
         Progress {
             units: self.units.len(),
             units_read: self.read,

@@ -17,45 +17,47 @@
 //!   decoded, the lowest goes first.
 //! - **The end**: after a failure or a cancellation nothing new is started, what is in flight is awaited (it owns its memory), and only
 //!   then is everything [finished](Action::Finished).
+//!
+//! Public only for that model, and hidden: no part of the library's interface.
 
 mod machine;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use machine::Scheduler;
+pub use machine::Scheduler;
 
 use std::fmt;
 
 /// One coalesced read, in the order of priority.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Unit {
+pub struct Unit {
     /// The tensors, by number, of which the unit holds parts. One that is named twice counts twice, which does no harm.
-    pub(crate) tensors: Vec<u32>,
+    pub tensors: Vec<u32>,
 }
 
 /// How much of everything there is. More than there are units is the same as one for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Limits {
+pub struct Limits {
     /// Host buffers that reads fill.
-    pub(crate) slots: usize,
+    pub slots: usize,
     /// Reads in flight at most.
-    pub(crate) reads: usize,
+    pub reads: usize,
     /// Device buffers that slots are copied to; 0: units are decoded straight from their slots, as the CPU does.
-    pub(crate) stages: usize,
+    pub stages: usize,
     /// Decodes in flight at most: CUDA streams, or CPU workers.
-    pub(crate) lanes: usize,
+    pub lanes: usize,
 }
 
 /// Where a decode finds its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Place {
+pub enum Place {
     Slot(u32),
     Stage(u32),
 }
 
 /// What to do now. Those that start something are answered by `read_done`, `copy_done` or `decode_done`, once each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Action {
+pub enum Action {
     /// Read the unit into the slot.
     Read { unit: u32, slot: u32 },
     /// Copy the slot to the device. When it is done the slot is free again.
@@ -70,7 +72,7 @@ pub(crate) enum Action {
 
 /// How it ended. What stopped it first counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// Every tensor is ready.
     Complete,
     Cancelled,
@@ -80,23 +82,22 @@ pub(crate) enum Outcome {
 
 /// How far it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[cfg_attr(not(test), allow(dead_code))] // for the model of a load, and for tests
-pub(crate) struct Progress {
-    pub(crate) units: usize,
-    pub(crate) units_read: usize,
-    pub(crate) units_decoded: usize,
-    pub(crate) tensors: usize,
-    pub(crate) tensors_ready: usize,
+pub struct Progress {
+    pub units: usize,
+    pub units_read: usize,
+    pub units_decoded: usize,
+    pub tensors: usize,
+    pub tensors_ready: usize,
     /// Reads in flight.
-    pub(crate) reads: usize,
-    pub(crate) slots_in_use: usize,
-    pub(crate) stages_in_use: usize,
-    pub(crate) lanes_in_use: usize,
+    pub reads: usize,
+    pub slots_in_use: usize,
+    pub stages_in_use: usize,
+    pub lanes_in_use: usize,
 }
 
 /// Why nothing can be scheduled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Impossible {
+pub enum Impossible {
     /// The limit named is zero.
     Zero(&'static str),
     /// A unit names a tensor that is not there.

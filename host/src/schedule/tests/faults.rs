@@ -18,15 +18,14 @@ fn cases() -> impl Strategy<Value = Case> {
 
 /// Runs a case to its end. `choices` say which of what is in flight ends next, `fault` after how many events something goes wrong.
 fn run(case: &Case, choices: &[u32], fault: Option<(usize, bool)>) -> Result<Checker, TestCaseError> {
-    let wrong = |text| TestCaseError::fail(format!("{text}"));
     let (mut scheduler, mut checker) = (case.scheduler(), Checker::new(case));
     // Every unit ends at most three times, and one event may be a cancellation.
     for event in 0..=3 * case.units.len() + 1 {
         while let Some(action) = scheduler.next() {
-            checker.action(case, action).map_err(wrong)?;
-            checker.progress(scheduler.progress()).map_err(wrong)?;
+            checker.action(case, action).map_err(TestCaseError::fail)?;
+            checker.progress(scheduler.progress()).map_err(TestCaseError::fail)?;
         }
-        checker.idle(case).map_err(wrong)?;
+        checker.idle(case).map_err(TestCaseError::fail)?;
         if checker.finished() {
             return Ok(checker);
         }
@@ -41,7 +40,7 @@ fn run(case: &Case, choices: &[u32], fault: Option<(usize, bool)>) -> Result<Che
         };
         happens.tell(&mut scheduler);
         checker.event(happens);
-        checker.progress(scheduler.progress()).map_err(wrong)?;
+        checker.progress(scheduler.progress()).map_err(TestCaseError::fail)?;
     }
     Err(TestCaseError::fail("more events than units can have"))
 }
