@@ -41,6 +41,27 @@ fn the_emulator_gives_the_same_bytes() {
 }
 
 #[test]
+fn nobody_gets_the_emulator_without_asking() {
+    let place = Place::new();
+    let (model, _) = place.archived();
+    // It lies beside the program and in the environment, and could be opened; `auto` wants a real GPU.
+    let device = |command: &mut Command| {
+        let said = success(command.args(["--json", "--runs", "1"]).arg(&model));
+        said.lines().find(|l| l.contains("\"device\"")).map(str::to_owned).expect("a device")
+    };
+    let mut plain = wcodec(["bench"]);
+    assert!(device(plain.env_remove("WCODEC_DEVICE")).contains("cpu"));
+    let exe = std::env::current_exe().unwrap();
+    let library = exe.ancestors().skip(1).take(2).map(|d| d.join("libwcodec_emulator.so")).find(|p| p.exists());
+    let mut auto = wcodec(["bench", "--device", "auto"]);
+    let said = device(auto.env_remove("WCODEC_DEVICE").env("WCODEC_EMULATOR", library.as_ref().unwrap()));
+    assert!(!said.contains("emulator"), "{said}");
+    let mut asked = wcodec(["bench"]);
+    let said = device(asked.env("WCODEC_DEVICE", "emulator").env("WCODEC_EMULATOR", library.as_ref().unwrap()));
+    assert!(said.contains("wcodec emulator"), "{said}");
+}
+
+#[test]
 fn failures_are_9_and_say_what_to_do() {
     let place = Place::new();
     let (model, archive) = place.archived();
@@ -73,4 +94,23 @@ fn a_device_that_is_not_there_is_9() {
     assert!(said.contains("WCODEC_EMULATOR"), "{said}");
     let said = refused(2, wcodec(["verify", "--device", "abacus"]).arg(&archive));
     assert!(said.contains("abacus"), "{said}");
+}
+
+/// The loader's copies and kernels, on several streams: what fails in the middle ends in one error, and what does not leaves its trace.
+#[test]
+fn loads_end_in_an_error_or_in_a_trace() {
+    let place = Place::new();
+    let model = place.model("model.safetensors", 300_000);
+    let (trace, picture) = (place.path("trace.json"), place.path("load.svg"));
+    let mut load = on_emulator(&["bench", "--load", "--json", "--runs", "1"], "");
+    let said = success(load.arg("--trace").arg(&trace).arg("--picture").arg(&picture).arg(&model));
+    assert!(said.contains("\"device\": \"wcodec emulator\"") && said.contains("\"cache\": \"warm\""), "{said}");
+    let events: serde_json::Value = serde_json::from_slice(&read(&trace)).unwrap();
+    let stages = ["read", "copy", "decode"].map(|stage| events.to_string().contains(&format!("\"{stage}")));
+    assert_eq!(stages, [true; 3]);
+    assert!(read(&picture).starts_with(b"<"));
+    for fail in ["alloc", "host-alloc", "copy", "launch", "submit", "device-lost", "alloc:5", "copy:3", "launch:2", "submit:3"] {
+        refused(9, on_emulator(&["bench", "--load", "--runs", "1"], fail).arg(&model));
+    }
+    assert_eq!(place.files(), ["load.svg", "model.safetensors", "trace.json"], "temporary archives are gone");
 }
