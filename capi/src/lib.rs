@@ -171,7 +171,9 @@ pub unsafe extern "C" fn wcodec_load_open(
         // SAFETY: by contract.
         unsafe { *out = null_mut() };
         // SAFETY: by contract.
-        let Some(path) = (unsafe { text(path) }) else { return fail(Status::WCODEC_INVALID_ARGUMENT, "path is null or not UTF-8") };
+        let Some(path) = (unsafe { text(path) }) else {
+            return fail(Status::WCODEC_INVALID_ARGUMENT, "path is null or not UTF-8");
+        };
         // SAFETY: by contract.
         let options = unsafe { options.as_ref() };
         // SAFETY: by contract.

@@ -42,7 +42,7 @@ fn library() -> PathBuf {
 fn an_example_in_c() {
     let directory = tempfile::tempdir().unwrap();
     let (archive, program) = (directory.path().join("model.wcodec"), directory.path().join("load"));
-    let data: Vec<u8> = (0..60_000u32).map(|i| (i * i >> 9) as u8).collect();
+    let data: Vec<u8> = (0..60_000u32).map(|i| ((i * i) >> 9) as u8).collect();
     let input = TensorInput { name: "layer.weight", dtype: Dtype::BF16, shape: &[100, 300], data: &data };
     Encoder::new().encode_tensors(&[input], std::fs::File::create(&archive).unwrap()).unwrap();
 

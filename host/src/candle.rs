@@ -84,7 +84,12 @@ fn tensor(loaded: Loaded) -> candle_core::Result<(String, Tensor)> {
 /// # Errors
 /// What goes wrong with the load, and types that candle does not have.
 pub fn load(loader: Loader) -> candle_core::Result<HashMap<String, Tensor>> {
-    loader.memory(Elements::new).load().map_err(candle_core::Error::wrap)?.map(|t| tensor(t.map_err(candle_core::Error::wrap)?)).collect()
+    loader
+        .memory(Elements::new)
+        .load()
+        .map_err(candle_core::Error::wrap)?
+        .map(|t| tensor(t.map_err(candle_core::Error::wrap)?))
+        .collect()
 }
 
 /// What has come, and what brings the rest.

@@ -43,8 +43,8 @@ pub use dtype::Dtype;
 pub use encode::{EncodeReport, Encoder, Profile, TensorInput};
 pub use error::{Error, ErrorKind, Result};
 pub use gpu::{Device, DeviceChoice, DeviceTensor, EMULATOR_NAME, Gpu, emulator_path};
-pub use load::{Data, HostMemory, HostTensor, Load, LoadProgress, Loaded, Loader, Shard, Split, TensorInfo, VecMemory};
 pub use io::{IoChoice, forget};
+pub use load::{Data, HostMemory, HostTensor, Load, LoadProgress, Loaded, Loader, Shard, Split, TensorInfo, VecMemory};
 pub use progress::Flow;
 pub use source::{FileReader, MappedFile, ReadAt};
 

@@ -142,10 +142,8 @@ fn encode_tensors(args: &Args, source: &[u8], archive: &Archive) -> Result<f64> 
         .filter_map(|t| Some((t, source.get(places.get(t.name())?.clone())?)))
         .filter(|(t, _)| t.dtype() != Dtype::Other)
         .collect();
-    let inputs: Vec<_> = tensors
-        .iter()
-        .map(|(t, data)| TensorInput { name: t.name(), dtype: t.dtype(), shape: t.shape(), data })
-        .collect();
+    let inputs: Vec<_> =
+        tensors.iter().map(|(t, data)| TensorInput { name: t.name(), dtype: t.dtype(), shape: t.shape(), data }).collect();
     let bytes = inputs.iter().map(|t| t.data.len()).sum();
     Ok(time_encoding(args, bytes, |out| Encoder::new().encode_tensors(&inputs, out))?.1)
 }

@@ -107,12 +107,7 @@ impl Backend {
 
     /// Decodes streams of which the first chunks go where `sinks` say, if this backend has a loop for that: see `fused.rs`. Returns how
     /// many chunks of each did; the others' symbols are in their buffers.
-    fn decode_fused(
-        self,
-        jobs: &mut [Job<'_, '_>],
-        sinks: &[Sink<'_>],
-        out: &mut [u8],
-    ) -> Result<usize, (usize, StreamFault)> {
+    fn decode_fused(self, jobs: &mut [Job<'_, '_>], sinks: &[Sink<'_>], out: &mut [u8]) -> Result<usize, (usize, StreamFault)> {
         #[cfg(target_arch = "x86_64")]
         if self == Self::Avx512
             && jobs.len() == sinks.len()

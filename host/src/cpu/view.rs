@@ -109,15 +109,7 @@ impl<'a> View<'a> {
 
     /// Joins all rows, which go to `place` (of which `out` begins with the first), but for the first `from` elements, which end a
     /// group. Compiled for the backend.
-    pub(super) fn join_rows(
-        &self,
-        backend: Backend,
-        out: &mut [u8],
-        place: Place,
-        from: usize,
-        stores: Stores,
-        line: &mut Line,
-    ) {
+    pub(super) fn join_rows(&self, backend: Backend, out: &mut [u8], place: Place, from: usize, stores: Stores, line: &mut Line) {
         // The portable backend knows no streaming.
         let stores = if backend == Backend::Portable { Stores::Cached } else { stores };
         backend.run(JoinRows { view: self, out, place, from, stores, backend, line });

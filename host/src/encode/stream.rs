@@ -159,10 +159,14 @@ mod tests {
     fn round_trip(symbols: &[u8]) {
         let freqs = freqs_of(symbols);
         let (mut rare, mut words, mut out) = (Vec::new(), Vec::new(), Vec::new());
-        let count = encode_symbols(Backend::Portable, &mut symbols.to_vec(), &codes(&freqs), &mut rare, &mut words, &mut out).unwrap();
+        let count =
+            encode_symbols(Backend::Portable, &mut symbols.to_vec(), &codes(&freqs), &mut rare, &mut words, &mut out).unwrap();
         for &backend in Backend::available() {
             let mut same = Vec::new();
-            assert_eq!(encode_symbols(backend, &mut symbols.to_vec(), &codes(&freqs), &mut rare, &mut words, &mut same), Some(count));
+            assert_eq!(
+                encode_symbols(backend, &mut symbols.to_vec(), &codes(&freqs), &mut rare, &mut words, &mut same),
+                Some(count)
+            );
             assert_eq!(rare, []);
             assert_eq!(same, out, "{}", backend.name());
         }

@@ -85,7 +85,11 @@ impl Batch {
         let mut scratch = allocate(gpu, plan.scratch)?;
         let mut lists = allocate(gpu, plan.list_bytes())?;
         let tables = upload(gpu, tables)?;
-        let bases = Bases { payload: payload.as_ref().map_or(0, |p| address(gpu, p)), scratch: address(gpu, &scratch), lists: address(gpu, &lists) };
+        let bases = Bases {
+            payload: payload.as_ref().map_or(0, |p| address(gpu, p)),
+            scratch: address(gpu, &scratch),
+            lists: address(gpu, &lists),
+        };
         let ready = plan.finish(bases);
         // A stream that is damaged leaves its plane unfinished; what is joined with it is no secret then, but it is defined.
         if scratch.len() > 1 {

@@ -183,9 +183,7 @@ impl Target {
     pub(super) unsafe fn with<T>(&self, range: Range<u64>, f: impl FnOnce(&mut [u8]) -> T) -> T {
         assert!(range.start <= range.end && range.end <= self.len, "a part outside its tensor");
         // SAFETY: inside of the memory, which lives, and which nobody else has these bytes of.
-        f(unsafe {
-            std::slice::from_raw_parts_mut(self.address.add(range.start as usize), (range.end - range.start) as usize)
-        })
+        f(unsafe { std::slice::from_raw_parts_mut(self.address.add(range.start as usize), (range.end - range.start) as usize) })
     }
 }
 

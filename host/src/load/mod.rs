@@ -219,10 +219,8 @@ impl Loader {
     pub fn load(self) -> Result<Load> {
         let began = Instant::now();
         let wants = request::wants(&self.archive, self.names.as_deref(), self.shard.as_ref())?;
-        let directories = wants
-            .iter()
-            .map(|w| Ok(self.archive.entry_tensor(w.entry).directory()?.into_owned()))
-            .collect::<Result<Vec<_>>>()?;
+        let directories =
+            wants.iter().map(|w| Ok(self.archive.entry_tensor(w.entry).directory()?.into_owned())).collect::<Result<Vec<_>>>()?;
         let infos: Vec<_> = wants.iter().map(|want| info(&self.archive, want)).collect();
         let on_gpu = matches!(self.device, Device::Gpu(_));
         let budget = self.budget.unwrap_or(if on_gpu { GPU_BUDGET } else { BUDGET });

@@ -116,7 +116,8 @@ fn parts(tensor: &Tensor<'_>, number: u32, want: &Want, directory: &Directory<'_
         let step = if end - row == 1 { (target / grid.tile_row_bytes).max(1) } else { sides.end - sides.start };
         for side in sides.clone().step_by(step as usize) {
             let side_end = (side + step).min(sides.end);
-            let columns = (side * grid.tile_row_bytes).max(want.columns.start)..(side_end * grid.tile_row_bytes).min(want.columns.end);
+            let columns =
+                (side * grid.tile_row_bytes).max(want.columns.start)..(side_end * grid.tile_row_bytes).min(want.columns.end);
             push(first + side..first + side_end, row..end, columns, false)?;
         }
         row = end;
@@ -133,7 +134,7 @@ mod tests {
     #[test]
     fn parts_cover_the_output_once() {
         let shape = [1000u64, 700];
-        let data: Vec<u8> = (0..1000 * 700 * 2u32).map(|i| (i * i >> 7) as u8).collect();
+        let data: Vec<u8> = (0..1000 * 700 * 2u32).map(|i| ((i * i) >> 7) as u8).collect();
         let input = crate::TensorInput { name: "w", dtype: Dtype::BF16, shape: &shape, data: &data };
         let mut out = std::io::Cursor::new(Vec::new());
         crate::Encoder::new().encode_tensors(&[input], &mut out).unwrap();
@@ -141,7 +142,9 @@ mod tests {
         let tensor = archive.tensor("w").unwrap();
         let directories = [tensor.directory().unwrap()];
         for target in [1, 50_000, 400_000, 1 << 30] {
-            for (rows, columns) in [(0..1000, 0..1400), (0..1000, 0..700), (3..997, 0..1400), (500..501, 1398..1400), (9..9, 0..8)] {
+            for (rows, columns) in
+                [(0..1000, 0..1400), (0..1000, 0..700), (3..997, 0..1400), (500..501, 1398..1400), (9..9, 0..8)]
+            {
                 let want = Want { entry: tensor.entry_number(), rows: rows.clone(), columns: columns.clone() };
                 let units = units(&archive, &[want], &directories, target).unwrap();
                 let mut at = 0;

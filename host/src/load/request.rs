@@ -49,7 +49,8 @@ impl Shard {
 
     /// The rules of Llama and its kin: Mistral, Qwen, Gemma, as Hugging Face names their tensors.
     pub fn llama(rank: u64, world: u64) -> Result<Self> {
-        let rows = ["*q_proj.*", "*k_proj.*", "*v_proj.*", "*gate_proj.*", "*up_proj.*", "*embed_tokens.weight", "lm_head.weight"];
+        let rows =
+            ["*q_proj.*", "*k_proj.*", "*v_proj.*", "*gate_proj.*", "*up_proj.*", "*embed_tokens.weight", "lm_head.weight"];
         let columns = ["*o_proj.weight", "*down_proj.weight"];
         let rows = rows.map(|p| (p, Split::Rows));
         Self::new(rank, world, rows.into_iter().chain(columns.map(|p| (p, Split::Columns))))

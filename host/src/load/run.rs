@@ -27,9 +27,18 @@ pub(super) type OpenReads = Arc<dyn Fn(usize, OnDone) -> std::io::Result<Arc<dyn
 pub(super) enum Event {
     Read(Completion),
     /// A slot was copied to a stage.
-    Copied { unit: u32, slot: u32, buffer: Buffer, result: Result<()> },
+    Copied {
+        unit: u32,
+        slot: u32,
+        buffer: Buffer,
+        result: Result<()>,
+    },
     /// A unit is decoded; the slot it came from is free again.
-    Decoded { unit: u32, slot: Option<(u32, Buffer)>, result: Result<()> },
+    Decoded {
+        unit: u32,
+        slot: Option<(u32, Buffer)>,
+        result: Result<()>,
+    },
     Cancel,
 }
 
@@ -199,7 +208,9 @@ pub(super) fn start(loader: Loader, job: Job, infos: Vec<TensorInfo>, budget: u6
     let lanes = if gpu.is_some() {
         Vec::new()
     } else {
-        (0..lanes).map(|lane| worker(lane, &job, &targets, &reads, &events, timeline.as_ref(), &mut workers)).collect::<Result<_>>()?
+        (0..lanes)
+            .map(|lane| worker(lane, &job, &targets, &reads, &events, timeline.as_ref(), &mut workers))
+            .collect::<Result<_>>()?
     };
     let reader = reads.name();
     let driver = Driver {

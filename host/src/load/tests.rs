@@ -19,10 +19,8 @@ fn archive() -> (Arc<[u8]>, HashMap<String, Vec<u8>>) {
     };
     let tensors: Vec<(String, Vec<u8>)> =
         (0..12).map(|t| (format!("model.layers.{t}.w"), (0..200_000).map(|_| byte(20 + t)).collect())).collect();
-    let inputs: Vec<_> = tensors
-        .iter()
-        .map(|(name, data)| TensorInput { name, dtype: Dtype::U8, shape: &[1000, 200], data })
-        .collect();
+    let inputs: Vec<_> =
+        tensors.iter().map(|(name, data)| TensorInput { name, dtype: Dtype::U8, shape: &[1000, 200], data }).collect();
     let mut out = Cursor::new(Vec::new());
     Encoder::new().encode_tensors(&inputs, &mut out).unwrap();
     (out.into_inner().into(), tensors.into_iter().collect())

@@ -173,7 +173,7 @@ unsafe fn join<const FUSION: u8>(symbols: &[__m512i; 2], line: usize, base: u8, 
         return _mm512_ror_epi32::<1>(_mm512_or_si512(exponents, raw));
     }
     let half = symbols[line / 2];
-    let upper = if line % 2 == 0 { _mm512_castsi512_si256(half) } else { _mm512_extracti64x4_epi64::<1>(half) };
+    let upper = if line.is_multiple_of(2) { _mm512_castsi512_si256(half) } else { _mm512_extracti64x4_epi64::<1>(half) };
     let joined = _mm512_or_si512(_mm512_slli_epi16::<8>(_mm512_cvtepu8_epi16(upper)), raw);
     if fusion == Fusion::Bf16Bytes { _mm512_ror_epi32::<1>(joined) } else { joined }
 }
