@@ -7,6 +7,7 @@
 //! batch      which tiles go together; what statuses mean
 //! launch     a batch on the device: buffers, launches, statuses
 //! tensor     what a caller gets: tensors in device memory
+//! nvml       clocks, links and memory, for reports (feature `nvml`)
 //! ```
 //!
 //! Everything a kernel is told has been checked here: it cannot leave the buffers it is given, whatever the archive says.
@@ -15,11 +16,13 @@ mod batch;
 mod context;
 mod launch;
 mod library;
+mod nvml;
 mod plan;
 mod tensor;
 
 pub use context::Gpu;
 pub use library::{EMULATOR_NAME, emulator_path};
+pub use nvml::{GpuFacts, gpu_facts};
 pub use tensor::DeviceTensor;
 
 use crate::error::{Error, Result};
