@@ -285,7 +285,8 @@ fn shape(out: &mut String, group: &Group<'_>, row: &Row<'_>, shape: &Shape<'_>) 
         out,
         "<rect x=\"{}\" y=\"{y}\" width=\"{}\" height=\"{ROW}\"{looks}><title>{title}</title></rect>",
         round(left),
-        round(drawn)
+        // Where one piece ends is where the next begins, after rounding, too.
+        round(round(left + drawn) - round(left))
     );
     // A name is written where all of it fits: 5 pixels a character is what 9-pixel type takes.
     let name = &shape.first.name;

@@ -74,9 +74,11 @@ fn times_are_microseconds_from_the_start() {
     assert_eq!(timeline.spans().len(), 3);
 }
 
-/// Keeps level, target and the names of the fields of all events.
+/// Level, target and the names of the fields of an event.
+type Event = (tracing::Level, String, Vec<String>);
+
 #[derive(Clone, Default)]
-struct Events(std::sync::Arc<std::sync::Mutex<Vec<(tracing::Level, String, Vec<String>)>>>);
+struct Events(std::sync::Arc<std::sync::Mutex<Vec<Event>>>);
 
 impl tracing::Subscriber for Events {
     fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
