@@ -7,6 +7,7 @@
 //! | decode a tensor, a row and column range, everything in parallel | [`Tensor::decode_into`], [`Tensor::decode_slice`], [`Archive::decode_many`] |
 //! | get the source file back, byte for byte | [`Archive::write_source`], [`Archive::decompress_file`] |
 //! | check an archive without writing | [`Archive::verify`] |
+//! | see what a load spent its time on | [`observe::Timeline`], [`gpu_facts`] |
 //!
 //! All parallel work runs on the current rayon pool.
 //!
@@ -42,7 +43,7 @@ pub use cpu::Backend;
 pub use dtype::Dtype;
 pub use encode::{EncodeReport, Encoder, Profile, TensorInput};
 pub use error::{Error, ErrorKind, Result};
-pub use gpu::{Device, DeviceChoice, DeviceTensor, EMULATOR_NAME, Gpu, emulator_path};
+pub use gpu::{Device, DeviceChoice, DeviceTensor, EMULATOR_NAME, Gpu, GpuFacts, emulator_path, gpu_facts};
 pub use io::{IoChoice, forget};
 pub use load::{Data, HostMemory, HostTensor, Load, LoadProgress, Loaded, Loader, Shard, Split, TensorInfo, VecMemory};
 pub use progress::Flow;

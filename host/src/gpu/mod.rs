@@ -9,6 +9,7 @@
 //! tensor     what a caller gets: tensors in device memory
 //! pinned     host memory that the device copies from by itself
 //! staged     decoding payloads that a loader has copied to the device
+//! nvml       clocks, links and memory, for reports (feature `nvml`)
 //! ```
 //!
 //! Everything a kernel is told has been checked here: it cannot leave the buffers it is given, whatever the archive says.
@@ -17,6 +18,7 @@ mod batch;
 mod context;
 mod launch;
 mod library;
+mod nvml;
 mod pinned;
 mod plan;
 mod staged;
@@ -24,6 +26,7 @@ mod tensor;
 
 pub use context::Gpu;
 pub use library::{EMULATOR_NAME, emulator_path};
+pub use nvml::{GpuFacts, gpu_facts};
 pub(crate) use staged::StagedPart;
 pub use tensor::DeviceTensor;
 

@@ -35,20 +35,27 @@ pub(super) struct Shape<'a> {
     pub(super) bytes: u64,
 }
 
-/// The shapes of one row, whose `spans` are sorted by start. Spans that are `3 × near` wide or wider stay themselves; narrower ones become one
-/// shape with their neighbours of that kind where less than `near` is between them.
+/// The shapes of one row, whose `spans` are sorted by start. Spans that are `4 × near` wide or wider stay themselves; narrower ones become
+/// runs with their neighbours of that kind where less than `near` is between them. A run is cut once it is `16 × near` wide, since a
+/// shape shows one density and its title one time: over a long load, both change.
 ///
-/// With `near` at half a pixel, nothing that could be told apart is merged, and a row has few more shapes than pixels.
+/// With `near` at half a pixel, nothing that could be told apart is merged.
 pub(super) fn shapes<'a>(spans: &[&'a Span], scale: &Scale, near: f64) -> Vec<Shape<'a>> {
     let x = |span: &Span| (scale.x(span.start_us), scale.x(span.end_us));
-    let narrow = |span: &Span| x(span).1 - x(span).0 < 3.0 * near;
+    let narrow = |span: &Span| x(span).1 - x(span).0 < 4.0 * near;
     let mut shapes = Vec::new();
     let mut rest = spans;
     while let [first, ..] = rest {
         let mut end = x(first).1;
         let mut taken = 1;
-        while narrow(first) && taken < rest.len() && narrow(rest[taken]) && x(rest[taken]).0 - end < near {
-            end = end.max(x(rest[taken]).1);
+        while narrow(first) {
+            let Some(next) = rest.get(taken).filter(|next| narrow(next) && x(next).0 - end < near) else { break };
+            if end - x(first).0 >= 16.0 * near {
+                // Up to where the next piece begins: a cut must not look like a pause.
+                end = end.max(x(next).0);
+                break;
+            }
+            end = end.max(x(next).1);
             taken += 1;
         }
         let (run, after) = rest.split_at(taken);

@@ -20,7 +20,7 @@ use std::fmt::Write;
 
 const WIDTH: f64 = 1280.0;
 /// Where rows begin: room for "decode" and "buffer 12" to their left.
-const LEFT: f64 = 132.0;
+const LEFT: f64 = 144.0;
 const RIGHT: f64 = WIDTH - 20.0;
 const ROW: f64 = 13.0;
 const ROW_GAP: f64 = 3.0;
@@ -34,7 +34,7 @@ const SHAPES_SIZE: usize = 1_500_000;
 const NAME_LENGTH: usize = 64;
 
 /// Colours that the colour-blind can tell apart (Okabe and Ito, <https://jfly.uni-koeln.de/color/>), darkened where white must show on them.
-fn colour(stage: Stage, place: usize) -> &'static str {
+fn colour(stage: Stage, other: usize) -> &'static str {
     const OTHERS: [&str; 3] = ["#56a0c9", "#8c6d31", "#5d5da8"];
     match stage {
         Stage::Open => "#6b7280",
@@ -43,7 +43,7 @@ fn colour(stage: Stage, place: usize) -> &'static str {
         Stage::Decode => "#009e73",
         Stage::Ready => "#d55e00",
         Stage::Forward => "#a8558a",
-        Stage::Other(_) => OTHERS[place % OTHERS.len()],
+        Stage::Other(_) => OTHERS[other % OTHERS.len()],
     }
 }
 
@@ -90,7 +90,15 @@ pub(super) fn draw(spans: &[Span]) -> String {
     } else {
         rows(&mut out, &groups);
         axis(&mut out, &scale, last, top, bottom);
-        out += &bounded(&groups, &scale);
+        let shapes = bounded(&groups, &scale);
+        if shapes.contains("fill-opacity") {
+            let _ = writeln!(
+                out,
+                "<text x=\"{RIGHT}\" y=\"27\" text-anchor=\"end\" font-size=\"10\" fill=\"#57606a\">\
+                 Spans too narrow to be seen are drawn together: the paler, the less busy.</text>"
+            );
+        }
+        out += &shapes;
     }
     out += "</svg>\n";
     out
@@ -104,7 +112,8 @@ fn groups(spans: &[Span], top: f64) -> (Vec<Group<'_>>, f64) {
     }
     let mut y = top;
     let mut groups = Vec::new();
-    for (place, (stage, tracks)) in tracks.into_iter().enumerate() {
+    let mut others = 0;
+    for (stage, tracks) in tracks {
         let more = tracks.len().saturating_sub(ROWS_OF_STAGE);
         let mut rows: Vec<Row<'_>> = Vec::new();
         for (track, spans) in tracks {
@@ -119,15 +128,16 @@ fn groups(spans: &[Span], top: f64) -> (Vec<Group<'_>>, f64) {
         if let Some(shared) = rows.last_mut().filter(|_| more > 0) {
             shared.spans.sort_by(|a, b| a.start_us.total_cmp(&b.start_us));
         }
-        groups.push(Group { stage, colour: colour(stage, place), rows });
+        groups.push(Group { stage, colour: colour(stage, others), rows });
+        others += usize::from(matches!(stage, Stage::Other(_)));
         y += GROUP_GAP;
     }
     (groups, y)
 }
 
 fn legend(out: &mut String, spans: &[Span], groups: &[Group<'_>], elapsed: f64) {
-    const COLUMNS: [f64; 7] = [40.0, 180.0, 280.0, 350.0, 450.0, 550.0, 720.0];
-    const HEADS: [&str; 7] = ["stage", "spans", "busy", "of the time", "bytes", "while busy", "with no read beside it"];
+    const COLUMNS: [f64; 7] = [40.0, 180.0, 280.0, 370.0, 470.0, 570.0, 730.0];
+    const HEADS: [&str; 7] = ["stage", "spans", "busy", "of the time", "bytes", "while busy", "not hidden by reads"];
     let mut line = |y: f64, weight: &str, cells: [&str; 7]| {
         for (place, (x, cell)) in COLUMNS.into_iter().zip(cells).enumerate() {
             let anchor = if place == 0 { "start" } else { "end" };
@@ -179,14 +189,16 @@ fn rows(out: &mut String, groups: &[Group<'_>]) {
             group.colour,
             escape(&clip(group.stage.name(), 9)),
         );
+        let pool = matches!(group.stage, Stage::Read | Stage::Copy | Stage::Decode);
         for row in &group.rows {
+            // "thread 0" says nothing where it is the only one.
+            let name = if pool || group.rows.len() > 1 { &row.name } else { "" };
             let _ = writeln!(
                 out,
-                "<text x=\"{}\" y=\"{}\" text-anchor=\"end\" font-size=\"10\" fill=\"#57606a\">{}</text>\
+                "<text x=\"{}\" y=\"{}\" text-anchor=\"end\" font-size=\"10\" fill=\"#57606a\">{name}</text>\
                  <rect x=\"{LEFT}\" y=\"{}\" width=\"{}\" height=\"{ROW}\" fill=\"#f3f4f6\"/>",
                 LEFT - 6.0,
                 row.y + ROW - 3.0,
-                row.name,
                 row.y,
                 RIGHT - LEFT,
             );
@@ -258,19 +270,27 @@ fn shape(out: &mut String, group: &Group<'_>, row: &Row<'_>, shape: &Shape<'_>) 
         );
         return;
     }
-    // A light edge between neighbours, which would be one block without it.
-    let drawn = if width > 2.0 { width - 0.5 } else { width.max(0.6) };
-    // A run is as dark as it was busy.
-    let opacity = if shape.density < 0.95 { format!(" fill-opacity=\"{:.2}\"", shape.density.max(0.3)) } else { String::new() };
+    // A light edge between neighbours, which would be one block without it. The pieces of a long run must look like one: without their own
+    // edges softened, and as dark as they were busy.
+    let alone = shape.spans == 1;
+    let drawn = if width > 2.0 && alone { width - 0.5 } else { width.max(0.6) };
+    let mut looks = String::new();
+    if !alone && width > 2.0 {
+        looks += " shape-rendering=\"crispEdges\"";
+    }
+    if shape.density < 0.95 {
+        let _ = write!(looks, " fill-opacity=\"{:.2}\"", shape.density.max(0.3));
+    }
     let _ = writeln!(
         out,
-        "<rect x=\"{}\" y=\"{y}\" width=\"{}\" height=\"{ROW}\"{opacity}><title>{title}</title></rect>",
+        "<rect x=\"{}\" y=\"{y}\" width=\"{}\" height=\"{ROW}\"{looks}><title>{title}</title></rect>",
         round(left),
-        round(drawn)
+        // Where one piece ends is where the next begins, after rounding, too.
+        round(round(left + drawn) - round(left))
     );
     // A name is written where all of it fits: 5 pixels a character is what 9-pixel type takes.
     let name = &shape.first.name;
-    if shape.spans == 1 && name.is_ascii() && !name.is_empty() && name.len() as f64 * 5.0 + 6.0 < drawn {
+    if alone && name.is_ascii() && !name.is_empty() && name.len() as f64 * 5.0 + 6.0 < drawn {
         let _ = writeln!(
             out,
             "<text x=\"{}\" y=\"{}\" font-size=\"9\" fill=\"#ffffff\" pointer-events=\"none\">{}</text>",

@@ -74,6 +74,46 @@ fn times_are_microseconds_from_the_start() {
     assert_eq!(timeline.spans().len(), 3);
 }
 
+/// Level, target and the names of the fields of an event.
+type Event = (tracing::Level, String, Vec<String>);
+
+#[derive(Clone, Default)]
+struct Events(std::sync::Arc<std::sync::Mutex<Vec<Event>>>);
+
+impl tracing::Subscriber for Events {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        let metadata = event.metadata();
+        let fields = metadata.fields().iter().map(|field| field.name().to_owned()).collect();
+        self.0.lock().unwrap().push((*metadata.level(), metadata.target().to_owned(), fields));
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn subscribers_see_every_span() {
+    let events = Events::default();
+    let now = Instant::now();
+    tracing::subscriber::with_default(events.clone(), || {
+        let timeline = Timeline::new();
+        STAGES.iter().for_each(|&stage| timeline.record(stage, 0, "t", now, now, 0));
+    });
+    let events = events.0.lock().unwrap();
+    let fields = ["stage", "track", "name", "start_us", "duration_us", "bytes"];
+    assert!(events.iter().all(|(_, target, names)| target == "wcodec::load" && names == &fields));
+    use tracing::Level;
+    let levels = events.iter().map(|(level, ..)| *level).collect::<Vec<_>>();
+    assert_eq!(levels, [Level::DEBUG, Level::TRACE, Level::TRACE, Level::TRACE, Level::DEBUG, Level::DEBUG, Level::DEBUG]);
+}
+
 #[test]
 fn threads_record_together() {
     let timeline = Timeline::new();
@@ -204,6 +244,23 @@ proptest! {
         prop_assert_eq!(overlap, Overlap { total_us: total, covered_us: covered });
         prop_assert_eq!(overlap.exposed_us(), total - covered);
         prop_assert!((0.0..=1.0).contains(&overlap.exposed_share()));
+    }
+
+    #[test]
+    fn shapes_leave_nothing_out(spans in prop::collection::vec(any_span(), 0..60), near in 0.0f64..20.0) {
+        let spans = timeline(spans).spans();
+        let scale = shapes::Scale { first_us: -10.0, left: 5.0, pixels_per_us: 1.0 };
+        let shapes = shapes::shapes(&spans.iter().collect::<Vec<_>>(), &scale, near);
+        let mut rest = &spans[..];
+        for shape in &shapes {
+            let (run, after) = rest.split_at(shape.spans);
+            rest = after;
+            prop_assert!(std::ptr::eq(shape.first, &run[0]) && std::ptr::eq(shape.last, &run[run.len() - 1]));
+            prop_assert_eq!(shape.bytes, run.len() as u64 * 1000);
+            prop_assert!(run.iter().all(|s| shape.x.0 <= scale.x(s.start_us) && scale.x(s.end_us) <= shape.x.1));
+            prop_assert!((0.0..=1.0).contains(&shape.density) && shape.busy_us <= shape.x.1 - shape.x.0 + 1e-9);
+        }
+        prop_assert!(rest.is_empty());
     }
 
     #[test]

@@ -14,12 +14,14 @@ const MAX_DIMENSIONS: u32 = 4;
 /// Where the data section starts, and each tensor in it, unless the file says otherwise.
 const DEFAULT_ALIGNMENT: u64 = 32;
 
-/// A metadata value, as far as a conversion needs one.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// A metadata value; what a conversion has no use for is read past and not kept.
+#[derive(Debug, Clone, PartialEq)]
 enum Value<'a> {
     Integer(i128),
+    Real(f64),
     String(&'a str),
-    /// A number that is not whole, a truth value or an array: read past, not kept.
+    Array(Vec<Value<'a>>),
+    /// A truth value.
     Skipped,
 }
 
@@ -110,6 +112,34 @@ impl<'a> Gguf<'a> {
             Some(_) => bail!("metadata key {key:?} is not a whole number"),
         }
     }
+
+    /// A number of the metadata that need not be whole; `None` where it is not there.
+    pub(super) fn real(&self, key: &str) -> Result<Option<f64>> {
+        match self.values.get(key) {
+            None => Ok(None),
+            Some(Value::Real(x)) if x.is_finite() => Ok(Some(*x)),
+            Some(_) => bail!("metadata key {key:?} is not a finite number"),
+        }
+    }
+
+    /// An array of strings of the metadata.
+    pub(super) fn strings(&self, key: &str) -> Result<Vec<&'a str>> {
+        let as_string = |value: &Value<'a>| if let Value::String(text) = value { Some(*text) } else { None };
+        self.array(key, as_string).with_context(|| format!("metadata key {key:?} is not an array of strings"))
+    }
+
+    /// An array of whole numbers of the metadata.
+    pub(super) fn integers(&self, key: &str) -> Result<Vec<i128>> {
+        let as_integer = |value: &Value<'a>| if let Value::Integer(n) = value { Some(*n) } else { None };
+        self.array(key, as_integer).with_context(|| format!("metadata key {key:?} is not an array of whole numbers"))
+    }
+
+    fn array<T>(&self, key: &str, element: impl Fn(&Value<'a>) -> Option<T>) -> Option<Vec<T>> {
+        match self.values.get(key) {
+            Some(Value::Array(values)) => values.iter().map(element).collect(),
+            _ => None,
+        }
+    }
 }
 
 /// A row of the tensor table.
@@ -161,17 +191,19 @@ fn read_value<'a>(cursor: &mut Cursor<'a>, kind: u32, depth: u32) -> Result<Valu
         9 => {
             ensure!(depth > 0, "arrays nest too deeply");
             let (kind, count) = (cursor.u32()?, cursor.u64()?);
-            // Each element takes at least a byte, so a false count runs into the end of the file.
+            // Nothing is reserved for the count: each element takes at least a byte, so a false one runs into the end
+            // of the file.
+            let mut values = Vec::new();
             for _ in 0..count {
-                read_value(cursor, kind, depth - 1)?;
+                values.push(read_value(cursor, kind, depth - 1)?);
             }
-            Value::Skipped
+            Value::Array(values)
         }
         10 => Value::Integer(cursor.u64()?.into()),
         11 => Value::Integer(i64::from_le_bytes(cursor.array()?).into()),
-        6 => cursor.take(4).map(|_| Value::Skipped)?,
+        6 => Value::Real(f32::from_le_bytes(cursor.array()?).into()),
         7 => cursor.take(1).map(|_| Value::Skipped)?,
-        12 => cursor.take(8).map(|_| Value::Skipped)?,
+        12 => Value::Real(f64::from_le_bytes(cursor.array()?)),
         _ => bail!("value type {kind} is not known"),
     })
 }
@@ -188,6 +220,8 @@ mod tests {
             .value("float", 6, &1.5f32.to_le_bytes())
             .value("bool", 7, &[1])
             .value("double", 12, &[0; 8])
+            .value("words", 9, &[&8u32.to_le_bytes()[..], &1u64.to_le_bytes(), &2u64.to_le_bytes(), b"hi"].concat())
+            .value("bytes", 9, &array(0, &[1, 2, 3]))
             .value("minus", 5, &(-3i32).to_le_bytes())
             .value("count", 10, &7u64.to_le_bytes())
             .tensor("a", &[3, 2], 0, &[1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0].map(f32::to_le_bytes).concat())
@@ -206,6 +240,12 @@ mod tests {
         assert_eq!(file.integer("count").expect("whole"), Some(7));
         assert_eq!(file.integer("absent").expect("no error"), None);
         assert!(file.integer("minus").is_err() && file.integer("float").is_err() && file.string("count").is_err());
+        assert_eq!(file.real("float").expect("a number"), Some(1.5));
+        assert_eq!(file.real("absent").expect("no error"), None);
+        assert_eq!(file.strings("words").expect("strings"), ["hi"]);
+        assert_eq!(file.integers("bytes").expect("numbers"), [1, 2, 3]);
+        assert!(file.real("count").is_err() && file.strings("bytes").is_err() && file.integers("words").is_err());
+        assert!(file.strings("deep").is_err() && file.strings("bool").is_err() && file.integers("absent").is_err());
         let [a, b] = file.tensors() else { panic!("two tensors") };
         assert_eq!((a.name, a.shape.as_slice(), a.format), ("a", [2, 3].as_slice(), Format::F32));
         assert_eq!(a.decode(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);

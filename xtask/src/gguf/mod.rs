@@ -5,11 +5,15 @@
 //! Everything it reads is untrusted: each count and offset is checked and a malformed file is an error, not a panic.
 
 mod blocks;
+mod config;
 mod cursor;
 mod file;
 mod llama;
 #[cfg(test)]
 mod testing;
+mod tokenizer;
 
+pub(crate) use config::{to_config, to_generation_config};
 pub(crate) use file::Gguf;
 pub(crate) use llama::to_source;
+pub(crate) use tokenizer::{to_tokenizer, to_tokenizer_config};

@@ -37,6 +37,23 @@ impl Builder {
         self.value(key, 4, &value.to_le_bytes())
     }
 
+    /// Adds a key with a `f32`.
+    pub(super) fn real(self, key: &str, value: f32) -> Self {
+        self.value(key, 6, &value.to_le_bytes())
+    }
+
+    /// Adds a key with an array of strings.
+    pub(super) fn strings(self, key: &str, values: &[&str]) -> Self {
+        let elements = values.iter().flat_map(|value| text(value)).collect::<Vec<u8>>();
+        self.value(key, 9, &[&8u32.to_le_bytes()[..], &(values.len() as u64).to_le_bytes(), &elements].concat())
+    }
+
+    /// Adds a key with an array of `i32`.
+    pub(super) fn numbers(self, key: &str, values: &[i32]) -> Self {
+        let elements = values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+        self.value(key, 9, &[&5u32.to_le_bytes()[..], &(values.len() as u64).to_le_bytes(), &elements].concat())
+    }
+
     /// Adds a tensor; the dimensions are in the file's order, innermost first.
     pub(super) fn tensor(mut self, name: &str, dimensions: &[u64], format: u32, bytes: &[u8]) -> Self {
         self.data.resize(self.data.len().next_multiple_of(32), 0);

