@@ -1,208 +1,177 @@
-//! The main job on real input: a checkpoint is compressed if it is not yet, then every tensor is loaded, once from the raw
-//! safetensors file and once from the archive, and the bytes are compared.
+//! The main job on a real model: a checkpoint is compressed if it is not yet, then it is loaded, once from the raw
+//! safetensors file and once from the archive, and text is generated from both. Text and logits must be the same, to the
+//! bit; what differs is how long it takes until they are there.
 //!
 //! ```text
 //! cargo run --release --example load_llama                 # SmolLM2-135M, fetched if need be
-//! cargo run --release --example load_llama -- model.safetensors
+//! cargo run --release --example load_llama -- path/to/a/hugging-face/directory --prompt "Once upon a time"
 //! cargo run --release --example load_llama -- --device emulator
+//! cargo run --release --example load_llama -- --trace load.json   # what the last load did, for chrome://tracing
 //! ```
 //!
-//! Decodes on a GPU, into its memory, where there is one (`--device` or `WCODEC_DEVICE` say otherwise), else on the CPU.
+//! Decodes on a GPU where there is one (`--device` or `WCODEC_DEVICE` say otherwise), else on the CPU. The model runs on
+//! the CPU. Where no model can be fetched, one is made from a seed, whose text is noise.
 
-mod checkpoint;
+mod measure;
+mod sources;
 
-use std::collections::BTreeMap;
-use std::error::Error;
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-use wcodec::{Archive, Device, Encoder, Gpu};
+use llama::{Checkpoint, Result, raw};
+use measure::{Run, Task, drop_caches};
+use serde_json::json;
+use sources::{archives, load_archives, load_raw};
+use std::path::PathBuf;
+use std::time::Duration;
+use wcodec::Device;
+use wcodec::observe::Timeline;
 
-type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
-
-/// When a load had got how far.
-#[derive(Clone, Copy, Default)]
-struct Times {
-    open: Duration,
-    first: Duration,
-    all: Duration,
+/// What the command line asks for.
+struct Arguments {
+    path: Option<PathBuf>,
+    device: Device,
+    prompt: String,
+    tokens: usize,
+    runs: usize,
+    json: bool,
+    trace: Option<PathBuf>,
 }
 
-/// Tensors by name, in file order.
-type Tensors = Vec<(String, Vec<u8>)>;
-
 fn main() -> Result<()> {
-    let (device, path) = arguments()?;
-    let path = path.map_or_else(checkpoint::default, Ok)?;
-    let archive = archive_of(&path)?;
-    println!("checkpoint  {}", path.display());
-    println!("archive     {}", archive.display());
-    println!("device      {}", device.name());
-    let (raw_size, size) = (path.metadata()?.len(), archive.metadata()?.len());
-    println!(
-        "size        {:.1} MB raw, {:.1} MB compressed: {:.2} %\n",
-        raw_size as f64 / 1e6,
-        size as f64 / 1e6,
-        100.0 * size as f64 / raw_size as f64
-    );
-    println!("{:8}{:14}{:>10}{:>14}{:>13}{:>10}", "cache", "from", "open", "first tensor", "all tensors", "GB/s");
+    let arguments = Arguments::parse()?;
+    let checkpoint = arguments.path.as_deref().map_or_else(Checkpoint::default_model, Checkpoint::open)?;
+    fits(&checkpoint)?;
+    let (weights, archives) = (&checkpoint.weights, archives(&checkpoint.weights)?);
+    let size = |paths: &[PathBuf]| paths.iter().map(|path| Ok(path.metadata()?.len())).sum::<Result<u64>>();
+    let (raw_size, archive_size) = (size(weights)?, size(&archives)?);
+    let device = &arguments.device;
+    if !arguments.json {
+        let names = |paths: &[PathBuf]| paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ");
+        println!("checkpoint  {}", names(weights));
+        println!("archive     {}", names(&archives));
+        println!("decoder     {}", decoder(device));
+        let share = 100.0 * archive_size as f64 / raw_size as f64;
+        println!("size        {:.1} MB raw, {:.1} MB compressed: {share:.2} %\n", mb(raw_size), mb(archive_size));
+        println!(
+            "{:6}{:13}{:>10}{:>14}{:>13}{:>11}{:>13}{:>11}",
+            "cache", "from", "open", "first layer", "all weights", "model", "first token", "memory"
+        );
+    }
+    let task = Task { checkpoint: &checkpoint, prompt: &arguments.prompt, tokens: arguments.tokens };
+    let (mut rows, mut told) = (Vec::new(), None);
     for cold in [true, false] {
         let cache = if cold { "cold" } else { "warm" };
         if cold && !drop_caches() {
-            println!("{cache:8}not measured: the page cache can only be dropped by root on Linux");
+            eprintln!("cold is not measured: the page cache can only be dropped by root on Linux");
             continue;
         }
-        let (raw, from_raw) = best(cold, || load_raw(&path))?;
-        let (compressed, from_archive) = best(cold, || load(&archive, &device))?;
-        for (name, t) in [("safetensors", raw), ("wcodec", compressed)] {
-            let ms = |d: Duration| format!("{:.2} ms", d.as_secs_f64() * 1e3);
-            let rate = raw_size as f64 / t.all.as_secs_f64() / 1e9;
-            println!("{cache:8}{name:14}{:>10}{:>14}{:>13}{rate:>10.2}", ms(t.open), ms(t.first), ms(t.all));
+        let from_raw = best(cold, arguments.runs, || task.run(|| load_raw(&checkpoint)))?;
+        let load = || load_archives(&checkpoint, &archives, device, None);
+        let from_archive = best(cold, arguments.runs, || task.run(load))?;
+        if !from_raw.generation.same(&from_archive.generation) {
+            return Err("the tokens or the logits differ".into());
         }
-        println!("{:8}wcodec / raw: {:.2}", "", compressed.all.as_secs_f64() / raw.all.as_secs_f64());
-        if from_raw != from_archive {
-            return Err("the tensors differ".into());
+        for (name, run) in [("safetensors", &from_raw), ("wcodec", &from_archive)] {
+            if !arguments.json {
+                print_row(cache, name, run);
+            }
+            rows.push(row(cache, name, run));
         }
+        told = Some(from_archive.generation);
     }
-    let (tensors, threads) = (Archive::open(&archive)?.tensors().len(), rayon::current_num_threads());
-    let decoder = match &device {
-        Device::Gpu(gpu) => format!("decoded by {}, into its memory", gpu.name()),
-        _ => format!("{threads} threads, CPU decoder: {}", wcodec::Backend::best().name()),
-    };
-    println!("\nevery byte of {tensors} tensors matches ({decoder})");
+    let told = told.ok_or("nothing was run")?;
+    if let Some(path) = &arguments.trace {
+        // A load of its own, so that recording is in nobody's time.
+        let timeline = Timeline::new();
+        load_archives(&checkpoint, &archives, device, Some(&timeline))?;
+        timeline.write_chrome(std::io::BufWriter::new(std::fs::File::create(path)?))?;
+    }
+    if arguments.json {
+        let report = json!({
+            "checkpoint": weights, "archives": archives, "decoder": decoder(device),
+            "raw_bytes": raw_size, "archive_bytes": archive_size, "synthetic": checkpoint.is_synthetic(),
+            "prompt": arguments.prompt, "text": told.text, "tokens": told.tokens, "identical": true, "runs": rows,
+        });
+        println!("{report:#}");
+        return Ok(());
+    }
+    let noise = if checkpoint.is_synthetic() { " (noise: the model is made from a seed)" } else { "" };
+    println!("\n{}{}{noise}", arguments.prompt, told.text);
+    let each = told.per_token().map_or(String::new(), |d| format!(", each further token in {}", ms(d)));
+    println!("\n{} tokens and {} logits are identical{each}", told.tokens.len(), told.logits.len());
     Ok(())
 }
 
-/// The device to decode on, and the checkpoint if one is named.
-fn arguments() -> Result<(Device, Option<PathBuf>)> {
-    let (mut device, mut path) = (None, None);
-    let mut args = std::env::args_os().skip(1);
-    while let Some(arg) = args.next() {
-        if arg == "--device" {
-            let name = args
-                .next()
-                .and_then(|a| a.into_string().ok())
-                .ok_or("--device needs a name: auto, cpu, cuda, cuda:N or emulator")?;
-            device = Some(Device::open(name.parse()?)?);
-        } else {
-            path = Some(PathBuf::from(arg));
+impl Arguments {
+    fn parse() -> Result<Self> {
+        let (mut path, mut device, mut json, mut trace) = (None, None, false, None);
+        let (mut prompt, mut tokens, mut runs) = ("The capital of France is".to_owned(), 24, 3);
+        let mut args = std::env::args_os().skip(1);
+        while let Some(arg) = args.next() {
+            let mut value = |what: &str| args.next().and_then(|a| a.into_string().ok()).ok_or(format!("{what} needs a value"));
+            match arg.to_str() {
+                Some("--device") => device = Some(Device::open(value("--device")?.parse()?)?),
+                Some("--prompt") => prompt = value("--prompt")?,
+                Some("--tokens") => tokens = value("--tokens")?.parse()?,
+                Some("--runs") => runs = value("--runs")?.parse()?,
+                Some("--json") => json = true,
+                Some("--trace") => trace = Some(value("--trace")?.into()),
+                Some(option) if option.starts_with("--") => return Err(format!("there is no option {option}").into()),
+                _ => path = Some(PathBuf::from(arg)),
+            }
         }
+        Ok(Self { path, device: device.unwrap_or_else(Device::auto), prompt, tokens, runs, json, trace })
     }
-    Ok((device.unwrap_or_else(Device::auto), path))
 }
 
-/// Loads an archive on the device.
-fn load(archive: &Path, device: &Device) -> Result<(Times, Tensors)> {
+/// Fails if the files lack a tensor or have one of another shape than the model's, before anything is compressed or read.
+fn fits(checkpoint: &Checkpoint) -> Result<()> {
+    let headers = checkpoint.weights.iter().map(|path| raw::header(path)).collect::<Result<Vec<_>>>()?.concat();
+    let shapes: std::collections::HashMap<_, _> = headers.iter().map(|e| (e.name.as_str(), e.shape.as_slice())).collect();
+    checkpoint.config.check(|name| shapes.get(name).copied())
+}
+
+fn decoder(device: &Device) -> String {
     match device {
-        Device::Gpu(gpu) => load_archive_on(gpu, archive),
-        _ => load_archive(archive),
+        Device::Gpu(gpu) => format!("{}, copied back to the CPU", gpu.name()),
+        _ => format!("CPU ({}), {} threads", wcodec::Backend::best().name(), rayon::current_num_threads()),
     }
 }
 
-/// The archive of a checkpoint, in `target/load_llama`; made now unless it is there and newer than the checkpoint.
-fn archive_of(checkpoint: &Path) -> Result<PathBuf> {
-    let directory = checkpoint::target_dir();
-    std::fs::create_dir_all(&directory)?;
-    let name = checkpoint.file_stem().ok_or("the checkpoint has no file name")?;
-    let archive = directory.join(name).with_extension("wcodec");
-    let source_len = checkpoint.metadata()?.len();
-    let fresh = archive.metadata().and_then(|m| m.modified()).is_ok_and(|made| {
-        let changed = checkpoint.metadata().and_then(|m| m.modified());
-        changed.is_ok_and(|t| t < made) && Archive::open(&archive).is_ok_and(|a| a.source_bytes() == source_len)
-    });
-    if !fresh {
-        let start = Instant::now();
-        let report = Encoder::new().overwrite(true).encode_file(checkpoint, &archive)?;
-        let seconds = start.elapsed().as_secs_f64();
-        println!("compressed in {seconds:.2} s ({:.2} GB/s)", report.source_bytes as f64 / seconds / 1e9);
-    }
-    Ok(archive)
-}
-
-/// The quickest of a few loads (a cold one can only be done once).
-fn best(cold: bool, load: impl Fn() -> Result<(Times, Tensors)>) -> Result<(Times, Tensors)> {
+/// The quickest of a few runs (a cold one can only be done once).
+fn best(cold: bool, runs: usize, run: impl Fn() -> Result<Run>) -> Result<Run> {
     if cold {
         drop_caches();
-        return load();
+        return run();
     }
-    let mut best = load()?;
-    for _ in 0..4 {
-        // The tensors of the run before are freed first, so that every run allocates alike.
-        let Times { all, .. } = best.0;
-        let tensors = std::mem::take(&mut best.1);
-        drop(tensors);
-        let next = load()?;
-        best = if next.0.all < all { next } else { (best.0, next.1) };
+    let mut best = run()?;
+    for _ in 1..runs {
+        let next = run()?;
+        if next.first_token < best.first_token {
+            best = next;
+        }
     }
     Ok(best)
 }
 
-/// Reads every tensor of a safetensors file into a buffer of its own.
-fn load_raw(path: &Path) -> Result<(Times, Tensors)> {
-    let (start, mut times) = (Instant::now(), Times::default());
-    let mut file = File::open(path)?;
-    let mut length = [0; 8];
-    file.read_exact(&mut length)?;
-    let mut header = vec![0; usize::try_from(u64::from_le_bytes(length))?];
-    file.read_exact(&mut header)?;
-    let header: BTreeMap<String, serde_json::Value> = serde_json::from_slice(&header)?;
-    let mut extents = Vec::with_capacity(header.len());
-    for (name, info) in header.into_iter().filter(|(name, _)| name != "__metadata__") {
-        let [begin, end]: [usize; 2] = serde_json::from_value(info["data_offsets"].clone())?;
-        extents.push((begin, end - begin, name));
-    }
-    extents.sort();
-    times.open = start.elapsed();
-    let mut tensors = Tensors::with_capacity(extents.len());
-    for (_, len, name) in extents {
-        let mut bytes = vec![0; len];
-        file.read_exact(&mut bytes)?;
-        tensors.push((name, bytes));
-        if tensors.len() == 1 {
-            times.first = start.elapsed();
-        }
-    }
-    times.all = start.elapsed();
-    Ok((times, tensors))
+fn print_row(cache: &str, name: &str, run: &Run) {
+    let memory = run.peak_memory.map_or("-".to_owned(), |bytes| format!("{:.0} MB", mb(bytes)));
+    let [open, first, all, built, token] =
+        [run.load.open, run.load.first_layer, run.load.all, run.built, run.first_token].map(ms);
+    println!("{cache:6}{name:13}{open:>10}{first:>14}{all:>13}{built:>11}{token:>13}{memory:>11}");
 }
 
-/// Decodes every tensor of an archive into a buffer of its own, the first one first.
-fn load_archive(path: &Path) -> Result<(Times, Tensors)> {
-    let (start, mut times) = (Instant::now(), Times::default());
-    let archive = Archive::open(path)?;
-    times.open = start.elapsed();
-    let mut tensors = Tensors::with_capacity(archive.tensors().len());
-    let mut rest = archive.tensors();
-    if let Some(first) = rest.next() {
-        tensors.push((first.name().to_owned(), first.decode()?));
-        times.first = start.elapsed();
-    }
-    tensors.extend(rest.clone().map(|t| (t.name().to_owned(), vec![0; t.byte_len() as usize])));
-    let mut jobs: Vec<_> = rest.zip(tensors.iter_mut().skip(1)).map(|(t, (_, bytes))| (t, &mut bytes[..])).collect();
-    archive.decode_many(&mut jobs)?;
-    times.all = start.elapsed();
-    Ok((times, tensors))
+fn row(cache: &str, name: &str, run: &Run) -> serde_json::Value {
+    json!({
+        "cache": cache, "from": name, "open_s": run.load.open.as_secs_f64(), "first_layer_s": run.load.first_layer.as_secs_f64(),
+        "all_weights_s": run.load.all.as_secs_f64(), "model_s": run.built.as_secs_f64(),
+        "first_token_s": run.first_token.as_secs_f64(), "peak_memory_bytes": run.peak_memory,
+        "per_token_s": run.generation.per_token().map(|d| d.as_secs_f64()),
+    })
 }
 
-/// Decodes every tensor into device memory, the first one first; copying them back, to be compared, is not counted.
-fn load_archive_on(gpu: &Gpu, path: &Path) -> Result<(Times, Tensors)> {
-    let (start, mut times) = (Instant::now(), Times::default());
-    let archive = Archive::open(path)?;
-    times.open = start.elapsed();
-    let tensors: Vec<_> = archive.tensors().collect();
-    let (first, rest) = tensors.split_at(tensors.len().min(1));
-    let mut decoded = gpu.decode(first)?;
-    times.first = start.elapsed();
-    decoded.extend(gpu.decode(rest)?);
-    times.all = start.elapsed();
-    let back = tensors.iter().zip(&decoded).map(|(t, d)| Ok((t.name().to_owned(), d.to_vec()?)));
-    Ok((times, back.collect::<Result<_>>()?))
+fn ms(duration: Duration) -> String {
+    format!("{:.1} ms", duration.as_secs_f64() * 1e3)
 }
 
-/// Empties the page cache; whether that was allowed.
-fn drop_caches() -> bool {
-    // Only clean pages are dropped, so what was just written goes to disk first.
-    let synced = std::process::Command::new("sync").status().is_ok_and(|s| s.success());
-    synced && std::fs::write("/proc/sys/vm/drop_caches", "3").is_ok()
+fn mb(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
 }

@@ -1,0 +1,37 @@
+//! What the examples share: a Llama in candle, small enough to read, and what it takes to run one.
+//!
+//! | to do this | use |
+//! |---|---|
+//! | find a model: a Hugging Face directory, SmolLM2-135M, or one made from a seed | [`Checkpoint`] |
+//! | get its tensors from safetensors, or memory for tensors that come from elsewhere | [`raw::load`], [`Buffer`] |
+//! | build the model from tensors in memory | [`Llama::from_tensors`] |
+//! | build it from tensors that are still arriving, layer by layer | [`Llama::new`] |
+//! | generate | [`generate`] |
+//!
+//! The weights are computed with as `f32` whatever they are stored as: on the CPU candle widens BF16 operands for each
+//! product anew, which costs more than reading the weights, so they are widened once, when the model is built.
+
+mod buffer;
+mod checkpoint;
+mod config;
+mod generate;
+mod model;
+pub mod raw;
+mod synthetic;
+#[cfg(test)]
+mod tests;
+mod tokenizer;
+
+pub use buffer::Buffer;
+pub use checkpoint::{Checkpoint, scratch};
+pub use config::Config;
+pub use generate::{Generation, generate};
+pub use model::{Cache, Llama};
+pub use synthetic::SyntheticModel;
+pub use tokenizer::Tokenizer;
+
+/// Anything that goes wrong in an example ends it with a message.
+pub type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
+
+/// Tensors by name.
+pub type Tensors = std::collections::HashMap<String, candle_core::Tensor>;

@@ -1,0 +1,96 @@
+//! A model made from a seed, for where none can be had: its weights are distributed as real ones are, so it compresses
+//! and loads like one, and what it says is noise.
+
+use crate::Result;
+use half::bf16;
+use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
+use std::path::{Path, PathBuf};
+
+/// A Llama made from a seed, in BF16, whose tokens are bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct SyntheticModel {
+    /// The width of the residual stream.
+    pub hidden: usize,
+    /// The width of the feed-forward part.
+    pub inner: usize,
+    /// The number of query heads.
+    pub heads: usize,
+    /// The number of key and value heads.
+    pub kv_heads: usize,
+    /// The number of layers.
+    pub layers: usize,
+    /// What the weights are made from.
+    pub seed: u64,
+}
+
+impl SyntheticModel {
+    /// Layers like those of SmolLM2-135M: 71 MB.
+    pub const LIKE_SMOLLM2: Self = Self { hidden: 576, inner: 1536, heads: 9, kv_heads: 3, layers: 10, seed: 0x5eed };
+
+    /// Small enough for a test: 150 KB.
+    pub const SMALL: Self = Self { hidden: 64, inner: 96, heads: 4, kv_heads: 2, layers: 2, seed: 0x5eed };
+
+    /// Its `config.json`.
+    pub fn config(&self) -> String {
+        let config = serde_json::json!({
+            "architectures": ["LlamaForCausalLM"],
+            "hidden_size": self.hidden,
+            "intermediate_size": self.inner,
+            "max_position_embeddings": 2048,
+            "model_type": "llama",
+            "num_attention_heads": self.heads,
+            "num_hidden_layers": self.layers,
+            "num_key_value_heads": self.kv_heads,
+            "rms_norm_eps": 1e-5,
+            "rope_theta": 1e5,
+            "tie_word_embeddings": true,
+            "torch_dtype": "bfloat16",
+            "vocab_size": 256,
+        });
+        format!("{config:#}\n")
+    }
+
+    /// Writes the model into a directory, unless it is there, and returns the path of the weights.
+    pub fn write(&self, directory: &Path) -> Result<PathBuf> {
+        let (path, config_path, config) = (directory.join("model.safetensors"), directory.join("config.json"), self.config());
+        if path.exists() && std::fs::read_to_string(&config_path).is_ok_and(|there| there == config) {
+            return Ok(path);
+        }
+        let mut random = Normal(self.seed);
+        let mut data = Vec::new();
+        for (name, shape) in crate::Config::from_json(config.as_bytes())?.tensors() {
+            let elements: usize = shape.iter().product();
+            let bytes: Vec<u8> = match shape[..] {
+                // The weights of a norm are near one.
+                [_] => (0..elements).flat_map(|_| bf16::from_f32(1.0 + 0.1 * random.next()).to_le_bytes()).collect(),
+                _ => {
+                    let scale = (shape[shape.len() - 1] as f32).sqrt().recip();
+                    (0..elements).flat_map(|_| bf16::from_f32(scale * random.next()).to_le_bytes()).collect()
+                }
+            };
+            data.push((name, shape, bytes));
+        }
+        let views = data.iter().map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::BF16, shape.clone(), bytes)?)));
+        std::fs::create_dir_all(directory)?;
+        // The configuration last: with it the model counts as there.
+        serialize_to_file(views.collect::<Result<Vec<_>>>()?, None, &path)?;
+        std::fs::write(config_path, config)?;
+        Ok(path)
+    }
+}
+
+/// Normally distributed numbers: the sum of four uniform ones is near enough.
+struct Normal(u64);
+
+impl Normal {
+    fn next(&mut self) -> f32 {
+        // splitmix64
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        let sum: i32 = (0..4).map(|i| (z >> (16 * i) & 0xffff) as i32 - 0x8000).sum();
+        sum as f32 / 37837.0 // the standard deviation of the sum
+    }
+}
