@@ -23,6 +23,8 @@ mod registers;
 mod round;
 mod shift;
 pub(crate) mod space;
+#[cfg(test)]
+mod spellings;
 mod types;
 mod warp;
 
