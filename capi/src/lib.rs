@@ -211,18 +211,21 @@ fn open(path: &str, options: Option<&wcodec_options>, device: Option<&str>) -> w
     loader.load()
 }
 
-/// Waits for the next tensor: `WCODEC_OK` and a tensor, `WCODEC_END`, or an error, after which there are no more.
+/// Waits for the next tensor: `WCODEC_OK` and a tensor, `WCODEC_END`, or an error, after which there are no more. Whatever comes, `out` may be given to
+/// `wcodec_tensor_free`.
 ///
 /// # Safety
 /// `load` is of `wcodec_load_open` and not freed; `out` may be written to.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn wcodec_load_next(load: *mut wcodec_load, out: *mut wcodec_tensor) -> wcodec_status {
+pub unsafe extern "C" fn wcodec_load_next(load: *const wcodec_load, out: *mut wcodec_tensor) -> wcodec_status {
     guarded(|| {
         // SAFETY: by contract.
-        let (Some(load), false) = (unsafe { load.as_mut() }, out.is_null()) else {
+        let (Some(load), false) = (unsafe { load.as_ref() }, out.is_null()) else {
             return fail(Status::WCODEC_INVALID_ARGUMENT, "load or out is null");
         };
-        match load.0.next() {
+        // SAFETY: by contract.
+        unsafe { out.write(NOTHING) };
+        match load.0.wait() {
             None => Status::WCODEC_END,
             Some(Err(e)) => status_of(&e),
             Some(Ok(loaded)) => {
@@ -233,6 +236,24 @@ pub unsafe extern "C" fn wcodec_load_next(load: *mut wcodec_load, out: *mut wcod
         }
     })
 }
+
+/// Where there is no tensor.
+const NOTHING: wcodec_tensor = wcodec_tensor {
+    name: null(),
+    dtype: null(),
+    shape: null(),
+    ndim: 0,
+    device: -1,
+    data: null_mut(),
+    byte_len: 0,
+    owner: null_mut(),
+};
+
+/// Threads share a load: one waits for tensors while others ask for progress or cancel.
+const _: () = {
+    const fn shared<T: Sync>() {}
+    shared::<Load>();
+};
 
 fn tensor(loaded: Loaded) -> wcodec_tensor {
     let name = CString::new(loaded.info.name.replace('\0', "\u{fffd}")).unwrap_or_default();
@@ -263,12 +284,12 @@ unsafe fn take(tensor: *mut wcodec_tensor) -> Option<Box<Owner>> {
     // SAFETY: by contract.
     let tensor = unsafe { tensor.as_mut() }?;
     let owner = std::mem::replace(&mut tensor.owner, null_mut());
-    (tensor.name, tensor.dtype, tensor.shape, tensor.data) = (null(), null(), null(), null_mut());
+    *tensor = NOTHING;
     // SAFETY: made by `tensor`, and taken once.
     (!owner.is_null()).then(|| unsafe { Box::from_raw(owner.cast()) })
 }
 
-/// Frees a tensor; a second time does nothing.
+/// Frees a tensor; a second time does nothing. Work that was queued on a GPU must be done with it.
 ///
 /// # Safety
 /// `tensor` is null or of `wcodec_load_next`.

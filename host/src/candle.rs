@@ -19,7 +19,7 @@ use candle_nn::var_builder::SimpleBackend;
 use half::{bf16, f16};
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex};
 
 macro_rules! elements {
     ($($dtype:ident: $element:ty),*) => {
@@ -92,60 +92,78 @@ pub fn load(loader: Loader) -> candle_core::Result<HashMap<String, Tensor>> {
         .collect()
 }
 
-/// What has come, and what brings the rest.
-struct Arriving {
-    load: Load,
+/// What has come.
+struct Arrived {
     tensors: HashMap<String, Tensor>,
-    failed: Option<String>,
+    /// Why no more will.
+    over: Option<String>,
+    /// Whether somebody waits for the next.
+    receiving: bool,
+}
+
+struct Shared {
+    names: HashSet<String>,
+    load: Load,
+    arrived: Mutex<Arrived>,
+    change: Condvar,
 }
 
 /// Tensors of a load that may still be going on; clones share them.
 #[derive(Clone)]
-pub struct Weights {
-    names: Arc<HashSet<String>>,
-    arriving: Arc<Mutex<Arriving>>,
-}
+pub struct Weights(Arc<Shared>);
 
 impl Weights {
     /// Starts the load.
     pub fn start(loader: Loader) -> Result<Self> {
-        let names = loader.archive().tensors().map(|t| t.name().to_owned()).collect();
+        let names = loader.names()?;
         let load = loader.memory(Elements::new).load()?;
-        let arriving = Arriving { load, tensors: HashMap::new(), failed: None };
-        Ok(Self { names: Arc::new(names), arriving: Arc::new(Mutex::new(arriving)) })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Arriving> {
-        // Nothing is left half-done by a panic of candle's.
-        self.arriving.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        let arrived = Mutex::new(Arrived { tensors: HashMap::new(), over: None, receiving: false });
+        Ok(Self(Arc::new(Shared { names, load, arrived, change: Condvar::new() })))
     }
 
     /// How far the load is.
     pub fn progress(&self) -> LoadProgress {
-        self.lock().load.progress()
+        self.0.load.progress()
     }
 
-    /// A tensor, when it is there.
+    /// Asks the load to stop.
+    pub fn cancel(&self) {
+        self.0.load.cancel();
+    }
+
+    /// A tensor, when it is there. Any number of threads may wait.
     pub fn wait(&self, name: &str) -> candle_core::Result<Tensor> {
-        if !self.names.contains(name) {
+        let Shared { names, load, arrived, change } = &*self.0;
+        if !names.contains(name) {
             return Err(candle_core::Error::CannotFindTensor { path: name.into() });
         }
-        let mut arriving = self.lock();
+        // Nothing is left half-done by a panic of candle's.
+        let lock = || arrived.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut here = lock();
         loop {
-            if let Some(tensor) = arriving.tensors.get(name) {
+            if let Some(tensor) = here.tensors.get(name) {
                 return Ok(tensor.clone());
             }
-            if let Some(why) = &arriving.failed {
+            if let Some(why) = &here.over {
                 return Err(candle_core::Error::Msg(why.clone()));
             }
-            match arriving.load.next() {
-                Some(Ok(loaded)) => {
-                    let (name, tensor) = tensor(loaded)?;
-                    arriving.tensors.insert(name, tensor);
-                }
-                Some(Err(e)) => arriving.failed = Some(e.to_string()),
-                None => arriving.failed = Some(format!("the load ended without {name}")),
+            if here.receiving {
+                here = change.wait(here).unwrap_or_else(|poisoned| poisoned.into_inner());
+                continue;
             }
+            // One waits for the load, without the lock; the others wait for that one.
+            here.receiving = true;
+            drop(here);
+            let next =
+                load.wait().map(|loaded| loaded.map_err(|e| e.to_string()).and_then(|l| tensor(l).map_err(|e| e.to_string())));
+            here = lock();
+            here.receiving = false;
+            match next {
+                Some(Ok((name, tensor))) => _ = here.tensors.insert(name, tensor),
+                Some(Err(why)) => here.over = Some(why),
+                None => here.over = Some("the load is over".into()),
+            }
+            change.notify_all();
         }
     }
 }
@@ -165,7 +183,7 @@ impl SimpleBackend for Weights {
     }
 
     fn contains_tensor(&self, name: &str) -> bool {
-        self.names.contains(name)
+        self.0.names.contains(name)
     }
 }
 

@@ -1,6 +1,7 @@
 //! DLPack: loaded tensors handed to other libraries (PyTorch, JAX, CuPy, TVM) without a copy.
 //!
-//! The structs are those of DLPack's ABI, version 0.8 (`dlpack.h`), which every consumer reads; consumers call the deleter once.
+//! The structs are those of DLPack's unversioned ABI (`dlpack.h`, `DLManagedTensor`), which every consumer reads; the codes of FP8 came with
+//! version 1.1. Consumers call the deleter once.
 #![allow(unsafe_code)]
 
 use crate::dtype::Dtype;
@@ -70,13 +71,17 @@ pub struct DlManagedTensor {
 struct Owner {
     tensor: DlManagedTensor,
     shape: Vec<i64>,
-    _data: Data,
+    data: Data,
 }
 
 unsafe extern "C" fn delete(tensor: *mut DlManagedTensor) {
     if !tensor.is_null() {
         // SAFETY: made by `into_dlpack` from a box, and DLPack's contract is one call.
-        drop(unsafe { Box::from_raw((*tensor).manager_ctx.cast::<Owner>()) });
+        let owner = unsafe { Box::from_raw((*tensor).manager_ctx.cast::<Owner>()) };
+        if let Data::Device(memory) = &owner.data {
+            // The consumer's kernels may still be at work on it, on streams that ours knows nothing of.
+            memory.wait_for_device();
+        }
     }
 }
 
@@ -106,6 +111,9 @@ impl Loaded {
         let dtype = data_type(self.info.dtype).ok_or_else(|| fail(format!("DLPack has no type for {:?}", self.info.dtype)))?;
         let shape: Option<Vec<i64>> = self.info.shape.iter().map(|&d| i64::try_from(d).ok()).collect();
         let shape = shape.ok_or_else(|| fail("a dimension beyond 2^63".into()))?;
+        if matches!(&self.data, Data::Device(tensor) if tensor.is_emulated()) {
+            return Err(fail("the emulator's memory is no device's: nobody else can reach it".into()));
+        }
         let (data, device) = match &self.data {
             Data::Host(memory) => (memory.address().cast::<c_void>(), DlDevice { device_type: CPU, device_id: 0 }),
             Data::Device(tensor) => {
@@ -125,7 +133,7 @@ impl Loaded {
             manager_ctx: std::ptr::null_mut(),
             deleter: Some(delete),
         };
-        let owner = Box::into_raw(Box::new(Owner { tensor, shape, _data: self.data }));
+        let owner = Box::into_raw(Box::new(Owner { tensor, shape, data: self.data }));
         // SAFETY: just made; nothing else refers to it.
         let owner_ref = unsafe { &mut *owner };
         owner_ref.tensor.dl_tensor.shape = owner_ref.shape.as_mut_ptr();

@@ -71,7 +71,9 @@ fn every_way_to_read_and_every_budget() {
 fn progress_comes_to_its_end_and_layers_come_in_order() {
     let (directory, tensors) = (tempfile::tempdir().unwrap(), tensors());
     let path = write(directory.path(), &tensors);
-    let mut load = Loader::open(&path).unwrap().threads(1).budget(700_000).load().unwrap();
+    // One buffer: nothing overtakes anything.
+    let slot = 700_000;
+    let mut load = Loader::open(&path).unwrap().threads(1).budget(slot).load().unwrap();
     let layers: Vec<u32> = load
         .by_ref()
         .map(|t| t.unwrap().info.name)
@@ -245,10 +247,7 @@ fn a_file_that_changes() {
 fn on_the_emulator() {
     let device = match Device::open(DeviceChoice::Emulator) {
         Ok(device) => device,
-        Err(e) => {
-            eprintln!("skipped: {e} (cargo build --release builds the emulator)");
-            return;
-        }
+        Err(e) => panic!("{e}: `cargo build --release` builds the emulator"),
     };
     let (directory, mut tensors) = (tempfile::tempdir().unwrap(), tensors());
     tensors.truncate(12);

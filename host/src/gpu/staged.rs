@@ -11,6 +11,7 @@ use crate::archive::{Directory, Tensor};
 use crate::error::Result;
 use std::ops::Range;
 use wcodec_device::job::SLACK;
+use wcodec_device::layout::TILE_ALIGN;
 
 /// Consecutive tiles whose payload is in a stage.
 pub(crate) struct StagedPart<'a> {
@@ -50,6 +51,9 @@ impl Gpu {
         for part in parts {
             let StagedPart { tensor, directory, tiles, payload, slice, output } = part;
             let grid = &tensor.entry.grid;
+            if !payload.is_multiple_of(TILE_ALIGN as u64) {
+                return Err(tensor.fault(directory, tiles.start, format!("its payload does not begin on {TILE_ALIGN} bytes")));
+            }
             let target = match slice {
                 None => Target::InTensor(output.wrapping_sub(grid.span(tiles).start)),
                 Some((rows, columns)) => {

@@ -34,6 +34,16 @@ impl DeviceTensor {
         address(&self.gpu, &self.bytes)
     }
 
+    /// Waits for everything on the device, whoever queued it.
+    pub(crate) fn wait_for_device(&self) {
+        // A device that is lost does nothing with the memory any more.
+        let _ = self.gpu.stream().context().synchronize();
+    }
+
+    pub(crate) fn is_emulated(&self) -> bool {
+        self.gpu.is_emulator()
+    }
+
     /// Number of the device that it is on.
     pub fn ordinal(&self) -> usize {
         self.gpu.stream().context().ordinal()

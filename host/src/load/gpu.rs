@@ -26,6 +26,8 @@ struct Copy {
     unit: u32,
     slot: u32,
     stage: u32,
+    /// Bytes of the buffer that are the unit's.
+    len: usize,
     buffer: Buffer,
 }
 
@@ -66,15 +68,15 @@ impl Stages {
         Ok(Self { copier, lanes, starts: vec![0; limits.stages] })
     }
 
-    /// Copies a slot, whose bytes are the archive's from `start` on, to a stage.
-    pub(super) fn copy(&mut self, unit: u32, slot: u32, stage: u32, start: u64, buffer: Buffer) {
+    /// Copies a slot, whose `len` bytes are the archive's from `start` on, to a stage; whether somebody will.
+    pub(super) fn copy(&mut self, unit: u32, slot: u32, stage: u32, start: u64, len: usize, buffer: Buffer) -> bool {
         self.starts[stage as usize] = start;
-        let _ = self.copier.send(Copy { unit, slot, stage, buffer });
+        self.copier.send(Copy { unit, slot, stage, len, buffer }).is_ok()
     }
 
-    /// Decodes a stage.
-    pub(super) fn decode(&self, unit: u32, stage: u32, lane: u32) {
-        let _ = self.lanes[lane as usize].send(Decode { unit, stage, start: self.starts[stage as usize] });
+    /// Decodes a stage; whether somebody will.
+    pub(super) fn decode(&self, unit: u32, stage: u32, lane: u32) -> bool {
+        self.lanes[lane as usize].send(Decode { unit, stage, start: self.starts[stage as usize] }).is_ok()
     }
 }
 
@@ -83,8 +85,14 @@ fn spawn(name: String, run: impl FnOnce() + Send + 'static, workers: &mut Vec<Jo
     Ok(())
 }
 
-fn guarded(f: impl FnOnce() -> Result<()>) -> Result<()> {
-    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|_| Err(panicked()))
+/// Runs `f`; if it fails half-way, what it queued on the stream is awaited all the same: memory is about to be used for something else.
+fn guarded(gpu: &Gpu, f: impl FnOnce() -> Result<()>) -> Result<()> {
+    let result = catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|_| Err(panicked()));
+    if result.is_err() {
+        // A second error tells nothing new.
+        let _ = gpu.wait();
+    }
+    result
 }
 
 fn copier(
@@ -98,14 +106,15 @@ fn copier(
     let (sender, inbox) = channel::<Copy>();
     let (job, stages, events, timeline) = (job.clone(), stages.clone(), events.clone(), timeline.cloned());
     let run = move || {
-        for Copy { unit, slot, stage, buffer } in inbox {
+        for Copy { unit, slot, stage, len, buffer } in inbox {
             let began = Instant::now();
-            // All of the slot: behind the unit's bytes kernels may look, never use.
-            let result = guarded(|| gpu.copy_to_stage(&buffer, stages[stage as usize].address()));
-            if let Some(timeline) = &timeline {
-                timeline.record(Stage::Copy, stage, job.name(unit), began, Instant::now(), buffer.len() as u64);
-            }
+            // Behind the unit's bytes kernels may look, never use: a stage has been written to all over.
+            let result = guarded(&gpu, || gpu.copy_to_stage(&buffer[..len], stages[stage as usize].address()));
+            let ended = Instant::now();
             let _ = events.send(Event::Copied { unit, slot, buffer, result });
+            if let Some(timeline) = &timeline {
+                timeline.record(Stage::Copy, stage, job.name(unit), began, ended, len as u64);
+            }
         }
     };
     spawn("wcodec-copy".into(), run, workers)?;
@@ -128,12 +137,14 @@ fn decoder(
     let run = move || {
         for Decode { unit, stage, start } in inbox {
             let began = Instant::now();
-            let result = guarded(|| gpu.decode_staged(&parts(&job, unit, start, stages[stage as usize].address(), &outputs)));
+            let stage = stages[stage as usize].address();
+            let result = guarded(&gpu, || gpu.decode_staged(&parts(&job, unit, start, stage, &outputs)));
+            let ended = Instant::now();
+            let _ = events.send(Event::Decoded { unit, slot: None, result });
             if let Some(timeline) = &timeline {
                 let bytes = job.units[unit as usize].output_bytes();
-                timeline.record(Stage::Decode, lane as u32, job.name(unit), began, Instant::now(), bytes);
+                timeline.record(Stage::Decode, lane as u32, job.name(unit), began, ended, bytes);
             }
-            let _ = events.send(Event::Decoded { unit, slot: None, result });
         }
     };
     spawn(format!("wcodec-lane-{lane}"), run, workers)?;

@@ -13,8 +13,8 @@ use std::sync::Arc;
 /// bytes need not be copied once more.
 ///
 /// # Safety
-/// `address()` must be valid for reads and writes of `len()` bytes, the same for as long as the object lives, wherever it is moved, and nobody
-/// else may touch these bytes while the loader has the object.
+/// `address()` must be valid for reads and writes of `len()` initialised bytes, the same for as long as the object lives, wherever it is moved, and
+/// nobody else may touch these bytes while the loader has the object.
 pub unsafe trait HostMemory: Any + Send + Sync {
     /// The first byte.
     fn address(&self) -> *mut u8;

@@ -165,6 +165,13 @@ impl Loader {
         &self.archive
     }
 
+    /// The names of what will be loaded.
+    #[cfg_attr(not(feature = "candle"), allow(dead_code))]
+    pub(crate) fn names(&self) -> Result<std::collections::HashSet<String>> {
+        let wants = request::wants(&self.archive, self.names.as_deref(), self.shard.as_ref())?;
+        Ok(wants.iter().map(|w| self.archive.entry_tensor(w.entry).name().to_owned()).collect())
+    }
+
     /// Decodes on `device`, into its memory: the CPU unless another is given.
     pub fn device(mut self, device: Device) -> Self {
         self.device = device;
@@ -177,7 +184,7 @@ impl Loader {
         self
     }
 
-    /// Threads that decode, or CUDA streams: as many as the current rayon pool has, unless another number is given.
+    /// Threads that decode (64 at most), or CUDA streams (4): as many as the current rayon pool has threads, unless another number is given.
     pub fn threads(mut self, n: usize) -> Self {
         self.threads = Some(n);
         self

@@ -50,6 +50,9 @@ impl Unit {
 /// Bytes between two payloads that are read rather than skipped: a seek costs more.
 const GAP: u64 = 64 << 10;
 
+/// Decoded bytes of a unit, in targets: more than any but constant and nearly constant tensors have.
+const OUTPUT: u64 = 4;
+
 /// Units of about `target` bytes for all that is wanted, in the order wanted.
 pub(crate) fn units(archive: &Archive, wants: &[Want], directories: &[Directory<'_>], target: u64) -> Result<Vec<Unit>> {
     let mut units: Vec<Unit> = Vec::new();
@@ -57,7 +60,7 @@ pub(crate) fn units(archive: &Archive, wants: &[Want], directories: &[Directory<
         let tensor = archive.entry_tensor(want.entry);
         for part in parts(&tensor, number as u32, want, directory, target)? {
             match units.last_mut() {
-                Some(unit) if joins(&unit.range, &part.payload, target) => {
+                Some(unit) if joins(unit, &part, target) => {
                     unit.range.end = part.payload.end;
                     unit.parts.push(part);
                 }
@@ -68,8 +71,13 @@ pub(crate) fn units(archive: &Archive, wants: &[Want], directories: &[Directory<
     Ok(units)
 }
 
-fn joins(unit: &Range<u64>, payload: &Range<u64>, target: u64) -> bool {
-    payload.start >= unit.end && payload.start - unit.end <= GAP && payload.end - unit.start <= target
+/// Whether a part is read, and decoded, with a unit. What is constant takes no bytes, so the output counts too; and tiles, which a slice has space
+/// for while it is decoded.
+fn joins(unit: &Unit, part: &Part, target: u64) -> bool {
+    let (range, payload) = (&unit.range, &part.payload);
+    let near = payload.start >= range.end && payload.start - range.end <= GAP && payload.end - range.start <= target;
+    let weight = |p: &Part| (p.output.end - p.output.start).max(if p.whole { 0 } else { (p.tiles.end - p.tiles.start) << 16 });
+    near && unit.parts.iter().map(weight).sum::<u64>() + weight(part) <= OUTPUT * target
 }
 
 /// The parts of one tensor.
@@ -105,7 +113,7 @@ fn parts(tensor: &Tensor<'_>, number: u32, want: &Want, directory: &Directory<'_
         let first = band * grid.columns();
         let start = band * grid.tile_rows;
         let bands = (target / (grid.tile_rows * grid.row_bytes)).max(1).min((want.rows.end - start) / grid.tile_rows);
-        if whole_rows && row == start && bands > 0 {
+        if whole_rows && row == start && bands > 0 && (grid.tile_rows > 1 || grid.row_bytes <= target) {
             let end = start + bands * grid.tile_rows;
             push(first..first + bands * grid.columns(), row..end, want.columns.clone(), true)?;
             row = end;
@@ -130,36 +138,56 @@ mod tests {
     use super::*;
     use crate::Dtype;
 
-    /// Every byte that is wanted is the output of exactly one part, whatever the slice and the target.
-    #[test]
-    fn parts_cover_the_output_once() {
-        let shape = [1000u64, 700];
-        let data: Vec<u8> = (0..1000 * 700 * 2u32).map(|i| ((i * i) >> 7) as u8).collect();
-        let input = crate::TensorInput { name: "w", dtype: Dtype::BF16, shape: &shape, data: &data };
+    fn archive(shape: &[u64], data: &[u8]) -> Archive {
+        let input = crate::TensorInput { name: "w", dtype: Dtype::BF16, shape, data };
         let mut out = std::io::Cursor::new(Vec::new());
         crate::Encoder::new().encode_tensors(&[input], &mut out).unwrap();
-        let archive = Archive::from_bytes(out.into_inner()).unwrap();
-        let tensor = archive.tensor("w").unwrap();
-        let directories = [tensor.directory().unwrap()];
-        for target in [1, 50_000, 400_000, 1 << 30] {
-            for (rows, columns) in
-                [(0..1000, 0..1400), (0..1000, 0..700), (3..997, 0..1400), (500..501, 1398..1400), (9..9, 0..8)]
-            {
-                let want = Want { entry: tensor.entry_number(), rows: rows.clone(), columns: columns.clone() };
-                let units = units(&archive, &[want], &directories, target).unwrap();
-                let mut at = 0;
-                for part in units.iter().flat_map(|u| &u.parts) {
-                    assert_eq!(part.output.start, at);
-                    at = part.output.end;
-                    assert!(part.rows.start >= rows.start && part.rows.end <= rows.end);
-                }
-                assert_eq!(at, (rows.end - rows.start) * (columns.end - columns.start));
-                for unit in &units {
-                    assert!(unit.parts.iter().all(|p| p.payload.start >= unit.range.start && p.payload.end <= unit.range.end));
-                    assert!(unit.parts.len() == 1 || unit.range.end - unit.range.start <= target);
-                    assert!(unit.output_bytes() > 0);
+        Archive::from_bytes(out.into_inner()).unwrap()
+    }
+
+    /// Every byte that is wanted is the output of exactly one part, whatever the shape, the slice and the target.
+    #[test]
+    fn parts_cover_the_output_once() {
+        let data: Vec<u8> = (0..1000 * 700 * 2u32).map(|i| ((i * i) >> 7) as u8).collect();
+        for shape in [&[1000u64, 700][..], &[2, 350_000], &[700_000], &[7, 100, 1000]] {
+            let archive = archive(shape, &data);
+            let tensor = archive.tensor("w").unwrap();
+            let directories = [tensor.directory().unwrap()];
+            let (all_rows, all_bytes) = (tensor.rows(), tensor.entry.grid.row_bytes);
+            for target in [1, 50_000, 400_000, 1 << 30] {
+                for rows in [0..all_rows, all_rows / 3..all_rows, all_rows / 2..all_rows / 2] {
+                    for columns in [0..all_bytes, 0..all_bytes / 4 * 2, all_bytes - 2..all_bytes] {
+                        let want = Want { entry: tensor.entry_number(), rows: rows.clone(), columns: columns.clone() };
+                        let units = units(&archive, &[want], &directories, target).unwrap();
+                        check(&units, &rows, &columns, target);
+                    }
                 }
             }
         }
+    }
+
+    fn check(units: &[Unit], rows: &Range<u64>, columns: &Range<u64>, target: u64) {
+        let mut at = 0;
+        for part in units.iter().flat_map(|u| &u.parts) {
+            assert_eq!(part.output.start, at);
+            at = part.output.end;
+            assert!(part.rows.start >= rows.start && part.rows.end <= rows.end);
+        }
+        assert_eq!(at, (rows.end - rows.start) * (columns.end - columns.start));
+        for unit in units {
+            assert!(unit.parts.iter().all(|p| p.payload.start >= unit.range.start && p.payload.end <= unit.range.end));
+            assert!(unit.parts.len() == 1 || unit.range.end - unit.range.start <= target);
+            assert!(unit.output_bytes() > 0);
+        }
+    }
+
+    /// A tensor that takes no bytes is decoded in units like any other.
+    #[test]
+    fn constants_do_not_pile_up() {
+        let archive = archive(&[4096, 1024], &vec![0; 8 << 20]);
+        let tensor = archive.tensor("w").unwrap();
+        let want = Want { entry: tensor.entry_number(), rows: 0..4096, columns: 0..1024 };
+        let units = units(&archive, &[want], &[tensor.directory().unwrap()], 100_000).unwrap();
+        assert!(units.len() >= 10, "{}", units.len());
     }
 }

@@ -71,7 +71,13 @@ impl Shard {
                 Err(tensor.place(Error::argument(why)))
             }
         };
-        match (self.split(tensor.name()), tensor.shape()) {
+        let split = self.split(tensor.name());
+        let bits = tensor.dtype().bits().unwrap_or(0);
+        if split != Split::Whole && (bits == 0 || bits % 8 != 0) && !tensor.shape().is_empty() {
+            let why = format!("elements of {} are no whole bytes: it cannot be divided", tensor.dtype_name());
+            return Err(tensor.place(Error::argument(why)));
+        }
+        match (split, tensor.shape()) {
             (Split::Whole, _) | (_, []) => {}
             // Several dimensions: the first is divided, and with it the rows.
             (Split::Rows, [first, .., _]) => {

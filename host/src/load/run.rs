@@ -94,6 +94,11 @@ impl Load {
         self.reader
     }
 
+    /// Waits for the next tensor; `None` at the end. From any thread: each tensor comes out once.
+    pub fn wait(&self) -> Option<Result<Loaded>> {
+        self.tensors.recv_blocking().ok()
+    }
+
     /// Asks the load to stop: what is in flight is awaited, then [`Cancelled`](ErrorKind::Cancelled) comes out, unless all was done.
     pub fn cancel(&self) {
         // Nobody listens any more: it is over already.
@@ -110,7 +115,7 @@ impl Iterator for Load {
     type Item = Result<Loaded>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.tensors.recv_blocking().ok()
+        self.wait()
     }
 }
 
@@ -167,14 +172,16 @@ pub(super) fn start(loader: Loader, job: Job, infos: Vec<TensorInfo>, budget: u6
     let threads = loader.threads.unwrap_or_else(rayon::current_num_threads).clamp(1, 64);
     let span = |unit: &Unit| aligned(&unit.range, reads.alignment());
     let slot_bytes = job.units.iter().map(|u| span(u).end - span(u).start).max().unwrap_or(0).next_multiple_of(4096).max(4096);
-    let buffers = (budget / slot_bytes) as usize;
+    // What a slot and a stage take besides: an alignment's page, the slack behind payloads.
+    let buffer_bytes = if matches!(loader.device, Device::Gpu(_)) { slot_bytes + 4096 } else { slot_bytes };
+    let buffers = (budget / buffer_bytes) as usize;
     let gpu = match &loader.device {
         Device::Gpu(gpu) => Some(gpu.clone()),
         _ => None,
     };
     let least = if gpu.is_some() { 2 } else { 1 };
     if buffers < least {
-        return Err(loader.archive.place(too_small(budget, least as u64 * slot_bytes)));
+        return Err(loader.archive.place(too_small(budget, least as u64 * buffer_bytes)));
     }
     let lanes = if gpu.is_some() { threads.min(4) } else { threads };
     let stages = if gpu.is_some() { (buffers / 2).min(lanes + 1) } else { 0 };
@@ -182,7 +189,8 @@ pub(super) fn start(loader: Loader, job: Job, infos: Vec<TensorInfo>, budget: u6
     let limits = Limits { slots, reads: DEPTH.min(slots), stages, lanes };
     let tensors = infos.len() as u32;
     let scheduled = job.units.iter().map(|u| crate::schedule::Unit { tensors: u.tensors() }).collect();
-    let scheduler = Scheduler::new(scheduled, tensors, limits).map_err(|e| Error::argument(format!("{e:?}")))?;
+    let scheduler =
+        Scheduler::new(scheduled, tensors, limits).map_err(|e| loader.archive.place(Error::argument(e.to_string())))?;
 
     let outputs = outputs(&loader, gpu.as_ref(), &infos)?;
     let totals = LoadProgress {
@@ -233,7 +241,13 @@ pub(super) fn start(loader: Loader, job: Job, infos: Vec<TensorInfo>, budget: u6
     };
     let driver = std::thread::Builder::new()
         .name("wcodec-load".into())
-        .spawn(move || driver.run())
+        .spawn(move || {
+            let failed = driver.ready.clone();
+            // `tracing` runs code of others here: their panic must not look like the end of a load.
+            if catch_unwind(AssertUnwindSafe(|| driver.run())).is_err() {
+                let _ = failed.try_send(Err(panicked()));
+            }
+        })
         .map_err(|e| Error::io("starting a thread", e))?;
     Ok(Load { tensors: Box::pin(receiver), events, counters, totals, reader, driver: Some(driver) })
 }
@@ -299,11 +313,13 @@ fn worker(
                 },
             };
             let result = catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| Err(panicked()));
+            let ended = Instant::now();
+            // Whatever a subscriber of `tracing` does: the driver waits for this event.
+            let _ = events.send(Event::Decoded { unit, slot, result });
             if let Some(timeline) = &timeline {
                 let bytes = job.units[unit as usize].output_bytes();
-                timeline.record(Stage::Decode, lane as u32, job.name(unit), began, Instant::now(), bytes);
+                timeline.record(Stage::Decode, lane as u32, job.name(unit), began, ended, bytes);
             }
-            let _ = events.send(Event::Decoded { unit, slot, result });
         }
     };
     let thread = std::thread::Builder::new().name(format!("wcodec-decode-{lane}")).spawn(run);
@@ -312,7 +328,7 @@ fn worker(
 }
 
 pub(super) fn panicked() -> Error {
-    Error::new(ErrorKind::Corrupt, "a decoding thread panicked: this is a bug of wcodec")
+    Error::new(ErrorKind::Io, "a thread of the loader panicked: this is a bug")
 }
 
 /// A slot of the ring of buffers.
@@ -385,14 +401,14 @@ impl Driver {
             Event::Read(done) => self.read_done(done),
             Event::Copied { unit, slot, buffer, result } => {
                 self.slots[slot as usize] = Slot::Free(buffer);
-                let ok = self.keep(result);
+                let ok = self.keep(unit, result);
                 self.scheduler.copy_done(unit, ok);
             }
             Event::Decoded { unit, slot, result } => {
                 if let Some((slot, buffer)) = slot {
                     self.slots[slot as usize] = Slot::Free(buffer);
                 }
-                let ok = self.keep(result);
+                let ok = self.keep(unit, result);
                 if ok {
                     self.counters.decoded.fetch_add(self.job.units[unit as usize].output_bytes(), Ordering::Relaxed);
                 }
@@ -402,15 +418,13 @@ impl Driver {
         }
     }
 
-    /// Whether it went well; the first error is kept.
-    fn keep(&mut self, result: Result<()>) -> bool {
-        match result {
-            Ok(()) => true,
-            Err(e) => {
-                self.error.get_or_insert(e);
-                false
-            }
-        }
+    /// Whether a step of a unit went well; the first error is kept, with the unit's place if it names none.
+    fn keep(&mut self, unit: u32, result: Result<()>) -> bool {
+        let Err(e) = result else { return true };
+        let unit = &self.job.units[unit as usize];
+        let name = &self.infos[unit.parts[0].tensor as usize].name;
+        self.error.get_or_insert(e.with_tensor(name).at(unit.range.start));
+        false
     }
 
     fn read(&mut self, unit: u32, slot: u32) {
@@ -435,7 +449,7 @@ impl Driver {
                 self.reads.submit(Request { id, offset: span.start, len, buffer });
             }
             Err(e) => {
-                self.keep(Err(e));
+                self.keep(unit, Err(e));
                 self.scheduler.read_done(unit, false);
             }
         }
@@ -448,15 +462,16 @@ impl Driver {
         if let Some(timeline) = &self.timeline {
             timeline.record(Stage::Read, slot as u32, self.job.name(unit), done.began, done.ended, range.end - range.start);
         }
-        let error = done.result.err().map(|e| {
-            let first = &self.job.units[unit as usize].parts[0];
-            Error::io("reading", e).with_tensor(&self.infos[first.tensor as usize].name).at(range.start)
-        });
-        if error.is_none() {
-            self.counters.read.fetch_add(range.end - range.start, Ordering::Relaxed);
+        let bytes = range.end - range.start;
+        let result = done.result.map_err(|e| Error::io("reading", e));
+        self.slots[slot] = match &result {
+            Ok(()) => Slot::Full(start, Some(done.buffer)),
+            Err(_) => Slot::Free(done.buffer),
+        };
+        let ok = self.keep(unit, result);
+        if ok {
+            self.counters.read.fetch_add(bytes, Ordering::Relaxed);
         }
-        self.slots[slot] = if error.is_none() { Slot::Full(start, Some(done.buffer)) } else { Slot::Free(done.buffer) };
-        let ok = self.keep(error.map_or(Ok(()), Err));
         self.scheduler.read_done(unit, ok);
     }
 
@@ -471,7 +486,11 @@ impl Driver {
     fn copy(&mut self, unit: u32, slot: u32, stage: u32) {
         let (start, buffer) = self.take(slot);
         if let (Some(stages), Some(buffer)) = (&mut self.stages, buffer) {
-            stages.copy(unit, slot, stage, start, buffer);
+            let len = self.job.units[unit as usize].range.end - start;
+            if !stages.copy(unit, slot, stage, start, len as usize, buffer) {
+                self.keep(unit, Err(panicked()));
+                self.scheduler.copy_done(unit, false);
+            }
         }
     }
 
@@ -479,11 +498,16 @@ impl Driver {
         match from {
             Place::Slot(slot) => {
                 let (start, buffer) = self.take(slot);
-                let _ = self.lanes[lane as usize].send(Work { unit, start, slot: buffer.map(|b| (slot, b)) });
+                let work = Work { unit, start, slot: buffer.map(|b| (slot, b)) };
+                if self.lanes[lane as usize].send(work).is_err() {
+                    self.keep(unit, Err(panicked()));
+                    self.scheduler.decode_done(unit, false);
+                }
             }
             Place::Stage(stage) => {
-                if let Some(stages) = &self.stages {
-                    stages.decode(unit, stage, lane);
+                if !self.stages.as_ref().is_some_and(|stages| stages.decode(unit, stage, lane)) {
+                    self.keep(unit, Err(panicked()));
+                    self.scheduler.decode_done(unit, false);
                 }
             }
         }
