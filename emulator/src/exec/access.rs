@@ -4,7 +4,7 @@ use super::address::{Place, Refusal};
 use super::atomic;
 use super::block::Runner;
 use super::transfer::{Pointers, lanes};
-use crate::isa::space::SHARED_WINDOW;
+use crate::isa::space::{LOCAL_WINDOW, SHARED_WINDOW, WINDOW};
 use crate::isa::{Access, Kind, Space};
 use crate::sanitize::{Fault, FaultKind, Who};
 
@@ -66,7 +66,7 @@ impl<const SANITIZE: bool, const COUNT: bool> Runner<'_, SANITIZE, COUNT> {
             let address = addresses[lane];
             // Lanes that store the same value to the same place count as one.
             if matches!(access.kind, Kind::Store) {
-                if stored.contains(&address) && access.space != Space::Local {
+                if stored.contains(&address) && !is_private(access.space, address) {
                     continue;
                 }
                 stored.push(address);
@@ -131,11 +131,8 @@ impl<const SANITIZE: bool, const COUNT: bool> Runner<'_, SANITIZE, COUNT> {
             8 => registers.get::<u64>(access.registers[index])[lane],
             bytes => u64::from(registers.get::<u32>(access.registers[index])[lane]) & (u64::MAX >> (64 - 8 * bytes)),
         };
-        if access.space == Space::Local {
-            return Ok(());
-        }
         for lane in lanes(mask) {
-            let same = |other: &usize| addresses[*other] == addresses[lane];
+            let same = |other: &usize| addresses[*other] == addresses[lane] && !is_private(access.space, addresses[lane]);
             let Some(other) = lanes(mask & ((1 << lane) - 1)).find(same) else { continue };
             if (0..access.count as usize).any(|index| value(lane, index) != value(other, index)) {
                 let detail = format!("lanes {other} and {lane} store different values here at once");
@@ -151,7 +148,7 @@ impl<const SANITIZE: bool, const COUNT: bool> Runner<'_, SANITIZE, COUNT> {
         let first = addresses[mask.trailing_zeros() as usize];
         match access.space {
             Space::Shared => self.tally.shared(pc, addresses, mask, access.size()),
-            Space::Generic if first.wrapping_sub(SHARED_WINDOW) < crate::isa::space::WINDOW => {
+            Space::Generic if first.wrapping_sub(SHARED_WINDOW) < WINDOW => {
                 self.tally.shared(pc, addresses, mask, access.size());
             }
             Space::Global => self.tally.global(pc, addresses, mask, access.size(), access.writes()),
@@ -163,4 +160,9 @@ impl<const SANITIZE: bool, const COUNT: bool> Runner<'_, SANITIZE, COUNT> {
             self.tally.global(pc, &from, mask, access.size(), false);
         }
     }
+}
+
+/// Whether an address means another place in every lane, so that equal ones do not collide.
+fn is_private(space: Space, address: u64) -> bool {
+    space == Space::Local || space == Space::Generic && address.wrapping_sub(LOCAL_WINDOW) < WINDOW
 }

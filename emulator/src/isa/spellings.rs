@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 
 const TYPES: &[&str] = &[
-    "pred", "b8", "b16", "b32", "b64", "u8", "u16", "u32", "u64", "s8", "s16", "s32", "s64", "f16", "f16x2", "bf16", "bf16x2", "f32",
-    "f64", "u16x2", "s16x2",
+    "pred", "b8", "b16", "b32", "b64", "u8", "u16", "u32", "u64", "s8", "s16", "s32", "s64", "f16", "f16x2", "bf16", "bf16x2",
+    "f32", "f64", "u16x2", "s16x2",
 ];
 const COMPARISONS: &[&str] = &[
-    "eq", "ne", "lt", "le", "gt", "ge", "lo", "ls", "hi", "hs", "equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan", "and", "or",
-    "xor", "ftz",
+    "eq", "ne", "lt", "le", "gt", "ge", "lo", "ls", "hi", "hs", "equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan", "and",
+    "or", "xor", "ftz",
 ];
 const SPACES: &[&str] = &["to", "global", "const", "shared", "shared::cta", "local", "param", "param::entry", "u64", "u32"];
 
@@ -17,13 +17,17 @@ const SPACES: &[&str] = &["to", "global", "const", "shared", "shared::cta", "loc
 const NAMES: &[(&[&str], &[&str], usize)] = &[
     (
         &[
-            "add", "sub", "mul", "mad", "fma", "div", "rem", "min", "max", "abs", "neg", "sqrt", "rcp", "sad", "copysign", "mul24", "mad24",
-            "addc", "subc", "madc", "dp4a", "slct",
+            "add", "sub", "mul", "mad", "fma", "div", "rem", "min", "max", "abs", "neg", "sqrt", "rcp", "sad", "copysign",
+            "mul24", "mad24", "addc", "subc", "madc", "dp4a", "slct",
         ],
         &["sat", "rn", "rz", "rm", "rp", "ftz", "lo", "hi", "wide", "cc", "NaN", "approx", "full"],
         2,
     ),
-    (&["and", "or", "xor", "not", "cnot", "mov", "lop3", "selp", "shl", "shr", "popc", "clz", "brev", "fns", "bfe", "bfi"], &[], 1),
+    (
+        &["and", "or", "xor", "not", "cnot", "mov", "lop3", "selp", "shl", "shr", "popc", "clz", "brev", "fns", "bfe", "bfi"],
+        &[],
+        1,
+    ),
     (&["bfind", "bmsk", "szext", "shf"], &["shiftamt", "l", "r", "wrap", "clamp"], 1),
     (&["setp"], COMPARISONS, 1),
     (&["testp"], &["finite", "infinite", "number", "notanumber", "normal", "subnormal"], 1),
@@ -33,8 +37,8 @@ const NAMES: &[(&[&str], &[&str], usize)] = &[
     (&["vote", "shfl", "match", "redux", "elect"], WARP, 0),
 ];
 const WARP: &[&str] = &[
-    "sync", "all", "any", "uni", "ballot", "up", "down", "bfly", "idx", "add", "min", "max", "and", "or", "xor", "pred", "b32", "b64", "u32",
-    "s32",
+    "sync", "all", "any", "uni", "ballot", "up", "down", "bfly", "idx", "add", "min", "max", "and", "or", "xor", "pred", "b32",
+    "b64", "u32", "s32",
 ];
 
 /// Calls `f` with every sequence of at most `most` of `words` after `head`.
