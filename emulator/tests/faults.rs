@@ -127,3 +127,135 @@ fn a_freed_buffer_and_an_unwritten_one() {
     let fault = m.run(1, 64, 0, &[input, output], &SANITIZE).unwrap_err();
     assert_eq!((fault.kind, fault.address, fault.lane), (FaultKind::UseAfterFree, Some(input), Some(0)), "{fault}");
 }
+
+#[test]
+fn memory_of_the_block_and_of_the_thread_has_its_bounds() {
+    let sound = "st.shared.u32 [%s], %t;";
+    let fault = planted(FaultKind::OutOfBounds, sound, "st.shared.u32 [%s+4], %t;", "st.shared");
+    assert_eq!((fault.warp, fault.lane, fault.address), (1, Some(31), Some(256)), "{fault}");
+    let sound = ".local .align 16 .b8 mine[16];\nst.local.u32 [mine+12], %t;\nst.global.u32 [%o], %t;";
+    planted(FaultKind::OutOfBounds, sound, &sound.replace("mine+12", "mine+16"), "st.local");
+    let sound = "ld.param.u64 %x, [out];\nst.global.u64 [%o], %x;".replace("u64 [%o], %x", "u32 [%o], %t");
+    planted(FaultKind::ReadOnly, &sound, &sound.replace("st.global.u32 [%o]", "st.param.u32 [out]"), "st.param");
+}
+
+#[test]
+fn bounds_alignment_and_masks_are_checked_without_the_sanitizer_too() {
+    for (body, kind) in [
+        ("st.global.u32 [%o+4], %t;", FaultKind::OutOfBounds),
+        ("ld.global.u32 %a, [%p+2];", FaultKind::Misaligned),
+        ("bar.warp.sync 0x7fffffff;", FaultKind::WrongMask),
+        ("st.shared.u16 [%s+1], %t;", FaultKind::Misaligned),
+    ] {
+        let m = machine(body);
+        let (input, output) = (m.put(&[1; 256]), m.put(&[0; 256]));
+        let fault = m.run(1, 64, 256, &[input, output], &Options { sanitize: false, ..SANITIZE }).unwrap_err();
+        assert_eq!(fault.kind, kind, "{fault}");
+    }
+}
+
+#[test]
+fn an_off_by_one_store_into_another_buffer_is_none_of_its_own() {
+    // Allocations lie next to each other nowhere: one byte past the end is never the next one's first.
+    let m = machine("st.global.u32 [%o], %t;");
+    let buffers: Vec<u64> = (0..8).map(|_| m.put(&[0; 255])).collect();
+    for &buffer in &buffers {
+        let fault = m.run(1, 64, 0, &[buffer, buffer], &SANITIZE).unwrap_err();
+        assert_eq!((fault.kind, fault.address), (FaultKind::OutOfBounds, Some(buffer + 252)), "{fault}");
+    }
+}
+
+#[test]
+fn words_that_are_written_in_part() {
+    let sound = "st.shared.u32 [%s], %t;\nld.shared.u32 %b, [%s];\nst.global.u32 [%o], %b;";
+    let fault = planted(FaultKind::Uninitialised, sound, &sound.replace("st.shared.u32", "st.shared.u16"), "ld.shared");
+    assert!(fault.detail.contains("byte 2"), "{fault}");
+    let sound = ".local .align 4 .b8 mine[8];\nst.local.u32 [mine+4], %t;\nld.local.u32 %b, [mine+4];\nst.global.u32 [%o], %b;";
+    planted(FaultKind::Uninitialised, sound, &sound.replace("%b, [mine+4]", "%b, [mine]"), "ld.local");
+    let sound = "st.shared.u32 [%s], 0;\natom.shared.add.u32 %b, [%s], 1;\nst.global.u32 [%o], %b;";
+    planted(FaultKind::Uninitialised, sound, &sound.replace("st.shared.u32 [%s], 0;", "mov.u32 %b, 0;"), "atom.shared");
+}
+
+#[test]
+fn shared_memory_of_one_block_is_not_what_the_next_one_finds() {
+    let body = "mov.u32 %a, %ctaid.x;\nsetp.eq.u32 %q, %a, 0;\n@%q st.shared.u32 [%s], %t;\nld.shared.u32 %b, [%s];";
+    let m = machine(body);
+    let (input, output) = (m.put(&[1; 256]), m.put(&[0; 256]));
+    m.run(1, 64, 256, &[input, output], &SANITIZE).unwrap();
+    let fault = m.run(2, 64, 256, &[input, output], &SANITIZE).unwrap_err();
+    assert_eq!((fault.kind, fault.block), (FaultKind::Uninitialised, [1, 0, 0]), "{fault}");
+}
+
+#[test]
+fn lanes_of_a_warp_that_do_not_wait_for_each_other() {
+    let sound = "st.shared.u32 [%s], %t;\nbar.warp.sync 0xffffffff;\nxor.b32 %a, %s, 4;\nld.shared.u32 %b, [%a];\nst.global.u32 [%o], %b;";
+    let fault = planted(FaultKind::Race, sound, &sound.replace("bar.warp.sync 0xffffffff;", ""), "ld.shared");
+    assert!(fault.detail.contains("the same block"), "{fault}");
+    let sound = "st.global.u32 [%o], 7;";
+    let faulty = "ld.param.u64 %x, [out];\nst.global.u32 [%x], %l;";
+    let fault = planted(FaultKind::Race, sound, faulty, "st.global");
+    assert!(fault.detail.contains("different values"), "{fault}");
+}
+
+#[test]
+fn blocks_that_share_a_word() {
+    let m = machine("st.global.u32 [%o], %t;");
+    let atomic = machine("red.global.add.u32 [%o], %t;");
+    for (m, sound) in [(m, false), (atomic, true)] {
+        let (input, output) = (m.put(&[1; 256]), m.put(&[0; 256]));
+        m.run(1, 64, 0, &[input, output], &SANITIZE).unwrap();
+        match m.run(2, 64, 0, &[input, output], &SANITIZE) {
+            Ok(_) => assert!(sound, "a race between blocks is missed"),
+            Err(fault) => {
+                assert!(!sound && fault.kind == FaultKind::Race && fault.detail.contains("another block"), "{fault}");
+            }
+        }
+    }
+}
+
+#[test]
+fn masks_that_lanes_do_not_agree_about() {
+    let sound = "mov.u32 %a, 0xffffffff;\nbar.warp.sync %a;\nst.global.u32 [%o], %t;";
+    planted(FaultKind::WrongMask, sound, &sound.replace("mov.u32 %a, 0xffffffff;", "or.b32 %a, %l, 0xffffffe0;"), "bar.warp");
+    for operation in ["shfl.sync.bfly.b32 %b, %a, 1, 31", "match.any.sync.b32 %b, %a", "redux.sync.add.u32 %b, %a"] {
+        let sound = format!("mov.u32 %a, %t;\n{operation}, 0xffffffff;\nst.global.u32 [%o], %b;");
+        let name = operation.split_whitespace().next().unwrap();
+        planted(FaultKind::WrongMask, &sound, &sound.replace("0xffffffff", "0x0000ffff"), name);
+        let divergent = format!(
+            "mov.u32 %a, %t;\nmov.u32 %b, 0;\nsetp.lt.u32 %q, %l, 7;\n@%q bra L;\n{operation}, 0xffffffff;\nL: st.global.u32 [%o], %b;"
+        );
+        planted(FaultKind::DivergentSync, &sound, &divergent, name);
+    }
+}
+
+#[test]
+fn warps_that_wait_at_different_barriers_or_not_at_all() {
+    let sound = "setp.lt.u32 %q, %t, 32;\n@%q bra L;\nbar.sync 0;\nbra.uni M;\nL: bar.sync 0;\nM: st.global.u32 [%o], %t;";
+    planted(FaultKind::BarrierDivergence, sound, &sound.replace("L: bar.sync 0", "L: bar.sync 1"), "L: bar.sync");
+    planted(FaultKind::BarrierDivergence, sound, &sound.replace("L: bar.sync 0;", "L: ret;"), "bar.sync");
+    planted(FaultKind::BarrierDivergence, sound, &sound.replace("bar.sync 0;\nbra", "bar.sync 16;\nbra"), "bar.sync 16");
+}
+
+#[test]
+fn launches_that_cannot_be() {
+    let m = machine("st.global.u32 [%o], %t;");
+    let (input, output) = (m.put(&[1; 256]), m.put(&[0; 256]));
+    for (blocks, threads, shared) in [(0, 64, 0), (1, 0, 0), (1, 1025, 0), (1, 64, 228 << 10)] {
+        let fault = m.run(blocks, threads, shared, &[input, output], &SANITIZE).unwrap_err();
+        assert_eq!((fault.kind, fault.line), (FaultKind::BadLaunch, 0), "{fault}");
+    }
+    assert_eq!(m.run(1, 64, 0, &[input], &SANITIZE).unwrap_err().kind, FaultKind::BadLaunch);
+    assert_eq!(m.get(output, 256), [0; 256]);
+}
+
+#[test]
+fn a_fault_says_all_that_is_known() {
+    let m = machine("mov.u32 %a, %ctaid.x;\nsetp.eq.u32 %q, %a, 2;\n@%q ld.global.u32 %a, [%p+4];");
+    let (input, output) = (m.put(&[1; 256]), m.put(&[0; 256]));
+    let fault = m.run(3, 64, 0, &[input, output], &SANITIZE).unwrap_err();
+    let text = fault.to_string();
+    for part in ["OutOfBounds", "kernel k", "PTX line 21", "block (2, 0, 0)", "warp 1", "lane 31", &format!("{:#x}", input + 256)]
+    {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}

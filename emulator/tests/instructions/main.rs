@@ -6,6 +6,7 @@
 mod common;
 
 mod cases;
+mod control;
 mod every;
 mod memory;
 mod oracle;

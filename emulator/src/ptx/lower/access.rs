@@ -108,6 +108,9 @@ impl Lowering<'_> {
         for operand in targets {
             let target: Target = self.target(operand, said.ty, true)?;
             let (bytes, signed) = (said.ty.bytes(), said.ty.is_signed());
+            if offset.checked_add(bytes).is_none_or(|end| end > self.param_bytes) {
+                return self.error("past the last parameter");
+            }
             let wide = said.ty.width() == Width::W64;
             let a = self.input(Input::Param { offset, bytes, signed, wide });
             self.emit_alu(&move_of(said.ty.width()), Operands { d: target.slot, a, ..Operands::default() })?;

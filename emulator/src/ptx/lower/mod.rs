@@ -52,6 +52,8 @@ struct Lowering<'a> {
     shared: HashMap<String, u32>,
     shared_bytes: u32,
     local_bytes: u32,
+    /// Bytes of the kernel's parameters.
+    param_bytes: u32,
     /// Guard of the statement being decoded, and its line.
     guard: (Slot, u32),
     line: u32,
@@ -74,6 +76,7 @@ pub(super) fn lower(module: &Surroundings<'_>, entry: &EntryFunctionDirective) -
         shared: HashMap::new(),
         shared_bytes: 0,
         local_bytes: 0,
+        param_bytes: 0,
         guard: (TRUE, 0),
         line,
     };
@@ -85,6 +88,7 @@ pub(super) fn lower(module: &Surroundings<'_>, entry: &EntryFunctionDirective) -
         params.push(Param { offset: offset as usize, size: size as usize });
         end = offset + size;
     }
+    lowering.param_bytes = end;
     let body = entry.body.as_ref().ok_or_else(|| PtxError::new(line, "an .entry without a body"))?;
     lowering.block(&body.statements)?;
     // A body may end without saying so.
