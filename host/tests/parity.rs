@@ -30,6 +30,12 @@ macro_rules! decoders {
 
             #[test]
             $(#[ignore = $ignore])?
+            fn patches_twice() {
+                suite::patches_twice(TARGET);
+            }
+
+            #[test]
+            $(#[ignore = $ignore])?
             fn goldens() {
                 suite::goldens(TARGET);
             }

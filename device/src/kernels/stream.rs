@@ -8,7 +8,7 @@
 //!     join the lane's 4 symbols with the other planes' bytes, store them at once
 //! last full chunk: 2 steps, the other 2 symbols are the low bytes of the final state
 //! partial chunk: 4 steps in which the lanes that have a symbol take part, stored element by element
-//! patches: one a lane, each inside its own element
+//! patches: all positions are looked at first; then one a lane, each inside its own element
 //! ```
 //!
 //! The chunk's addresses advance by a constant (`Walk`), so that nothing is left of rows and columns in the loop. Tiles whose rows do
@@ -316,33 +316,42 @@ pub(super) unsafe fn decode<J: Join>(job: &TileJob) -> u32 {
             }
         }
     }
-    // SAFETY: patches follow the words, in the payload.
-    unsafe { patch::<J>(job, end, lane) }
-}
-
-/// Applies the patches at `at`; returns the job's status.
-#[inline(always)]
-unsafe fn patch<J: Join>(job: &TileJob, at: *const u16, lane: u32) -> u32 {
     if job.patches == 0 {
         return status::OK;
     }
+    // SAFETY: patches follow the words, in the payload.
+    unsafe { patch::<J>(job) }
+}
+
+/// Applies the job's patches; returns its status.
+///
+/// None is applied before all positions are known to ascend: only then is each element one lane's. Not inlined: it would cost the loops
+/// registers.
+#[inline(never)]
+unsafe fn patch<J: Join>(job: &TileJob) -> u32 {
+    let lane = lane_id();
+    // Behind this, the elements that other lanes have stored are there.
     sync_warp();
-    let mut bad = false;
-    let mut i = lane;
-    // SAFETY: `patches` positions of 16 bits are followed by as many bytes; elements below `elements` lie in the tile.
+    // SAFETY: `patches` positions of 16 bits, then as many bytes, follow the words; elements below `elements` lie in the tile.
     unsafe {
-        let values = at.add(job.patches as usize) as *const u8;
+        let positions = (job.stream as *const u16).add(STATE_BYTES / 2 + job.words as usize);
+        let mut bad = false;
+        let mut i = lane;
         while i < job.patches {
-            let position = *at.add(i as usize) as u32;
-            let ascending = i == 0 || (*at.add(i as usize - 1) as u32) < position;
-            if ascending && position < job.elements {
-                J::patch(job.locate(position * J::ELEMENT_BYTES), *values.add(i as usize) as u32);
-            } else {
-                bad = true;
-            }
+            let position = *positions.add(i as usize) as u32;
+            bad |= i != 0 && *positions.add(i as usize - 1) as u32 >= position || position >= job.elements;
+            i += LANES as u32;
+        }
+        if ballot(bad) != 0 {
+            return status::PATCH;
+        }
+        let values = positions.add(job.patches as usize) as *const u8;
+        let mut i = lane;
+        while i < job.patches {
+            let position = *positions.add(i as usize) as u32;
+            J::patch(job.locate(position * J::ELEMENT_BYTES), *values.add(i as usize) as u32);
             i += LANES as u32;
         }
     }
-    sync_warp();
-    if ballot(bad) != 0 { status::PATCH } else { status::OK }
+    status::OK
 }

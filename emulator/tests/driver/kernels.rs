@@ -197,9 +197,40 @@ fn events_are_counted_and_written_as_json() {
     assert_eq!(kernel["total"]["global_loads"]["requests"], 6);
     assert_eq!(kernel["total"]["global_stores"]["bytes"], 12);
     assert_eq!(kernel["total"]["lane_instructions"], kernel["thread_instructions"]);
+    by_line(kernel);
     let written: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     assert_eq!(written, counters);
     std::fs::remove_file(&path).unwrap();
     emulator.reset_counters();
     assert_eq!(emulator.counters().trim(), r#"{"kernels":{}}"#);
+}
+
+/// Events by line of three launches of `add_step`: each access stands at its own line of the text, and the lines add up to the total.
+fn by_line(kernel: &serde_json::Value) {
+    let lines = kernel["lines"].as_object().unwrap();
+    // The line of the kernel that begins like this.
+    let at = |beginning: &str| {
+        let mut text = PTX.lines().zip(1..).skip_while(|(line, _)| !line.contains(".entry add_step("));
+        let (_, number): (_, u32) = text.find(|(line, _)| line.trim_start().starts_with(beginning)).unwrap();
+        &lines[&number.to_string()]
+    };
+    for load in ["ld.global.u32 %r0", "ld.global.u32 %r1"] {
+        let (loads, stores) = (&at(load)["global_loads"], &at(load)["global_stores"]);
+        assert_eq!((&loads["requests"], &loads["bytes"], &loads["sectors"]), (&3.into(), &12.into(), &3.into()), "{load}");
+        assert_eq!(stores["requests"], 0, "{load}");
+    }
+    let store = at("st.global.u32");
+    assert_eq!((&store["global_stores"]["requests"], &store["global_stores"]["bytes"]), (&3.into(), &12.into()));
+    assert_eq!((&store["global_loads"]["requests"], &store["warp_instructions"]["lsu"]), (&0.into(), &3.into()));
+    assert_eq!((&at("add.u32")["warp_instructions"]["alu"], &at("add.u32")["lane_instructions"]), (&3.into(), &3.into()));
+    fn add_up(total: &serde_json::Value, parts: &[&serde_json::Value], path: &str) {
+        match total.as_object() {
+            Some(fields) => fields.iter().for_each(|(name, value)| {
+                let parts: Vec<_> = parts.iter().map(|part| &part[name]).collect();
+                add_up(value, &parts, &format!("{path}.{name}"));
+            }),
+            None => assert_eq!(total.as_u64(), parts.iter().map(|part| part.as_u64()).sum::<Option<u64>>(), "{path}"),
+        }
+    }
+    add_up(&kernel["total"], &lines.values().collect::<Vec<_>>(), "total");
 }

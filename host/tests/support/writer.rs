@@ -140,8 +140,25 @@ fn stream(symbols: &[u8], f: &[u32; 256]) -> (Vec<u8>, usize) {
     (out, words.len())
 }
 
+/// A plane with the bits set that readers ignore: in some tiles none, in some the same in all bytes, in some any.
+fn dressed(layout: u8, p: usize, bytes: &[u8]) -> Vec<u8> {
+    let mut rng = Numbers(u64::from(crc(bytes)));
+    let (how, same) = (rng.below(3), rng.next() as u8 & 0xf0);
+    let mut dress = |byte: &u8| match how {
+        _ if layout != 130 || p != 0 => *byte,
+        0 => *byte,
+        1 => byte | same,
+        _ => byte | rng.next() as u8 & 0xf0,
+    };
+    bytes.iter().map(&mut dress).collect()
+}
+
 /// Codes a plane: appends its payload, returns its directory entry.
 fn plane(r: &Record, p: usize, bytes: &[u8], mode: Mode, tables: &mut Vec<[u32; 256]>, payload: &mut Vec<u8>) -> [u8; 8] {
+    let pairs = mode == Mode::Pairs && r.layout >= 128 && p == 0;
+    // Pairs have no room for bits to ignore, but their patches do.
+    let patched = dressed(r.layout, p, bytes);
+    let bytes = if pairs { bytes } else { &patched[..] };
     if mode == Mode::Raw {
         if bytes.iter().all(|b| *b == bytes[0]) {
             return [1, bytes[0], 0, 0, 0, 0, 0, 0];
@@ -150,7 +167,6 @@ fn plane(r: &Record, p: usize, bytes: &[u8], mode: Mode, tables: &mut Vec<[u32; 
         payload.resize(payload.len().next_multiple_of(16), 0);
         return [0; 8];
     }
-    let pairs = mode == Mode::Pairs && r.layout >= 128 && p == 0;
     let suits = || if r.layout == 130 { 0 } else { bytes.iter().max().unwrap().saturating_sub(15).min(240) };
     let base = if pairs { r.base.unwrap_or_else(suits) } else { 0 };
     let mut symbols: Vec<u8> = if pairs {
@@ -179,7 +195,7 @@ fn plane(r: &Record, p: usize, bytes: &[u8], mode: Mode, tables: &mut Vec<[u32; 
     let Ok(words) = u16::try_from(words) else { return plane(r, p, bytes, Mode::Raw, tables, payload) };
     payload.extend(coded);
     payload.extend(patches.iter().flat_map(|&i| (i as u16).to_le_bytes()));
-    payload.extend(patches.iter().map(|&i| bytes[i]));
+    payload.extend(patches.iter().map(|&i| patched[i]));
     payload.resize(payload.len().next_multiple_of(16), 0);
     let mut entry = [2 + u8::from(pairs), base, 0, 0, 0, 0, 0, 0];
     entry[2..4].copy_from_slice(&(table as u16).to_le_bytes());

@@ -13,14 +13,14 @@ use crate::job::TileJob;
 use crate::kernels::intrinsics::permute;
 use crate::planes::unrotate;
 
-/// An FP8 from its exponent.
+/// An FP8 from its exponent, whose upper four bits are of no meaning.
 #[inline(always)]
 unsafe fn f8e4(job: &TileJob, i: u32, exponent: u32) -> u32 {
     let nibble = |i: u32| {
         // SAFETY: by the callers' contract.
         unsafe { plane_byte(job, 0, i / 2) >> (i % 2 * 4) & 15 }
     };
-    exponent << 3 | nibble(i) >> 1 | nibble(sign_of(job, i, 4)) << 7
+    exponent << 3 & 0x78 | nibble(i) >> 1 | nibble(sign_of(job, i, 4)) << 7
 }
 
 /// FP8 with four exponent bits, exponents in pairs.
