@@ -257,7 +257,7 @@ fn every_atomic() {
                     let word =
                         |at: usize| u64::from_le_bytes(own[at..at + 8].try_into().unwrap()) & (u64::MAX >> (64 - 8 * bytes));
                     let thread = lane.replace((lane.get() + 1) % THREADS as u32);
-                    let (old, b) = (word(0), if operation == "cas" && thread % 2 == 0 { word(0) } else { word(8) });
+                    let (old, b) = (word(0), if operation == "cas" && thread.is_multiple_of(2) { word(0) } else { word(8) });
                     out[..bytes].copy_from_slice(&combined(operation, ty, old, b, word(16)).to_le_bytes()[..bytes]);
                     out[8..8 + bytes].copy_from_slice(&old.to_le_bytes()[..bytes]);
                     out[16..20].copy_from_slice(&thread.to_le_bytes());

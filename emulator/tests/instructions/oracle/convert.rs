@@ -81,7 +81,7 @@ fn to_float(value: f64, to: &str, direction: &str, flush: bool, saturate: bool) 
         }
         "f64" => value.to_bits(),
         "f32" => finish(f32::from_bits(Format::of("f32").round_f64(value, direction) as u32), flush, saturate),
-        _ if saturate && !(value > 0.0) => 0,
+        _ if saturate && (value.is_nan() || value <= 0.0) => 0,
         _ => Format::of(to).round_f64(if saturate { value.min(1.0) } else { value }, direction),
     }
 }

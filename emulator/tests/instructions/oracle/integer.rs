@@ -139,7 +139,7 @@ pub fn expected(name: &str, modifiers: &[&str], operands: [u64; 3]) -> u64 {
         "mad" => half(modifiers, ty, ua, ub).wrapping_add(c as u128),
         "mul24" | "mad24" => {
             let of = |value: u64| if ty == "s32" { i128::from((value as i32) << 8 >> 8) } else { i128::from(value & 0xff_ffff) };
-            let product = of(ua) * of(ub) >> if is("hi") { 16 } else { 0 };
+            let product = (of(ua) * of(ub)) >> if is("hi") { 16 } else { 0 };
             (product + if name == "mad24" { c } else { 0 }) as u128
         }
         "dp4a" => {

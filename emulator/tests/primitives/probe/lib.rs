@@ -53,7 +53,11 @@ primitives!(kernels);
 /// # Safety
 /// There are as many of everything as threads.
 #[unsafe(no_mangle)]
-pub unsafe extern "ptx-kernel" fn expand_table(freqs: *const [u16; 256], tables: *mut [table::Entry; table::SLOTS], outcomes: *mut u64) {
+pub unsafe extern "ptx-kernel" fn expand_table(
+    freqs: *const [u16; 256],
+    tables: *mut [table::Entry; table::SLOTS],
+    outcomes: *mut u64,
+) {
     let i = index();
     // SAFETY: by contract.
     unsafe {
