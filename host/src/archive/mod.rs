@@ -87,6 +87,13 @@ impl Archive {
         Self::from_reader(Box::new(bytes.into()))
     }
 
+    /// Gives the archive a name for its errors.
+    #[cfg_attr(not(feature = "object-store"), allow(dead_code))]
+    pub(crate) fn named(mut self, name: PathBuf) -> Self {
+        self.path = Some(name);
+        self
+    }
+
     /// Decodes with `backend` from now on. It must be one of [`Backend::available`]; any other falls back to the portable one.
     pub fn set_backend(&mut self, backend: Backend) {
         self.backend = backend;

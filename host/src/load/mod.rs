@@ -8,6 +8,8 @@
 //! memory    where tensors go on the host
 //! ```
 
+#[cfg(feature = "object-store")]
+mod bucket;
 mod cpu;
 mod gpu;
 mod memory;
