@@ -26,9 +26,17 @@ fn check(tensors: &[Owned], offset: impl Fn(usize) -> usize) {
             rest = after;
         }
         archive.decode_many(&mut jobs).unwrap();
+        let inside: Vec<_> = jobs.iter().map(|(_, bytes)| bytes.as_ptr_range()).map(|r| (r.start as usize, r.end as usize)).collect();
         for ((_, bytes), t) in jobs.iter().zip(tensors) {
             assert!(**bytes == t.data, "{t:?} on {}", backend.name());
         }
+        // What lies between the tensors is as it was.
+        let (base, mut at) = (arena.as_ptr() as usize, 0);
+        for (start, end) in inside {
+            assert!(arena[at..start - base].iter().all(|&b| b == 0xa5), "a byte beside a tensor on {}", backend.name());
+            at = end - base;
+        }
+        assert!(arena[at..].iter().all(|&b| b == 0xa5));
     }
 }
 

@@ -75,7 +75,7 @@ impl Place {
     }
 
     /// Whether every line of the rows, counted from their starts, is a cache line of `out`; the last of a single row may be partial.
-    fn on_lines(self, out: &[u8]) -> bool {
+    pub(super) fn on_lines(self, out: &[u8]) -> bool {
         let whole = self.rows == 1 || self.width.is_multiple_of(LINE) && self.stride.is_multiple_of(LINE);
         whole && (out.as_ptr() as usize + self.first).is_multiple_of(LINE)
     }
