@@ -1,4 +1,5 @@
 //! `--device`: the emulator gives the same bytes, and every way in which a GPU can fail is told apart and harms no file.
+#![allow(unsafe_code)] // to look for a driver
 
 mod support;
 
@@ -56,6 +57,10 @@ fn nobody_gets_the_emulator_without_asking() {
     let mut auto = wcodec(["bench", "--device", "auto"]);
     let said = device(auto.env_remove("WCODEC_DEVICE").env("WCODEC_EMULATOR", library.as_ref().unwrap()));
     assert!(!said.contains("emulator"), "{said}");
+    // What is asked for on the command line counts, whatever the environment says.
+    let mut auto = wcodec(["bench", "--device", "auto"]);
+    let said = device(auto.env("WCODEC_DEVICE", "emulator").env("WCODEC_EMULATOR", library.as_ref().unwrap()));
+    assert!(!said.contains("emulator"), "{said}");
     let mut asked = wcodec(["bench"]);
     let said = device(asked.env("WCODEC_DEVICE", "emulator").env("WCODEC_EMULATOR", library.as_ref().unwrap()));
     assert!(said.contains("wcodec emulator"), "{said}");
@@ -94,6 +99,24 @@ fn a_device_that_is_not_there_is_9() {
     assert!(said.contains("WCODEC_EMULATOR"), "{said}");
     let said = refused(2, wcodec(["verify", "--device", "abacus"]).arg(&archive));
     assert!(said.contains("abacus"), "{said}");
+    let said = refused(2, wcodec(["verify"]).arg(&archive).env("WCODEC_DEVICE", "emulater"));
+    assert!(said.contains("emulater"), "{said}");
+    if driver_present() {
+        eprintln!("skipped: there is a CUDA driver, so nothing says that there is none");
+        return;
+    }
+    for device in ["cuda", "cuda:1"] {
+        let said = refused(9, wcodec(["verify", "--device", device]).arg(&archive));
+        assert!(said.contains("no CUDA driver") && said.contains("--device cpu"), "{said}");
+    }
+}
+
+/// Whether the loader finds NVIDIA's driver.
+fn driver_present() -> bool {
+    ["libcuda.so", "libcuda.so.1"].iter().any(|name| {
+        // SAFETY: loads what the program itself would load, and calls nothing of it.
+        unsafe { libloading::Library::new(*name) }.is_ok()
+    })
 }
 
 /// The loader's copies and kernels, on several streams: what fails in the middle ends in one error, and what does not leaves its trace.

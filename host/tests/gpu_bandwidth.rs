@@ -5,7 +5,7 @@
 mod support;
 
 use std::path::Path;
-use support::target::{Target, skipped};
+use support::target::{Target, report, skipped};
 use wcodec::{Archive, Encoder};
 
 #[test]
@@ -38,6 +38,6 @@ fn gpu_bandwidth() {
         let tensors: Vec<_> = std::iter::repeat_n(one, copies).flatten().collect();
         let ms = gpu.time_kernels(&tensors, 10).unwrap();
         let gb = bytes as f64 * copies as f64 / 1e9;
-        println!("{}: {name} × {copies}: {:.1} GB/s decoded ({ms:.3} ms)", gpu.name(), gb / (ms as f64 / 1e3));
+        report(&format!("{}: {name} × {copies}: {:.1} GB/s decoded ({ms:.3} ms)", gpu.name(), gb / (ms as f64 / 1e3)));
     }
 }

@@ -73,3 +73,14 @@ fn emulator_checksums() {
 fn gpu_checksums() {
     suite::checksums(support::target::Target::Cuda);
 }
+
+#[test]
+fn emulator_timing() {
+    suite::timing(support::target::Target::Emulator);
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn gpu_timing() {
+    suite::timing(support::target::Target::Cuda);
+}

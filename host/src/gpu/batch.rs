@@ -65,6 +65,11 @@ pub(super) fn run_staged(gpu: &Gpu, work: &[Work<'_>], payloads: &[u64]) -> Resu
 /// Launches a batch, waits, and says what went wrong.
 fn finish(gpu: &Gpu, work: &[Work<'_>], batch: &Batch, places: &[Place]) -> Result<(), Failure> {
     batch.launch(gpu)?;
+    verdict(gpu, work, batch, places)
+}
+
+/// Waits for a batch that was launched, and says what went wrong.
+pub(super) fn verdict(gpu: &Gpu, work: &[Work<'_>], batch: &Batch, places: &[Place]) -> Result<(), Failure> {
     let statuses = batch.statuses(gpu)?;
     let fault =
         |place: &Place, why: String| Failure::from(work[place.work].tensor.fault(work[place.work].directory, place.tile, why));

@@ -80,31 +80,35 @@ impl Device {
     /// Opens the device that is asked for.
     ///
     /// # Errors
-    /// [`Device`](crate::ErrorKind::Device) says what is missing and what to do; `Auto` falls back to the CPU instead, with a warning to
-    /// `tracing` where there is a driver that does not work.
+    /// [`Device`](crate::ErrorKind::Device) says what is missing and what to do; `Auto`, a real CUDA device if there is one, falls back to the
+    /// CPU instead, with a warning to `tracing` where there is a driver that does not work. The environment changes nothing here.
     pub fn open(choice: DeviceChoice) -> Result<Self> {
         Ok(match choice {
             DeviceChoice::Cpu => Self::Cpu,
-            DeviceChoice::Auto => Self::auto(),
+            DeviceChoice::Auto => Self::real(),
             DeviceChoice::Cuda(n) => Self::Gpu(Gpu::open(n)?),
             DeviceChoice::Emulator => Self::Gpu(Gpu::emulator()?),
         })
     }
 
-    /// A real CUDA device if there is a driver with one, else the CPU; the emulator only where `WCODEC_DEVICE=emulator` asks for it.
-    /// (`WCODEC_DEVICE` may name any other device too.)
+    /// What `WCODEC_DEVICE` names; without it a real CUDA device if there is a driver with one, else the CPU.
     pub fn auto() -> Self {
         let wanted = std::env::var("WCODEC_DEVICE").ok().map(|s| DeviceChoice::from_str(&s));
-        let opened = match wanted {
-            Some(Ok(choice)) if choice != DeviceChoice::Auto => Self::open(choice),
-            Some(Err(e)) => Err(e),
-            _ if !library::driver_present() => return Self::Cpu,
-            _ => Gpu::open(0).map(Self::Gpu),
-        };
-        opened.unwrap_or_else(|e| {
-            tracing::warn!("{e}; decoding on the CPU");
-            Self::Cpu
-        })
+        wanted.map_or_else(|| Ok(Self::real()), |choice| Self::open(choice?)).unwrap_or_else(Self::instead)
+    }
+
+    /// A real CUDA device if there is a driver with one, else the CPU.
+    fn real() -> Self {
+        if !library::driver_present() {
+            return Self::Cpu;
+        }
+        Gpu::open(0).map_or_else(Self::instead, Self::Gpu)
+    }
+
+    /// The CPU instead of a device that does not work.
+    fn instead(why: Error) -> Self {
+        tracing::warn!("{why}; decoding on the CPU");
+        Self::Cpu
     }
 
     /// `cpu`, or the GPU's name.

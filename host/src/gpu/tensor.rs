@@ -1,6 +1,6 @@
 //! Tensors in device memory.
 
-use super::batch::{Integrity, TILE_SPACE, Target, Work, prepare, run_batches, too_large};
+use super::batch::{Integrity, TILE_SPACE, Target, Work, prepare, run_batches, too_large, verdict};
 use super::context::{Gpu, failed};
 use super::launch::{Failure, address, allocate, crop};
 use crate::archive::{Directory, Tensor};
@@ -114,15 +114,23 @@ impl Gpu {
     }
 
     /// Milliseconds that the kernels take to decode tensors that fit the device together, payloads and outputs in its memory; the
-    /// fastest of `runs`. What the emulator says is no time of a GPU.
+    /// fastest of `runs`, of which there is at least one. What the emulator says is no time of a GPU.
+    ///
+    /// # Errors
+    /// As for [`decode`](Self::decode): what decodes wrongly has no time.
     pub fn time_kernels(&self, tensors: &[Tensor<'_>], runs: usize) -> Result<f32> {
         let out = tensors.iter().map(|t| self.memory(t.byte_len())).collect::<Result<Vec<_>>>()?;
         let directories = tensors.iter().map(Tensor::directory).collect::<Result<Vec<_>>>()?;
         let work = work_of(tensors, &directories, &out);
-        match prepare(self, &work, Integrity::Host).map_err(|f| f.into_error())? {
-            Some((batch, _)) => batch.time(self, runs).map_err(|f| f.into_error()),
+        let time = || match prepare(self, &work, Integrity::Host)? {
+            Some((batch, places)) => {
+                let time = batch.time(self, runs.max(1))?;
+                verdict(self, &work, &batch, &places)?;
+                Ok(time)
+            }
             None => Ok(0.0),
-        }
+        };
+        time().map_err(|f: Failure| f.into_error())
     }
 
     fn decode_checked(&self, tensors: &[Tensor<'_>], integrity: Integrity) -> Result<Vec<DeviceTensor>> {

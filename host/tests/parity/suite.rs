@@ -49,19 +49,36 @@ pub(crate) fn types(target: Target) {
     }
 }
 
+/// Layouts, with a type that suits and its bytes.
+const LAYOUTS: [(u8, Dtype, usize); 8] = [
+    (1, Dtype::U8, 1),
+    (2, Dtype::F16, 2),
+    (3, Dtype::U8, 3),
+    (4, Dtype::U32, 4),
+    (8, Dtype::U64, 8),
+    (128, Dtype::BF16, 2),
+    (129, Dtype::F32, 4),
+    (130, Dtype::F8_E4M3, 1),
+];
+
+/// Ways to code a tile's planes.
+const MODES: [&[Mode]; 5] = [
+    &[Mode::Raw],
+    &[Mode::Bytes],
+    &[Mode::Pairs, Mode::Raw, Mode::Raw, Mode::Raw],
+    &[Mode::Pairs, Mode::Bytes],
+    &[Mode::Bytes, Mode::Raw, Mode::Bytes],
+];
+
 /// Grids, layouts and modes that the format allows, whatever the encoder would choose.
 pub(crate) fn modes(target: Target) {
-    use Mode::{Bytes, Pairs, Raw};
-    let modes: [&[Mode]; 5] = [&[Raw], &[Bytes], &[Pairs, Raw, Raw, Raw], &[Pairs, Bytes], &[Bytes, Raw, Bytes]];
     let mut rng = Numbers(5);
-    for (layout, element) in [(1, 1), (2, 2), (3, 3), (4, 4), (8, 8), (128, 2), (129, 4), (130, 1)] {
-        for modes in modes {
+    for (layout, dtype, element) in LAYOUTS {
+        for modes in MODES {
             for how in [Fill::Gaussian, Fill::Outliers, Fill::Special] {
                 let (rows, columns) = (1 + rng.below(70) as usize, 1 + rng.below(900) as usize);
                 let tile_columns = 1 + rng.below(columns as u64) as usize;
                 let tile_rows = (1 + rng.below(40) as usize).min(65536 / (tile_columns * element));
-                let dtype = [Dtype::U8, Dtype::F16, Dtype::U8, Dtype::U32, Dtype::U64, Dtype::BF16, Dtype::F32, Dtype::F8_E4M3];
-                let dtype = dtype[[1, 2, 3, 4, 8, 128, 129, 130].iter().position(|&l| l == layout).unwrap()];
                 let data = fill(dtype, rows * columns * element, how, rng.next());
                 let grid = [columns * element, tile_columns * element];
                 let record = Record::new("t", layout, [rows, tile_rows], grid, data.clone(), modes);
@@ -79,7 +96,7 @@ pub(crate) fn modes(target: Target) {
 
 /// Patches out of order, so that two lanes would change one element: flagged, and the device goes on.
 pub(crate) fn patches_twice(target: Target) {
-    for (layout, dtype, element) in [(1, Dtype::U8, 1), (128, Dtype::BF16, 2), (129, Dtype::F32, 4), (130, Dtype::F8_E4M3, 1)] {
+    for (layout, dtype, element) in LAYOUTS.into_iter().filter(|&(layout, ..)| layout == 1 || layout >= 128) {
         for mode in [Mode::Bytes, Mode::Pairs] {
             // Three symbols of plane 0 are too rare for the table; the other planes are raw.
             let width = 16384 * element;
@@ -180,7 +197,8 @@ pub(crate) fn real_models(target: Target) {
 }
 
 /// Streams and descriptors that were damaged, their checksums made to fit: the same verdict as the portable decoder's, and the same
-/// bytes. On all cores, each with a device of its own: what is tried does not depend on how many there are.
+/// bytes; a few with the checksums that they had: flagged. As many `cases` reach the decoder's own checks. On all cores, each with a
+/// device of its own: what is tried does not depend on how many there are.
 pub(crate) fn damage(target: Target, cases: usize) {
     const SHARE: usize = 500;
     if on(target, &encode_tensors(&[])).is_none() {
@@ -205,21 +223,56 @@ pub(crate) fn damage(target: Target, cases: usize) {
     assert!(flagged > cases / 3, "{flagged} of {cases}");
 }
 
+/// What the encoder makes of a small tensor.
+fn encoded(rng: &mut Numbers, how: Fill) -> Vec<u8> {
+    let dtype = rng.pick(&[Dtype::BF16, Dtype::F32, Dtype::F8_E4M3, Dtype::I8, Dtype::F16, Dtype::U32]);
+    let shape = [1 + rng.below(9), 8 * (1 + rng.below(70))];
+    encode_tensors(&[Owned::new("t", dtype, &shape, how, rng.next())])
+}
+
+/// Two tiles side by side, whose rows end within chunks: any layout in any mode.
+fn side_by_side(rng: &mut Numbers, how: Fill) -> Vec<u8> {
+    let (layout, dtype, element) = rng.pick(&LAYOUTS);
+    // No power of two divides them that a chunk has, but runs fit.
+    let width = if element == 3 { rng.pick(&[192, 384]) } else { rng.pick(&[192, 320, 384, 448]) };
+    let rows = 1 + rng.below(12) as usize;
+    let data = fill(dtype, rows * 2 * width, how, rng.next());
+    use Mode::{Bytes, Pairs, Raw};
+    // Few streams an archive: each takes the emulator a block.
+    let modes = rng.pick(&[
+        [Bytes, Raw, Raw, Raw],
+        [Pairs, Raw, Raw, Raw],
+        [Raw, Bytes, Bytes, Raw],
+        [Pairs, Bytes, Raw, Bytes],
+        [Raw; 4],
+    ]);
+    write(&[Record::new("t", layout, [rows, rows], [2 * width, width], data, &modes)])
+}
+
+/// What decoders say when streams were looked at, not only descriptors.
+const STREAM_FAULTS: [&str; 6] = [
+    "the stream ends too early",
+    "the stream has words left over",
+    "a lane's final state is not the encoder's first",
+    "a lane's initial state is below the floor",
+    "patch",
+    "its checksum differs",
+];
+
 /// How many of a share's `cases` were flagged.
 fn damage_share(target: Target, gpu: Option<&Gpu>, share: u64, cases: usize) -> usize {
     /// Damages of one archive: making it takes longer than decoding it.
-    const EACH: usize = 8;
+    const EACH: usize = 16;
     let mut rng = Numbers(share << 32 | 77);
-    let mut flagged = 0;
+    let (mut flagged, mut tried, mut case) = (0, 0, 0);
     let mut sound = Vec::new();
-    for case in 0..cases {
-        let kind = case / EACH;
-        let dtype = [Dtype::BF16, Dtype::F32, Dtype::F8_E4M3, Dtype::I8, Dtype::F16, Dtype::U32][kind % 6];
-        let how = [Fill::Gaussian, Fill::Outliers, Fill::Skewed][kind / 6 % 3];
+    while tried < cases {
         if case % EACH == 0 {
-            let shape = [1 + rng.below(9), 8 * (1 + rng.below(70))];
-            sound = encode_tensors(&[Owned::new("t", dtype, &shape, how, rng.next())]);
+            let how = rng.pick(&[Fill::Gaussian, Fill::Outliers, Fill::Skewed]);
+            sound = if case / EACH % 2 == 0 { encoded(&mut rng, how) } else { side_by_side(&mut rng, how) };
         }
+        case += 1;
+        assert!(case < 3 * cases + 100, "share {share}: only {tried} of {case} cases reach a stream");
         let mut archive = sound.clone();
         let map = Map::of(&archive);
         let record = &map.records[0];
@@ -227,12 +280,15 @@ fn damage_share(target: Target, gpu: Option<&Gpu>, share: u64, cases: usize) -> 
             continue;
         }
         // A few bytes of payload, or of the directory.
-        let range = if case % 4 == 0 && record.stride > 8 { record.directory.clone() } else { record.segment.clone() };
+        let keep_sums = case % (2 * EACH) == 0;
+        let range = if case % 4 == 1 && record.stride > 8 { record.directory.clone() } else { record.segment.clone() };
         for _ in 0..1 + rng.below(3) {
             let at = range.start + rng.below(range.len() as u64) as usize;
             archive[at] ^= 1 << rng.below(8);
         }
-        map.fix_all(&mut archive);
+        if !keep_sums {
+            map.fix_all(&mut archive);
+        }
         let Ok(mut by_cpu) = Archive::from_bytes(&archive[..]) else { continue };
         by_cpu.set_backend(Backend::Portable);
         let mut a = open(&archive);
@@ -240,7 +296,14 @@ fn damage_share(target: Target, gpu: Option<&Gpu>, share: u64, cases: usize) -> 
             Some(gpu) => a.set_device(Device::Gpu(gpu.clone())),
             None => assert!(target.set(&mut a)),
         }
-        let (mine, theirs) = (decoded(&a), decoded(&by_cpu));
+        let theirs = decoded(&by_cpu);
+        let mine = match gpu {
+            Some(gpu) if keep_sums => {
+                let all: Vec<_> = a.tensors().collect();
+                gpu.decode_checking_there(&all).and_then(|tensors| tensors[0].to_vec())
+            }
+            _ => decoded(&a),
+        };
         match (&mine, &theirs) {
             (Ok(mine), Ok(theirs)) => assert!(mine == theirs, "share {share}, case {case}: other bytes"),
             (Err(mine), Err(theirs)) => {
@@ -249,8 +312,32 @@ fn damage_share(target: Target, gpu: Option<&Gpu>, share: u64, cases: usize) -> 
             }
             _ => panic!("share {share}, case {case}: {mine:?} where the portable decoder says {theirs:?}"),
         }
+        if keep_sums {
+            // Several flips of one bit may leave what there was.
+            let untouched = archive == sound;
+            assert!(
+                untouched || mine.as_ref().is_err_and(|e| e.kind() == ErrorKind::Corrupt),
+                "share {share}, case {case}: {mine:?}"
+            );
+        }
+        tried += usize::from(mine.map_or_else(|e| STREAM_FAULTS.iter().any(|f| e.to_string().contains(f)), |_| true));
     }
     flagged
+}
+
+/// What decodes has a time, and what does not has an error.
+pub(crate) fn timing(target: Target) {
+    let Some(gpu) = target.gpu() else { return };
+    let mut archive = encode_tensors(&[Owned::new("t", Dtype::BF16, &[64, 512], Fill::Gaussian, 1)]);
+    let time = |archive: &[u8]| gpu.time_kernels(&open(archive).tensors().collect::<Vec<_>>(), 2);
+    assert!(time(&archive).unwrap() > 0.0);
+    // The first state of a lane becomes impossible.
+    let map = Map::of(&archive);
+    let stream = map.records[0].tiles[0].start;
+    archive[stream + 2..stream + 4].fill(0);
+    map.fix_all(&mut archive);
+    let error = time(&archive).unwrap_err();
+    assert_eq!((error.kind(), error.tile()), (ErrorKind::Corrupt, Some(0)), "{error}");
 }
 
 /// Payload checksums that the device verifies: sound ones pass, and whatever bit of a payload is flipped, its tile is named.

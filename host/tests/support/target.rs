@@ -70,7 +70,12 @@ impl Target {
 /// What says that a test cannot run here, of all that can go wrong with a device.
 const NO_GPU: [&str; 4] = ["no CUDA driver", "CUDA_ERROR_NO_DEVICE", "CUDA_ERROR_STUB_LIBRARY", "needs another process"];
 
-/// Says why a test did not run, past the capture that hides what tests print when they pass.
+/// Says why a test did not run.
 pub fn skipped(why: &str) {
-    let _ = writeln!(std::io::stderr(), "skipped: {why}");
+    report(&format!("skipped: {why}"));
+}
+
+/// Says something, past the capture that hides what tests print when they pass.
+pub fn report(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
