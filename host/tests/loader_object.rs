@@ -36,7 +36,8 @@ fn loads_and_fails_as_a_file_does() {
     other[middle] ^= 1;
     put(&store, other);
     let e = loader.load().and_then(wcodec::Load::collect_all).err();
-    let fresh = Loader::open_object(store.clone(), "models/m.wcodec").unwrap().load().and_then(wcodec::Load::collect_all).unwrap_err();
+    let fresh =
+        Loader::open_object(store.clone(), "models/m.wcodec").unwrap().load().and_then(wcodec::Load::collect_all).unwrap_err();
     assert!(e.is_none_or(|e| matches!(e.kind(), ErrorKind::Io | ErrorKind::Corrupt)));
     assert_eq!(fresh.kind(), ErrorKind::Corrupt);
     assert!(fresh.to_string().contains("m.wcodec") && fresh.tensor().is_some(), "{fresh}");

@@ -26,7 +26,8 @@ fn check(tensors: &[Owned], offset: impl Fn(usize) -> usize) {
             rest = after;
         }
         archive.decode_many(&mut jobs).unwrap();
-        let inside: Vec<_> = jobs.iter().map(|(_, bytes)| bytes.as_ptr_range()).map(|r| (r.start as usize, r.end as usize)).collect();
+        let inside: Vec<_> =
+            jobs.iter().map(|(_, bytes)| bytes.as_ptr_range()).map(|r| (r.start as usize, r.end as usize)).collect();
         for ((_, bytes), t) in jobs.iter().zip(tensors) {
             assert!(**bytes == t.data, "{t:?} on {}", backend.name());
         }

@@ -73,7 +73,7 @@ impl Shard {
         };
         let split = self.split(tensor.name());
         let bits = tensor.dtype().bits().unwrap_or(0);
-        if split != Split::Whole && (bits == 0 || bits % 8 != 0) && !tensor.shape().is_empty() {
+        if split != Split::Whole && (bits == 0 || !bits.is_multiple_of(8)) && !tensor.shape().is_empty() {
             let why = format!("elements of {} are no whole bytes: it cannot be divided", tensor.dtype_name());
             return Err(tensor.place(Error::argument(why)));
         }

@@ -269,7 +269,7 @@ fn damage_share(target: Target, gpu: Option<&Gpu>, share: u64, cases: usize) -> 
     while tried < cases {
         if case % EACH == 0 {
             let how = rng.pick(&[Fill::Gaussian, Fill::Outliers, Fill::Skewed]);
-            sound = if case / EACH % 2 == 0 { encoded(&mut rng, how) } else { side_by_side(&mut rng, how) };
+            sound = if (case / EACH).is_multiple_of(2) { encoded(&mut rng, how) } else { side_by_side(&mut rng, how) };
         }
         case += 1;
         assert!(case < 3 * cases + 100, "share {share}: only {tried} of {case} cases reach a stream");

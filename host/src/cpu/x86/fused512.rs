@@ -18,7 +18,9 @@ impl Avx512 {
     pub(super) fn fused(self, runs: &mut [Run<'_, '_>], sinks: &[Sink<'_>], most: usize, out: &mut [u8]) -> usize {
         let Some(first) = sinks.first() else { return 0 };
         let most = sinks.iter().map(Sink::chunks).min().unwrap_or(0).min(most);
-        if sinks.iter().any(|s| s.fusion != first.fusion || s.place.end() > out.len() || !s.place.on_lines(out)) || runs.len() != sinks.len() {
+        if sinks.iter().any(|s| s.fusion != first.fusion || s.place.end() > out.len() || !s.place.on_lines(out))
+            || runs.len() != sinks.len()
+        {
             return 0;
         }
         macro_rules! by_count {
