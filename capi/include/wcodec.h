@@ -99,14 +99,15 @@ const char *wcodec_last_error(void);
 // `path` and the options' strings are ended by zero bytes; `out` may be written to.
 wcodec_status wcodec_load_open(const char *path, const wcodec_options *options, wcodec_load **out);
 
-// Waits for the next tensor: `WCODEC_OK` and a tensor, `WCODEC_END`, or an error, after which there are no more.
+// Waits for the next tensor: `WCODEC_OK` and a tensor, `WCODEC_END`, or an error, after which there are no more. Whatever comes, `out` may be given to
+// `wcodec_tensor_free`.
 //
 // # Safety
 // `load` is of `wcodec_load_open` and not freed; `out` may be written to.
-wcodec_status wcodec_load_next(wcodec_load *load,
+wcodec_status wcodec_load_next(const wcodec_load *load,
                                wcodec_tensor *out);
 
-// Frees a tensor; a second time does nothing.
+// Frees a tensor; a second time does nothing. Work that was queued on a GPU must be done with it.
 //
 // # Safety
 // `tensor` is null or of `wcodec_load_next`.
