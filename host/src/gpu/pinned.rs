@@ -2,10 +2,9 @@
 #![allow(unsafe_code)]
 
 use super::context::{Gpu, failed};
-use super::tensor::DeviceTensor;
 use crate::error::Result;
 use crate::io::{Buffer, Memory};
-use cudarc::driver::{CudaContext, DriverError, result};
+use cudarc::driver::{CudaContext, result};
 use std::ffi::c_void;
 use std::sync::Arc;
 
@@ -68,13 +67,5 @@ impl Gpu {
         }
         // SAFETY: the caller's stage has room for the bytes, and waits for the copy while `from` is borrowed.
         unsafe { result::memcpy_htod_async(to, from, self.stream().cu_stream()) }.map_err(doing)
-    }
-}
-
-impl DeviceTensor {
-    /// Queues zeroing it.
-    pub(super) fn fill_zeros(&mut self) -> Result<(), DriverError> {
-        let stream = self.gpu().stream().clone();
-        stream.memset_zeros(self.bytes_mut())
     }
 }

@@ -4,7 +4,7 @@
 //! whoever decodes waits for the kernels.
 
 use super::batch::{TILE_SPACE, Target, Work, run_staged};
-use super::context::{Gpu, failed};
+use super::context::Gpu;
 use super::launch::crop;
 use super::tensor::{DeviceTensor, crop_jobs};
 use crate::archive::{Directory, Tensor};
@@ -71,12 +71,5 @@ impl Gpu {
             crop(self, &jobs).map_err(|f| f.into_error())?;
         }
         Ok(())
-    }
-}
-
-impl DeviceTensor {
-    /// Queues zeroing it.
-    fn zero(&mut self) -> Result<()> {
-        self.fill_zeros().map_err(|e| failed("clearing device memory", e))
     }
 }

@@ -59,12 +59,9 @@ impl DeviceTensor {
         self.len == 0
     }
 
-    pub(super) fn gpu(&self) -> &Gpu {
-        &self.gpu
-    }
-
-    pub(super) fn bytes_mut(&mut self) -> &mut CudaSlice<u8> {
-        &mut self.bytes
+    /// Queues zeroing it.
+    pub(super) fn zero(&mut self) -> Result<()> {
+        self.gpu.stream().memset_zeros(&mut self.bytes).map_err(|e| failed("clearing device memory", e))
     }
 
     /// Copies the bytes to the host.
