@@ -7,7 +7,7 @@ mod support;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 use support::*;
-use wcodec::{Archive, Device, DeviceChoice, Dtype, ErrorKind, IoChoice, Load, Loaded, Loader, Shard, Split, VecMemory};
+use wcodec::{Archive, Device, DeviceChoice, Dtype, ErrorKind, Gpu, IoChoice, Load, Loaded, Loader, Shard, Split, VecMemory};
 
 /// A small model's tensors: names as Llama's, several dtypes, one tensor of several units.
 fn tensors() -> Vec<Owned> {
@@ -239,6 +239,24 @@ fn a_file_that_changes() {
                 assert!(l.bytes().unwrap() == t.data, "a wrong tensor was handed out");
             }
         }
+    }
+}
+
+/// Memory of a device may be released by a thread that never used the device.
+#[test]
+fn device_memory_is_released_by_any_thread() {
+    let gpu = Gpu::emulator().unwrap_or_else(|e| panic!("{e}: `cargo build --release` builds the emulator"));
+    let data = vec![7; 1000];
+    let input = wcodec::TensorInput { name: "w", dtype: wcodec::Dtype::U8, shape: &[1000], data: &data };
+    let mut out = std::io::Cursor::new(Vec::new());
+    wcodec::Encoder::new().encode_tensors(&[input], &mut out).unwrap();
+    let archive = wcodec::Archive::from_bytes(out.into_inner()).unwrap();
+    let tensor = archive.tensor("w").unwrap();
+    for _ in 0..3 {
+        let decoded = gpu.decode(&[tensor]).unwrap().remove(0);
+        std::thread::spawn(move || drop(decoded)).join().unwrap();
+        // An error of the release would come out here.
+        assert_eq!(gpu.decode(&[tensor]).unwrap()[0].to_vec().unwrap(), data);
     }
 }
 

@@ -28,6 +28,18 @@ impl std::fmt::Debug for DeviceTensor {
     }
 }
 
+impl Drop for DeviceTensor {
+    fn drop(&mut self) {
+        // The memory is released by this thread, which may have had nothing to do with the device so far: a lane that no unit was for.
+        let context = self.gpu.stream().context();
+        if let Err(earlier) = context.bind_to_thread() {
+            // Such an error is of an earlier call, and for the next one that can report it.
+            let _ = context.bind_to_thread();
+            context.record_err::<()>(Err(earlier));
+        }
+    }
+}
+
 impl DeviceTensor {
     /// Its device address (a `CUdeviceptr`), 256-byte aligned, valid as long as this lives.
     pub fn address(&self) -> u64 {
