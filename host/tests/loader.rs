@@ -154,16 +154,28 @@ fn into_memory_of_the_callers_own() {
 
 #[test]
 fn as_a_stream() {
-    use std::task::{Context, Poll, Waker};
+    use std::task::{Context, Poll, Wake};
+    struct Unpark(std::thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.unpark();
+        }
+    }
     let (directory, tensors) = (tempfile::tempdir().unwrap(), tensors());
     let path = write(directory.path(), &tensors);
     let mut load = Loader::open(&path).unwrap().load().unwrap();
-    let (mut names, mut context) = (Vec::new(), Context::from_waker(Waker::noop()));
+    let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
+    let (mut names, mut context) = (Vec::new(), Context::from_waker(&waker));
     loop {
         match futures_core::Stream::poll_next(std::pin::Pin::new(&mut load), &mut context) {
             Poll::Ready(Some(tensor)) => names.push(tensor.unwrap().info.name),
             Poll::Ready(None) => break,
-            Poll::Pending => std::thread::yield_now(),
+            // Asks no sooner than it is woken: a stream that forgets its waker would be seen to hang.
+            Poll::Pending => {
+                let slept = std::time::Instant::now();
+                std::thread::park_timeout(std::time::Duration::from_secs(60));
+                assert!(slept.elapsed().as_secs() < 60, "nobody woke the task");
+            }
         }
     }
     assert_eq!(names.len(), tensors.len());

@@ -17,6 +17,7 @@ use crate::memory::Memory;
 
 pub(crate) struct Context {
     pub handle: Handle,
+    pub device: i32,
     /// Made by `cuDevicePrimaryCtxRetain`.
     pub primary: bool,
     pub memory: Memory,
@@ -42,13 +43,14 @@ pub(crate) struct Context {
 
 impl Context {
     /// A context with the memory capacity set now.
-    pub(crate) fn new(primary: bool, flags: u32) -> Checked<Arc<Context>> {
+    pub(crate) fn new(device: i32, primary: bool, flags: u32) -> Checked<Arc<Context>> {
         let handle = handle::fresh();
         let legacy = Stream::start(handle::fresh(), handle, true).map_err(|_| Status::OPERATING_SYSTEM)?;
         Ok(Arc::new(Context {
             handle,
+            device,
             primary,
-            memory: Memory::new(settings().memory),
+            memory: Memory::of_device(device as u32, settings().memory),
             pinned: Mutex::default(),
             freeing: Mutex::default(),
             flags: AtomicU32::new(flags),

@@ -1,16 +1,14 @@
-//! The one device and what it says of itself.
+//! The devices (one, unless the knob `devices` says otherwise), all alike, and what they say of themselves.
 //!
-//! It stands for no product: the limits are those every sm_80 or newer device has, sizes not bound by an architecture are
+//! They stand for no product: the limits are those every sm_80 or newer device has, sizes not bound by an architecture are
 //! small round numbers, and features that the emulator lacks (cooperative launch, managed memory, …) are reported absent.
 
 use super::settings::Settings;
 use super::status::{Checked, Status};
 
-/// The ordinal and handle of the only device.
-pub(crate) const DEVICE: i32 = 0;
+/// Devices that there can be; their handles are their ordinals.
+pub(crate) const MAX_DEVICES: usize = 16;
 pub(crate) const NAME: &str = "wcodec emulator";
-pub(crate) const UUID: [u8; 16] = *b"wcodec-emulator\0";
-pub(crate) const PCI_BUS_ID: &str = "0000:00:00.0";
 /// CUDA 12.8, as `cuDriverGetVersion` writes it.
 pub(crate) const DRIVER_VERSION: i32 = 12080;
 /// CUDA 11.0, what `driver-old` reports.
@@ -33,6 +31,18 @@ const KILOHERTZ: i32 = 1_000_000;
 
 /// `CU_DEVICE_ATTRIBUTE_MAX` of CUDA 12.8: ids from here on are unknown.
 const ATTRIBUTES: u32 = 145;
+
+/// What identifies a device.
+pub(crate) fn uuid(device: i32) -> [u8; 16] {
+    let mut uuid = *b"wcodec-emulator\0";
+    uuid[15] = device as u8;
+    uuid
+}
+
+/// The place of a device: each has a bus of its own.
+pub(crate) fn pci_bus_id(device: i32) -> String {
+    format!("0000:{device:02x}:00.0")
+}
 
 /// The value of a device attribute; features the emulator does not have are 0, ids that do not exist an error.
 pub(crate) fn attribute(id: u32, settings: &Settings) -> Checked<i32> {

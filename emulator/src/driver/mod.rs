@@ -23,6 +23,7 @@
 //! | `COUNTERS`           | none         | count, and write JSON to this path whenever something synchronises               |
 //! | `LAZY`               | 0            | do queued work only when somebody waits, asks, or queued a callback after it     |
 //! | `DELAY_US`           | 100          | microseconds before an asynchronous copy accesses pinned memory                  |
+//! | `DEVICES`            | 1            | devices that there are, 16 at most; none reaches another's memory                |
 //! | `MEMORY`             | 16 GiB       | bytes of device memory of contexts made from now on; taken from the host lazily  |
 //! | `CAPABILITY`         | 12.0         | compute capability; PTX for a newer one is refused                               |
 //! | `INSTRUCTION_LIMIT`  | 2³²          | instructions of a warp before it counts as hung; 0 for no limit                  |

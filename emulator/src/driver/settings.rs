@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
+use super::device::MAX_DEVICES;
 use super::sync::lock;
 
 /// Environment variables are this prefix and a knob's name in upper case.
 const PREFIX: &str = "WCODEC_EMULATOR_";
-const KNOBS: [&str; 9] =
-    ["sanitize", "threads", "count", "counters", "lazy", "delay_us", "memory", "capability", "instruction_limit"];
+const KNOBS: [&str; 10] =
+    ["sanitize", "threads", "count", "counters", "lazy", "delay_us", "devices", "memory", "capability", "instruction_limit"];
 
 /// Every knob; see the module's documentation for what each does.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub(crate) struct Settings {
     pub counters: Option<PathBuf>,
     pub lazy: bool,
     pub delay: Duration,
+    /// Devices that there are.
+    pub devices: i32,
     /// Bytes of device memory of a context made from now on.
     pub memory: u64,
     /// Compute capability, major and minor.
@@ -36,6 +39,7 @@ impl Default for Settings {
             counters: None,
             lazy: false,
             delay: Duration::from_micros(100),
+            devices: 1,
             memory: 16 << 30,
             capability: (12, 0),
             instruction_limit: Some(1 << 32),
@@ -59,6 +63,8 @@ impl Settings {
             ("sanitize" | "count" | "lazy", None, _) => return refuse("0 or 1"),
             ("threads", _, Some(threads @ 1..=1024)) => self.threads = threads as usize,
             ("threads", ..) => return refuse("1 to 1024"),
+            ("devices", _, Some(devices)) if (1..=MAX_DEVICES as u64).contains(&devices) => self.devices = devices as i32,
+            ("devices", ..) => return refuse("1 to 16"),
             ("delay_us", _, Some(microseconds)) => self.delay = Duration::from_micros(microseconds),
             ("memory", _, Some(bytes)) => self.memory = bytes,
             ("instruction_limit", _, Some(limit)) => self.instruction_limit = (limit > 0).then_some(limit),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use super::context::Context;
-use super::device::DEVICE;
+use super::device::MAX_DEVICES;
 use super::event::Event;
 use super::handle::{Handle, Registry};
 use super::inject::{self, Point};
@@ -22,7 +22,8 @@ const PER_THREAD_STREAM: Handle = 2;
 
 pub(crate) struct State {
     ready: AtomicBool,
-    primary: Mutex<Primary>,
+    /// Of each device.
+    primary: Mutex<[Primary; MAX_DEVICES]>,
     pub contexts: Registry<Context>,
     pub streams: Registry<Stream>,
     pub events: Registry<Event>,
@@ -30,7 +31,7 @@ pub(crate) struct State {
     pub functions: Registry<Function>,
 }
 
-/// The primary context and how often it is retained.
+/// A device's primary context and how often it is retained.
 #[derive(Default)]
 struct Primary {
     context: Option<Arc<Context>>,
@@ -83,10 +84,15 @@ pub(crate) fn state_any() -> Checked<&'static State> {
     if IN_CALLBACK.get() { Err(Status::NOT_PERMITTED) } else { Ok(&STATE) }
 }
 
-/// Checks a device handle.
+/// Checks a device handle, and that the device is there.
 pub(crate) fn device(device: i32) -> Checked {
     state()?;
-    if device == DEVICE { Ok(()) } else { Err(Status::INVALID_DEVICE) }
+    ordinal(device)
+}
+
+/// Checks a device handle.
+pub(crate) fn ordinal(device: i32) -> Checked {
+    if (0..settings::settings().devices).contains(&device) { Ok(()) } else { Err(Status::INVALID_DEVICE) }
 }
 
 /// Runs a host callback, during which driver calls are refused.
@@ -139,8 +145,8 @@ pub(crate) fn pop_current() -> Checked<Handle> {
 
 impl State {
     /// Makes a context and its handle.
-    pub(crate) fn create_context(&self, primary: bool, flags: u32) -> Checked<Arc<Context>> {
-        let context = Context::new(primary, flags)?;
+    pub(crate) fn create_context(&self, device: i32, primary: bool, flags: u32) -> Checked<Arc<Context>> {
+        let context = Context::new(device, primary, flags)?;
         self.contexts.insert(context.handle, context.clone());
         Ok(context)
     }
@@ -157,11 +163,11 @@ impl State {
     }
 
     /// `cuDevicePrimaryCtxRetain`.
-    pub(crate) fn retain_primary(&self) -> Checked<Handle> {
-        let mut primary = lock(&self.primary);
+    pub(crate) fn retain_primary(&self, device: i32) -> Checked<Handle> {
+        let primary = &mut lock(&self.primary)[device as usize];
         let context = match &primary.context {
             Some(context) => context.clone(),
-            None => self.create_context(true, primary.flags)?,
+            None => self.create_context(device, true, primary.flags)?,
         };
         primary.retained += 1;
         let handle = context.handle;
@@ -170,8 +176,8 @@ impl State {
     }
 
     /// `cuDevicePrimaryCtxRelease`: the last one destroys it.
-    pub(crate) fn release_primary(&self) -> Checked {
-        let mut primary = lock(&self.primary);
+    pub(crate) fn release_primary(&self, device: i32) -> Checked {
+        let primary = &mut lock(&self.primary)[device as usize];
         primary.retained = primary.retained.checked_sub(1).ok_or(Status::INVALID_CONTEXT)?;
         match (primary.retained, &primary.context) {
             (0, Some(_)) => primary.context.take().map_or(Ok(()), |context| self.destroy_context(&context)),
@@ -180,21 +186,21 @@ impl State {
     }
 
     /// `cuDevicePrimaryCtxReset`: destroys it whoever retains it.
-    pub(crate) fn reset_primary(&self) -> Checked {
-        let mut primary = lock(&self.primary);
+    pub(crate) fn reset_primary(&self, device: i32) -> Checked {
+        let primary = &mut lock(&self.primary)[device as usize];
         primary.retained = 0;
         primary.context.take().map_or(Ok(()), |context| self.destroy_context(&context))
     }
 
     /// Flags of the primary context and whether there is one.
-    pub(crate) fn primary_state(&self) -> (u32, bool) {
-        let primary = lock(&self.primary);
+    pub(crate) fn primary_state(&self, device: i32) -> (u32, bool) {
+        let primary = &lock(&self.primary)[device as usize];
         let flags = primary.context.as_ref().map_or(primary.flags, |context| context.flags.load(Ordering::Relaxed));
         (flags, primary.context.is_some())
     }
 
-    pub(crate) fn set_primary_flags(&self, flags: u32) {
-        let mut primary = lock(&self.primary);
+    pub(crate) fn set_primary_flags(&self, device: i32, flags: u32) {
+        let primary = &mut lock(&self.primary)[device as usize];
         primary.flags = flags;
         if let Some(context) = &primary.context {
             context.flags.store(flags, Ordering::Relaxed);

@@ -18,6 +18,8 @@ pub(crate) use written::Written;
 
 /// Where device allocations begin: above user space, so that no host pointer is a device address.
 pub(crate) const DEVICE_BASE: u64 = 1 << 49;
+/// Addresses of one device: no two devices have one in common, as with a real driver.
+const DEVICE_SPACE: u64 = 1 << 42;
 /// What `cuMemAlloc` promises. Bases are odd multiples of it, so that code which counts on more is found out.
 const ALIGNMENT: u64 = 256;
 /// Unmapped bytes between allocations, at least: an access past an end by less than this is never a hit in the next one.
@@ -83,7 +85,13 @@ struct State {
 impl Memory {
     /// Memory of `capacity` bytes, none in use.
     pub fn new(capacity: u64) -> Self {
-        let state = State { next: DEVICE_BASE + ALIGNMENT, used: 0, live: BTreeMap::new(), freed: BTreeMap::new() };
+        Self::of_device(0, capacity)
+    }
+
+    /// [`new`](Self::new), at the addresses of one of several devices.
+    pub(crate) fn of_device(device: u32, capacity: u64) -> Self {
+        let next = DEVICE_BASE + u64::from(device) * DEVICE_SPACE + ALIGNMENT;
+        let state = State { next, used: 0, live: BTreeMap::new(), freed: BTreeMap::new() };
         Self { capacity, state: RwLock::new(state), running: RwLock::new(()) }
     }
 

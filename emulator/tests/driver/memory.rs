@@ -1,7 +1,7 @@
 //! Device and pinned memory.
 
-use cudarc::driver::CudaContext;
 use cudarc::driver::sys::{self, CUdevice_attribute as Attribute, CUpointer_attribute as PointerAttribute, CUresult};
+use cudarc::driver::{CudaContext, DevicePtr};
 
 use crate::support::{Pinned, device_memory, emulator, error, ok};
 
@@ -24,6 +24,30 @@ fn the_device_says_what_it_is() {
     ok(unsafe { sys::cuDriverGetVersion(&mut version) });
     assert_eq!(version, 12080);
     emulator.set("threads", "2");
+}
+
+#[test]
+fn devices_have_memory_and_contexts_of_their_own() {
+    let emulator = emulator(&[("devices", "2"), ("memory", "1000000")]);
+    assert_eq!(CudaContext::device_count().unwrap(), 2);
+    let contexts = [emulator.context(), CudaContext::new(1).unwrap()];
+    assert_eq!(error(CudaContext::new(2)), CUresult::CUDA_ERROR_INVALID_DEVICE);
+    assert_ne!(contexts[0].uuid().unwrap().bytes, contexts[1].uuid().unwrap().bytes);
+    let slices = contexts.each_ref().map(|context| context.default_stream().clone_htod(&[7u8; 600_000]).unwrap());
+    contexts.iter().for_each(|context| context.synchronize().unwrap());
+    for context in &contexts {
+        context.bind_to_thread().unwrap();
+        assert_eq!(context.mem_get_info().unwrap().0, 400_000);
+        let mut device = -1;
+        // SAFETY: `device` is where the result goes.
+        ok(unsafe { sys::cuCtxGetDevice(&mut device) });
+        assert_eq!(device, context.ordinal() as i32);
+    }
+    // The first device's memory is none of the second's, whose context is current.
+    let (address, _sync) = slices[0].device_ptr(slices[0].stream());
+    let mut byte = 0u8;
+    // SAFETY: at most one byte is written, to `byte`.
+    assert!(error(unsafe { sys::cuMemcpyDtoH_v2((&raw mut byte).cast(), address, 1) }.result()) != CUresult::CUDA_SUCCESS);
 }
 
 #[test]

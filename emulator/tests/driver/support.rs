@@ -42,6 +42,7 @@ pub(crate) fn emulator(knobs: &[(&str, &str)]) -> Emulator {
         ("sanitize", "1"),
         ("lazy", "0"),
         ("delay_us", "100"),
+        ("devices", "1"),
         ("memory", &memory),
         ("count", "0"),
         ("counters", ""),

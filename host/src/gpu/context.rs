@@ -96,8 +96,13 @@ impl Gpu {
 
     /// Opens the emulator, which executes the kernels' PTX on the CPU.
     pub fn emulator() -> Result<Self> {
+        Self::emulated(0)
+    }
+
+    /// Opens one of several emulated devices: there are as many as the environment variable `WCODEC_EMULATOR_DEVICES` says, or one.
+    pub fn emulated(ordinal: usize) -> Result<Self> {
         library::open_emulator()?;
-        Self::with_library(0)
+        Self::with_library(ordinal)
     }
 
     fn with_library(ordinal: usize) -> Result<Self> {

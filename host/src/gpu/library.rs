@@ -60,13 +60,15 @@ pub(super) fn open_driver() -> Result<()> {
     })
 }
 
-/// Where the emulator's library is: `WCODEC_EMULATOR`, or beside the executable (or one folder up, for tests and examples).
+/// Where the emulator's library is: `WCODEC_EMULATOR`, or beside the executable (or one folder up, for tests and examples), or where cargo leaves
+/// it as a dependency.
 pub fn emulator_path() -> Option<PathBuf> {
     if let Some(path) = std::env::var_os("WCODEC_EMULATOR") {
         return Some(PathBuf::from(path)).filter(|p| p.exists());
     }
     let exe = std::env::current_exe().ok()?;
-    exe.ancestors().skip(1).take(2).map(|folder| folder.join(EMULATOR_FILE)).find(|p| p.exists())
+    let folders = exe.ancestors().skip(1).take(2).flat_map(|folder| [folder.to_owned(), folder.join("deps")]);
+    folders.map(|folder| folder.join(EMULATOR_FILE)).find(|p| p.exists())
 }
 
 /// Makes sure that the emulator is what is used.

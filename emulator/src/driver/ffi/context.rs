@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 
 use super::entries;
 use super::pointer::Out;
-use crate::driver::device::DEVICE;
 use crate::driver::handle::Handle;
 use crate::driver::state;
 use crate::driver::status::{Checked, Status};
@@ -23,7 +22,7 @@ fn create(context: Out<Handle>, flags: c_uint, device: c_int) -> Checked {
     if flags & !CONTEXT_FLAGS != 0 {
         return Err(Status::INVALID_VALUE);
     }
-    let handle = state::state()?.create_context(false, flags)?.handle;
+    let handle = state::state()?.create_context(device, false, flags)?.handle;
     state::push_current(handle)?;
     context.put(handle)
 }
@@ -32,22 +31,26 @@ entries! {
     fn cuDevicePrimaryCtxRetain(context: Out<Handle>, device: c_int) {
         state::device(device)?;
         context.check()?;
-        context.put(state::state()?.retain_primary()?)
+        context.put(state::state()?.retain_primary(device)?)
     }
 
     fn cuDevicePrimaryCtxRelease_v2(device: c_int) {
-        state::state_any()?.release_primary()?;
+        let state = state::state_any()?;
+        state::ordinal(device)?;
+        state.release_primary(device)?;
         state::device(device)
     }
 
     fn cuDevicePrimaryCtxReset_v2(device: c_int) {
-        state::state_any()?.reset_primary()?;
+        let state = state::state_any()?;
+        state::ordinal(device)?;
+        state.reset_primary(device)?;
         state::device(device)
     }
 
     fn cuDevicePrimaryCtxGetState(device: c_int, flags: Out<c_uint>, active: Out<c_int>) {
         state::device(device)?;
-        let (set, exists) = state::state()?.primary_state();
+        let (set, exists) = state::state()?.primary_state(device);
         flags.put(set)?;
         active.put(exists.into())
     }
@@ -57,7 +60,7 @@ entries! {
         if flags & !CONTEXT_FLAGS != 0 {
             return Err(Status::INVALID_VALUE);
         }
-        state::state()?.set_primary_flags(flags);
+        state::state()?.set_primary_flags(device, flags);
         Ok(())
     }
 
@@ -111,8 +114,7 @@ entries! {
     }
 
     fn cuCtxGetDevice(device: Out<c_int>) {
-        state::current_any()?;
-        device.put(DEVICE)
+        device.put(state::current_any()?.device)
     }
 
     fn cuCtxGetId(context: Handle, id: Out<u64>) {

@@ -42,7 +42,7 @@ entries! {
 
     fn cuDeviceGetCount(count: Out<c_int>) {
         state::state()?;
-        count.put(1)
+        count.put(settings().devices)
     }
 
     fn cuDeviceGet(device: Out<c_int>, ordinal: c_int) {
@@ -57,12 +57,12 @@ entries! {
 
     fn cuDeviceGetUuid(uuid: Out<[u8; 16]>, device: c_int) {
         state::device(device)?;
-        uuid.put(device::UUID)
+        uuid.put(device::uuid(device))
     }
 
     fn cuDeviceGetUuid_v2(uuid: Out<[u8; 16]>, device: c_int) {
         state::device(device)?;
-        uuid.put(device::UUID)
+        uuid.put(device::uuid(device))
     }
 
     fn cuDeviceTotalMem_v2(bytes: Out<usize>, device: c_int) {
@@ -84,15 +84,14 @@ entries! {
 
     fn cuDeviceGetPCIBusId(id: usize, len: c_int, device: c_int) {
         state::device(device)?;
-        name_into(id, len, device::PCI_BUS_ID)
+        name_into(id, len, &device::pci_bus_id(device))
     }
 
     fn cuDeviceGetByPCIBusId(device: Out<c_int>, id: Text) {
         state::state()?;
-        if id.get()? != device::PCI_BUS_ID {
-            return Err(Status::INVALID_DEVICE);
-        }
-        device.put(device::DEVICE)
+        let id = id.get()?;
+        let found = (0..settings().devices).find(|&device| device::pci_bus_id(device) == id);
+        device.put(found.ok_or(Status::INVALID_DEVICE)?)
     }
 
     fn cuDeviceCanAccessPeer(can: Out<c_int>, device: c_int, peer: c_int) {

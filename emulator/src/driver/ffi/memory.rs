@@ -4,7 +4,6 @@ use std::ffi::{c_int, c_uint};
 
 use super::entries;
 use super::pointer::Out;
-use crate::driver::device::DEVICE;
 use crate::driver::handle::Handle;
 use crate::driver::state;
 use crate::driver::status::{Checked, Status};
@@ -27,7 +26,7 @@ fn pointer_attribute(data: Out<u64>, id: c_uint, address: u64) -> Checked {
         4 if host => data.put(address),
         6 | 8 => data.cast().put(0_u32), // synchronous operations, managed
         7 | 11 => data.put(base),        // id of the buffer (no base is ever given out twice), start
-        9 => data.cast().put(DEVICE),
+        9 => data.cast().put(context.device),
         12 => data.put(len),
         13 => data.cast().put(1_u32), // mapped
         4 => Err(Status::INVALID_VALUE),
