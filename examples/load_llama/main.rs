@@ -6,7 +6,7 @@
 //! cargo run --release --example load_llama                 # SmolLM2-135M, fetched if need be
 //! cargo run --release --example load_llama -- path/to/a/hugging-face/directory --prompt "Once upon a time"
 //! cargo run --release --example load_llama -- --device emulator
-//! cargo run --release --example load_llama -- --trace load.json   # what the last load did, for chrome://tracing
+//! cargo run --release --example load_llama -- --budget 16 --trace load.json --svg load.svg   # MiB; what the last load did
 //! ```
 //!
 //! Decodes on a GPU where there is one (`--device` or `WCODEC_DEVICE` say otherwise), else on the CPU. The model runs on
@@ -18,7 +18,7 @@ mod sources;
 use llama::{Checkpoint, Result, raw};
 use measure::{Run, Task, drop_caches};
 use serde_json::json;
-use sources::{archives, load_archives, load_raw};
+use sources::{Loading, archives, load_archives, load_raw};
 use std::path::PathBuf;
 use std::time::Duration;
 use wcodec::Device;
@@ -32,7 +32,10 @@ struct Arguments {
     tokens: usize,
     runs: usize,
     json: bool,
+    /// Bytes of buffers; the loader's own choice where it is not given.
+    budget: Option<u64>,
     trace: Option<PathBuf>,
+    svg: Option<PathBuf>,
 }
 
 fn main() -> Result<()> {
@@ -64,7 +67,7 @@ fn main() -> Result<()> {
             continue;
         }
         let from_raw = best(cold, arguments.runs, || task.run(|| load_raw(&checkpoint)))?;
-        let load = || load_archives(&checkpoint, &archives, device, None);
+        let load = || load_archives(&checkpoint, &archives, &arguments.loading(None));
         let from_archive = best(cold, arguments.runs, || task.run(load))?;
         if !from_raw.generation.same(&from_archive.generation) {
             return Err("the tokens or the logits differ".into());
@@ -78,15 +81,17 @@ fn main() -> Result<()> {
         told = Some(from_archive.generation);
     }
     let told = told.ok_or("nothing was run")?;
-    if let Some(path) = &arguments.trace {
+    if arguments.trace.is_some() || arguments.svg.is_some() {
         // A load of its own, so that recording is in nobody's time.
         let timeline = Timeline::new();
-        load_archives(&checkpoint, &archives, device, Some(&timeline))?;
-        timeline.write_chrome(std::io::BufWriter::new(std::fs::File::create(path)?))?;
+        load_archives(&checkpoint, &archives, &arguments.loading(Some(&timeline)))?;
+        let create = |path| Ok::<_, std::io::Error>(std::io::BufWriter::new(std::fs::File::create(path)?));
+        arguments.trace.as_ref().map(|path| timeline.write_chrome(create(path)?)).transpose()?;
+        arguments.svg.as_ref().map(|path| timeline.write_svg(create(path)?)).transpose()?;
     }
     if arguments.json {
         let report = json!({
-            "checkpoint": weights, "archives": archives, "decoder": decoder(device),
+            "checkpoint": weights, "archives": archives, "decoder": decoder(device), "gpu": device.gpu_facts(),
             "raw_bytes": raw_size, "archive_bytes": archive_size, "synthetic": checkpoint.is_synthetic(),
             "prompt": arguments.prompt, "text": told.text, "tokens": told.tokens, "identical": true, "runs": rows,
         });
@@ -102,7 +107,7 @@ fn main() -> Result<()> {
 
 impl Arguments {
     fn parse() -> Result<Self> {
-        let (mut path, mut device, mut json, mut trace) = (None, None, false, None);
+        let (mut path, mut device, mut json, mut budget, mut trace, mut svg) = (None, None, false, None, None, None);
         let (mut prompt, mut tokens, mut runs) = ("The capital of France is".to_owned(), 24, 3);
         let mut args = std::env::args_os().skip(1);
         while let Some(arg) = args.next() {
@@ -113,12 +118,21 @@ impl Arguments {
                 Some("--tokens") => tokens = value("--tokens")?.parse()?,
                 Some("--runs") => runs = value("--runs")?.parse()?,
                 Some("--json") => json = true,
+                Some("--budget") => {
+                    let mib: u64 = value("--budget")?.parse()?;
+                    budget = Some(mib.checked_mul(1 << 20).ok_or("--budget: that many MiB there are not")?);
+                }
+                Some("--svg") => svg = Some(value("--svg")?.into()),
                 Some("--trace") => trace = Some(value("--trace")?.into()),
                 Some(option) if option.starts_with("--") => return Err(format!("there is no option {option}").into()),
                 _ => path = Some(PathBuf::from(arg)),
             }
         }
-        Ok(Self { path, device: device.unwrap_or_else(Device::auto), prompt, tokens, runs, json, trace })
+        Ok(Self { path, device: device.unwrap_or_else(Device::auto), prompt, tokens, runs, json, budget, trace, svg })
+    }
+
+    fn loading<'a>(&'a self, timeline: Option<&'a Timeline>) -> Loading<'a> {
+        Loading { device: &self.device, budget: self.budget, timeline }
     }
 }
 

@@ -57,22 +57,26 @@ pub(crate) fn load_raw(checkpoint: &Checkpoint) -> Result<(Tensors, Times)> {
     Ok((tensors, watch.done()))
 }
 
+/// How archives are loaded.
+pub(crate) struct Loading<'a> {
+    pub(crate) device: &'a Device,
+    /// Bytes of buffers.
+    pub(crate) budget: Option<u64>,
+    pub(crate) timeline: Option<&'a Timeline>,
+}
+
 /// Loads the tensors of the archives.
-pub(crate) fn load_archives(
-    checkpoint: &Checkpoint,
-    archives: &[PathBuf],
-    device: &Device,
-    timeline: Option<&Timeline>,
-) -> Result<(Tensors, Times)> {
+pub(crate) fn load_archives(checkpoint: &Checkpoint, archives: &[PathBuf], how: &Loading<'_>) -> Result<(Tensors, Times)> {
     let (mut watch, mut tensors) = (Watch::start(checkpoint), Tensors::new());
     let open = |path: &PathBuf| -> Result<Loader> {
-        let loader = Loader::open(path)?.device(device.clone());
-        Ok(timeline.into_iter().fold(loader, Loader::timeline))
+        let loader = Loader::open(path)?.device(how.device.clone());
+        let loader = how.budget.into_iter().fold(loader, Loader::budget);
+        Ok(how.timeline.into_iter().fold(loader, Loader::timeline))
     };
     let loaders = archives.iter().map(open).collect::<Result<Vec<_>>>()?;
     watch.opened();
     for loader in loaders {
-        if let Device::Gpu(_) = device {
+        if let Device::Gpu(_) = how.device {
             load_on_gpu(loader, &mut tensors, &mut watch)?;
         } else {
             load(loader, checkpoint, &mut tensors, &mut watch)?;

@@ -13,10 +13,12 @@ mod sources;
 
 use llama::{Checkpoint, SyntheticModel};
 use measure::Task;
-use sources::{load_archives, load_raw};
+use sources::{Loading, load_archives, load_raw};
 use std::path::PathBuf;
 use wcodec::observe::Timeline;
 use wcodec::{Device, Encoder};
+
+const ON_CPU: Loading<'_> = Loading { device: &Device::Cpu, budget: None, timeline: None };
 
 /// A model and its archive.
 fn small() -> (tempfile::TempDir, Checkpoint, Vec<PathBuf>) {
@@ -33,7 +35,9 @@ fn same_text_on(device: &Device) {
     let task = Task { checkpoint: &checkpoint, prompt: "abc", tokens: 6 };
     let raw = task.run(|| load_raw(&checkpoint)).expect("runs");
     let timeline = Timeline::new();
-    let decoded = task.run(|| load_archives(&checkpoint, &archives, device, Some(&timeline))).expect("runs");
+    let decoded = task
+        .run(|| load_archives(&checkpoint, &archives, &Loading { device, budget: Some(8 << 20), timeline: Some(&timeline) }))
+        .expect("runs");
     assert!(raw.generation.same(&decoded.generation), "{:?} {:?}", raw.generation, decoded.generation);
     for run in [&raw, &decoded] {
         let times = [run.load.open, run.load.first_layer, run.load.all, run.built, run.first_token];
@@ -55,7 +59,7 @@ fn the_emulated_gpu_gives_the_same_text() {
 #[test]
 fn a_damaged_or_missing_archive_is_an_error_and_no_text() {
     let (_held, checkpoint, archives) = small();
-    let load = || load_archives(&checkpoint, &archives, &Device::Cpu, None);
+    let load = || load_archives(&checkpoint, &archives, &ON_CPU);
     let mut bytes = std::fs::read(&archives[0]).expect("reads");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
@@ -76,6 +80,6 @@ fn an_archive_without_a_tensor_is_refused_by_its_name() {
     let archive = weights.with_extension("wcodec");
     Encoder::new().encode_file(&weights, &archive).expect("compressed");
     let task = Task { checkpoint: &checkpoint, prompt: "abc", tokens: 1 };
-    let refused = task.run(|| load_archives(&checkpoint, &[archive], &Device::Cpu, None)).err().expect("refused");
+    let refused = task.run(|| load_archives(&checkpoint, &[archive], &ON_CPU)).err().expect("refused");
     assert!(refused.to_string().contains("model.layers.1.mlp.up_proj.weight"), "{refused}");
 }

@@ -11,7 +11,7 @@ use std::io::{Cursor, Write};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Instant;
-use wcodec::{Archive, Backend, Device, Dtype, EncodeReport, Encoder, Gpu, TensorInput};
+use wcodec::{Archive, Backend, Device, Dtype, EncodeReport, Encoder, Gpu, GpuFacts, TensorInput};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -55,6 +55,9 @@ struct Report {
     file: String,
     /// Where it was decoded: `cpu` or the GPU's name.
     device: String,
+    /// What NVIDIA's management library said of the GPU after the last run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gpu: Option<GpuFacts>,
     backend: &'static str,
     threads: usize,
     runs: u32,
@@ -85,11 +88,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Device::Gpu(gpu) => decode_on(gpu, args, &source, &archive)?,
         _ => decode(args, &source, &archive)?,
     };
+    let gpu = device.gpu_facts();
     let mut restored = Compare { rest: &source, equal: true };
     archive.write_source(&mut restored, |_, _| ())?;
     let report = Report {
         file: args.file.display().to_string(),
         device: device.name().to_owned(),
+        gpu,
         backend: Backend::best().name(),
         threads: rayon::current_num_threads(),
         runs: args.runs,

@@ -9,12 +9,15 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::Instant;
 use wcodec::observe::{Stage, Timeline};
-use wcodec::{Archive, Encoder, Loader, forget};
+use wcodec::{Archive, Encoder, GpuFacts, Loader, forget};
 
 #[derive(Serialize)]
 struct Report {
     file: String,
     device: String,
+    /// What NVIDIA's management library said of the GPU after the last run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gpu: Option<GpuFacts>,
     threads: usize,
     runs: u32,
     raw_bytes: u64,
@@ -48,6 +51,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let lens: Vec<u64> = Archive::open(&archive)?.tensors().map(|t| t.byte_len()).collect();
     let mut loads = Vec::new();
     let mut last = Timeline::new();
+    let mut gpu = None;
     for cache in ["cold", "warm"] {
         let (mut raw, mut ours, mut first, mut alone, mut reader) = (vec![], vec![], vec![], vec![], "");
         let mut forgotten = true;
@@ -79,6 +83,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
             ours.push(start.elapsed().as_secs_f64());
             alone.push(last.overlap(Stage::Decode, Stage::Read).exposed_share());
         }
+        gpu = device.gpu_facts();
         if !forgotten {
             eprintln!("cold: the system kept the file in memory, so it was not cold");
             continue;
@@ -105,6 +110,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let report = Report {
         file: args.file.display().to_string(),
         device: device.name().to_owned(),
+        gpu,
         threads: rayon::current_num_threads(),
         runs: args.runs,
         raw_bytes: report.source_bytes,

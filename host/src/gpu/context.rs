@@ -150,6 +150,11 @@ impl Gpu {
         &self.0.name
     }
 
+    /// Number of the device.
+    pub fn ordinal(&self) -> usize {
+        self.stream().context().ordinal()
+    }
+
     /// Whether this is the emulator and no GPU.
     pub fn is_emulator(&self) -> bool {
         self.name() == library::EMULATOR_NAME

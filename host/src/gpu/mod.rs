@@ -111,6 +111,15 @@ impl Device {
         Self::Cpu
     }
 
+    /// What NVIDIA's management library says of the GPU just now, for reports of measurements; `None` for the CPU and the emulator, and where
+    /// there is no such library.
+    pub fn gpu_facts(&self) -> Option<GpuFacts> {
+        match self {
+            Self::Gpu(gpu) if !gpu.is_emulator() => gpu_facts(gpu.ordinal()),
+            _ => None,
+        }
+    }
+
     /// `cpu`, or the GPU's name.
     pub fn name(&self) -> &str {
         match self {

@@ -58,7 +58,7 @@ impl DeviceTensor {
 
     /// Number of the device that it is on.
     pub fn ordinal(&self) -> usize {
-        self.gpu.stream().context().ordinal()
+        self.gpu.ordinal()
     }
 
     /// Bytes.
