@@ -69,13 +69,27 @@ pub struct TensorRecord {
     pub ndim: u8,
     /// Length of the dtype's name, which follows the tensor's name, where the dtype has no number.
     pub dtype_len: u8,
-    /// Zero.
-    pub reserved: [u8; 2],
+    /// Bits of [`tool`]: what the tensor is coded with beyond planes, tables and pairs.
+    pub tools: u8,
+    /// Bytes of the tools' parameters, which head the tile directory, in units of 16.
+    pub params16: u8,
+}
+
+/// Bits of [`TensorRecord::tools`].
+pub mod tool {
+    /// Planes may be coded with a table for each context of a symbol ([`PlaneMode::Contexts`](super::PlaneMode::Contexts)).
+    pub const CONTEXTS: u8 = 1;
+    /// What is decoded is the difference from a tensor of the base archive.
+    pub const BASE: u8 = 2;
+    /// Each tile says how its elements were predicted or transformed.
+    pub const FILTERS: u8 = 4;
+    /// Every tool of this version.
+    pub const KNOWN: u8 = CONTEXTS;
 }
 
 assert_offsets!(TensorRecord, 64, {
     rows: 0, row_bytes: 8, segment_len: 16, hash: 24, directory_crc: 40, name_len: 44, tile_rows: 48, tile_row_bytes: 52,
-    dtype: 56, layout: 58, kind: 59, ndim: 60, dtype_len: 61, reserved: 62,
+    dtype: 56, layout: 58, kind: 59, ndim: 60, dtype_len: 61, tools: 62, params16: 63,
 });
 
 /// How a plane is coded, for all tiles of a tensor or (in a [`super::TilePlane`]) for one.
@@ -90,6 +104,8 @@ pub enum PlaneMode {
     Bytes = 2,
     /// One rANS symbol for two neighbouring exponents, as 4-bit ranks above a base.
     Pairs = 3,
+    /// One rANS symbol for each byte of the plane, each with the table of its context.
+    Contexts = 4,
     /// Only in a [`PlaneRecord`]: every tile says for itself.
     PerTile = 255,
 }
@@ -102,6 +118,7 @@ impl PlaneMode {
             1 => Self::Constant,
             2 => Self::Bytes,
             3 => Self::Pairs,
+            4 => Self::Contexts,
             255 => Self::PerTile,
             _ => return None,
         })
@@ -109,7 +126,7 @@ impl PlaneMode {
 
     /// Whether the plane is a rANS stream.
     pub fn is_coded(self) -> bool {
-        matches!(self, Self::Bytes | Self::Pairs)
+        matches!(self, Self::Bytes | Self::Pairs | Self::Contexts)
     }
 }
 

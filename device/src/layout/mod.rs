@@ -9,7 +9,7 @@ mod index;
 mod superblock;
 mod tile;
 
-pub use index::{IndexHeader, PlaneMode, PlaneRecord, TensorRecord, kind};
+pub use index::{IndexHeader, PlaneMode, PlaneRecord, TensorRecord, kind, tool};
 pub use superblock::{MAGIC, SUPERBLOCK_BYTES, Superblock, VERSION_MAJOR, VERSION_MINOR, feature, source_kind};
 pub use tile::{MAX_TILE_BYTES, TILE_ALIGN, TileHead, TilePlane};
 

@@ -12,8 +12,27 @@ pub const SUPERBLOCK_BYTES: u64 = size_of::<Superblock>() as u64;
 
 /// Bits of [`Superblock::required`].
 pub mod feature {
+    /// Tensors coded with contexts ([`crate::layout::tool::CONTEXTS`]).
+    pub const CONTEXTS: u64 = 1;
+    /// Tensors coded as differences from a base archive's.
+    pub const BASE: u64 = 2;
+    /// Tiles whose elements were predicted or transformed.
+    pub const FILTERS: u64 = 4;
+    /// Planes stored one after another, so that a coarse model comes first.
+    pub const PROGRESSIVE: u64 = 8;
     /// Every required bit that this version understands.
-    pub const KNOWN_REQUIRED: u64 = 0;
+    pub const KNOWN_REQUIRED: u64 = CONTEXTS;
+
+    /// What a bit stands for, where that is known.
+    pub fn name(bit: u64) -> Option<&'static str> {
+        Some(match bit {
+            CONTEXTS => "contexts",
+            BASE => "base",
+            FILTERS => "filters",
+            PROGRESSIVE => "progressive",
+            _ => return None,
+        })
+    }
 }
 
 /// Values of [`Superblock::source_kind`].

@@ -2,6 +2,7 @@
 
 use super::Archive;
 use crate::checksum;
+use crate::container::contexts::Contexts;
 use crate::container::grid::{Grid, Piece, TileRect};
 use crate::container::index::Entry;
 use crate::cpu::fused::Place;
@@ -16,7 +17,7 @@ use std::borrow::Cow;
 use std::mem::size_of;
 use std::ops::Range;
 use std::sync::Arc;
-use wcodec_device::layout::{MAX_TILE_BYTES, PlaneMode, TILE_ALIGN, TileHead, TilePlane};
+use wcodec_device::layout::{MAX_TILE_BYTES, PlaneMode, TILE_ALIGN, TileHead, TilePlane, tool};
 
 /// Decoded bytes that one thread takes at a time.
 const PIECE: u64 = 1 << 20;
@@ -233,13 +234,28 @@ impl<'a> Tensor<'a> {
             let e = Error::corrupt("the tile directory is damaged: its checksum differs").at(self.entry.directory_off);
             return Err(self.place(e));
         }
-        let directory = Directory { bytes, stride: self.entry.directory_stride() };
+        let damaged = |why: &str| self.place(Error::corrupt(why.to_owned()).at(self.entry.directory_off));
+        let contexts = self.contexts(&bytes).map_err(damaged)?;
+        let directory =
+            Directory { bytes, first: self.entry.prefix_len() as usize, stride: self.entry.directory_stride(), contexts };
         if directory.len() > 0 && directory.offset(0) != 0 {
             return Err(
                 self.place(Error::corrupt("its first tile does not begin the segment").with_tile(0).at(self.entry.directory_off))
             );
         }
         Ok(directory)
+    }
+
+    /// The contexts that head the directory, if the tensor has any.
+    fn contexts(&self, directory: &[u8]) -> Result<Option<Arc<Contexts>>, &'static str> {
+        let Entry { record, grid, layout, .. } = self.entry;
+        if record.tools & tool::CONTEXTS == 0 {
+            return Ok(None);
+        }
+        let (params, classes) = directory[..self.entry.prefix_len() as usize].split_at(16 * record.params16 as usize);
+        let columns = grid.row_bytes as usize / layout.record_bytes();
+        let tables = self.archive.index.tables.freqs().len();
+        Contexts::read(params, classes, grid.rows as usize, columns, *layout, tables).map(|c| Some(Arc::new(c)))
     }
 
     /// Where the payloads of consecutive tiles lie in the archive.
@@ -295,7 +311,8 @@ impl<'a> Tensor<'a> {
                 let rect = entry.grid.rect(tile);
                 let (at, stride) = place(rect);
                 let place = Place { first: at, rows: rect.rows, width: rect.width, stride };
-                inputs.push(TileInput { layout: entry.layout, planes, payload: part, place });
+                let contexts = directory.contexts.as_deref().map(|c| (c, rect));
+                inputs.push(TileInput { layout: entry.layout, planes, payload: part, place, contexts });
             }
             let tables = |n| self.archive.index.tables.get(n);
             decode_tiles(self.archive.backend, tables, &inputs, scratch, out, stores)
@@ -338,21 +355,24 @@ impl<'a> Tensor<'a> {
 /// A tensor's tile directory, its checksum verified.
 pub(crate) struct Directory<'a> {
     bytes: Cow<'a, [u8]>,
+    /// Where the tiles' entries begin.
+    first: usize,
     stride: usize,
+    pub(super) contexts: Option<Arc<Contexts>>,
 }
 
 impl Directory<'_> {
     /// With bytes of its own.
     pub(crate) fn into_owned(self) -> Directory<'static> {
-        Directory { bytes: Cow::Owned(self.bytes.into_owned()), stride: self.stride }
+        Directory { bytes: Cow::Owned(self.bytes.into_owned()), ..self }
     }
 
     fn len(&self) -> u64 {
-        (self.bytes.len() / self.stride) as u64
+        ((self.bytes.len() - self.first) / self.stride) as u64
     }
 
     fn head(&self, tile: u64) -> TileHead {
-        let at = tile as usize * self.stride;
+        let at = self.first + tile as usize * self.stride;
         bytemuck::pod_read_unaligned(&self.bytes[at..at + size_of::<TileHead>()])
     }
 
@@ -363,7 +383,7 @@ impl Directory<'_> {
 
     /// Reads a tile's head and its planes, those of the whole tensor filled in.
     pub(crate) fn read_tile(&self, tile: u64, entry: &Entry, planes: &mut [TilePlane]) -> TileHead {
-        let mut at = tile as usize * self.stride + size_of::<TileHead>();
+        let mut at = self.first + tile as usize * self.stride + size_of::<TileHead>();
         for (plane, whole) in planes.iter_mut().zip(&entry.planes) {
             if Entry::is_per_tile(whole) {
                 *plane = bytemuck::pod_read_unaligned(&self.bytes[at..at + size_of::<TilePlane>()]);

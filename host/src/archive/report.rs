@@ -2,6 +2,7 @@
 
 use super::decode::EMPTY_PLANE;
 use super::{Archive, Tensor};
+use crate::container::contexts;
 use crate::error::Result;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -19,6 +20,8 @@ pub struct PlaneReport {
     pub bytes: u64,
     /// Tiles in which it is coded by pairs of exponents.
     pub pairs: u64,
+    /// Tiles in which it is coded byte by byte, each with the table of its context.
+    pub contexts: u64,
     /// Patches in all tiles.
     pub patches: u64,
     /// Different frequency tables in use.
@@ -61,16 +64,23 @@ impl Tensor<'_> {
         for tile in 0..tiles {
             let mut coded = [EMPTY_PLANE; 64];
             directory.read_tile(tile, entry, &mut coded);
-            for (report, plane) in planes.iter_mut().zip(coded) {
+            for (p, (report, plane)) in planes.iter_mut().zip(coded).enumerate() {
                 match PlaneMode::from_u8(plane.mode) {
                     Some(PlaneMode::Raw) => report.raw += 1,
                     Some(PlaneMode::Constant) => report.constant += 1,
                     Some(PlaneMode::Bytes) => report.bytes += 1,
                     Some(PlaneMode::Pairs) => report.pairs += 1,
+                    Some(PlaneMode::Contexts) => {
+                        report.contexts += 1;
+                        if let Some(contexts) = &directory.contexts {
+                            let deep = Some(p) == contexts::deep(entry.layout);
+                            report.tables.extend(if deep { &contexts.deep } else { &contexts.tables });
+                        }
+                    }
                     Some(PlaneMode::PerTile) | None => {}
                 }
                 report.patches += plane.patches as u64;
-                if PlaneMode::from_u8(plane.mode).is_some_and(PlaneMode::is_coded) {
+                if matches!(PlaneMode::from_u8(plane.mode), Some(PlaneMode::Bytes | PlaneMode::Pairs)) {
                     report.tables.insert(plane.table);
                 }
             }

@@ -8,7 +8,8 @@ use bytemuck::Pod;
 use std::collections::HashMap;
 use std::mem::size_of;
 use wcodec_device::layout::{
-    IndexHeader, PlaneMode, PlaneRecord, SUPERBLOCK_BYTES, Superblock, TensorRecord, TileHead, TilePlane, kind, source_kind,
+    IndexHeader, PlaneMode, PlaneRecord, SUPERBLOCK_BYTES, Superblock, TensorRecord, TileHead, TilePlane, feature, kind,
+    source_kind, tool,
 };
 use wcodec_device::planes::Layout;
 
@@ -42,9 +43,19 @@ impl Entry {
         size_of::<TileHead>() + size_of::<TilePlane>() * self.planes.iter().filter(|p| Self::is_per_tile(p)).count()
     }
 
+    /// Bytes before the tiles' entries: the tools' parameters, then, with contexts, the classes of rows and columns, two to a byte.
+    pub(crate) fn prefix_len(&self) -> u64 {
+        let params = 16 * self.record.params16 as u64;
+        if self.record.tools & tool::CONTEXTS == 0 {
+            return params;
+        }
+        let columns = self.grid.row_bytes / self.layout.record_bytes() as u64;
+        params + self.grid.rows.div_ceil(2) + columns.div_ceil(2)
+    }
+
     /// Bytes of the tile directory. Cannot overflow once the entry is checked.
     pub(crate) fn directory_len(&self) -> u64 {
-        self.grid.tiles().unwrap_or(0) * self.directory_stride() as u64
+        self.prefix_len() + self.grid.tiles().unwrap_or(0) * self.directory_stride() as u64
     }
 
     pub(crate) fn is_tensor(&self) -> bool {
@@ -145,6 +156,9 @@ pub(crate) fn read_index(bytes: &[u8], superblock: &Superblock) -> Result<Index>
     for (i, record) in records.into_iter().enumerate() {
         let at = superblock.index_off + (size_of::<IndexHeader>() + i * size_of::<TensorRecord>()) as u64;
         let mut entry = read_entry(record, &mut parts).map_err(|e| e.at(at))?;
+        if entry.record.tools & tool::CONTEXTS != 0 && superblock.required & feature::CONTEXTS == 0 {
+            return Err(Error::corrupt("a tool that the superblock does not announce").with_tensor(&entry.name).at(at));
+        }
         let place = |at: &mut u64, len: u64, end: u64, what: &str| {
             let start = *at;
             *at = start
@@ -202,7 +216,7 @@ fn read_entry(record: TensorRecord, parts: &mut Parts<'_>) -> Result<Entry> {
 
 fn read_named(record: TensorRecord, parts: &mut Parts<'_>, name: &str) -> Result<Entry> {
     let fail = |why: String| Err(Error::corrupt(why));
-    if record.reserved != [0; 2] || record.kind > kind::BLOB {
+    if record.tools & !tool::KNOWN != 0 || (record.tools == 0 && record.params16 != 0) || record.kind > kind::BLOB {
         return fail("its record has unknown fields".into());
     }
     let Some(dtype) = Dtype::from_number(record.dtype) else { return fail(format!("unknown dtype {}", record.dtype)) };
@@ -248,7 +262,8 @@ fn read_named(record: TensorRecord, parts: &mut Parts<'_>, name: &str) -> Result
     if entry.is_tensor() && split != Some((grid.rows, grid.row_bytes)) && (split.is_some() || grid.rows != 1) {
         return fail(format!("{} rows of {} bytes are not the shape {:?}", grid.rows, grid.row_bytes, entry.shape));
     }
-    if grid.tiles().and_then(|t| t.checked_mul(entry.directory_stride() as u64)).is_none() {
+    let entries = grid.tiles().and_then(|t| t.checked_mul(entry.directory_stride() as u64));
+    if entries.and_then(|e| e.checked_add(entry.prefix_len())).is_none() {
         return fail("more tiles than there can be".into());
     }
     Ok(entry)

@@ -1,5 +1,6 @@
 //! The `.wcodec` container: index, tables, tile grid. `docs/format.md` is its specification.
 
+pub(crate) mod contexts;
 pub(crate) mod grid;
 pub(crate) mod index;
 pub(crate) mod tables;

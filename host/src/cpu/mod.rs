@@ -3,6 +3,7 @@
 //! A backend decodes a rANS stream to its symbols ([`Backend::decode_symbols`]) and joins planes to elements ([`join`]). The symbol
 //! decoder is written by hand for each instruction set; the joins are one plain loop each, compiled for each instruction set.
 
+mod contexts;
 pub(crate) mod fused;
 mod join;
 mod portable;

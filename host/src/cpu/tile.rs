@@ -4,9 +4,12 @@
 //! then each tile's planes are put together. Where a tile has one stream and lines of the output to itself, the second step is part of the
 //! first: see `fused.rs`.
 
+use super::contexts::{ContextStream, Decode};
 use super::fused::{Fusion, Place, Sink};
 use super::view::{Line, PATCH_OUTSIDE, Patches, Ready, Stores, View};
 use super::{Backend, Job, Stream, StreamFault};
+use crate::container::contexts::{self, Contexts};
+use crate::container::grid::TileRect;
 use wcodec_device::job::status;
 use wcodec_device::layout::{MAX_TILE_BYTES, PlaneMode, TILE_ALIGN, TilePlane};
 use wcodec_device::planes::Layout;
@@ -65,6 +68,8 @@ pub(crate) struct TileInput<'a> {
     pub payload: &'a [u8],
     /// `width` is a multiple of the record.
     pub place: Place,
+    /// The tensor's contexts, if it has any, and where in it the tile is.
+    pub contexts: Option<(&'a Contexts, TileRect)>,
 }
 
 impl TileInput<'_> {
@@ -82,6 +87,7 @@ pub(crate) struct Scratch {
     planes: [Vec<Vec<u8>>; GROUP],
     linear: Vec<u8>,
     line: Line,
+    contexts: Vec<u8>,
 }
 
 /// Takes fields off the front of a payload.
@@ -115,6 +121,8 @@ pub(crate) fn decode_tiles<'a>(
     // Streams to decode, whose they are, and the patches to the bytes they give.
     let mut jobs: Vec<Job<'_, '_>> = Vec::with_capacity(GROUP);
     let mut owners = Vec::with_capacity(GROUP);
+    // Streams with contexts, which come after those without, one by one.
+    let mut deferred: Vec<(usize, usize, RawStream<'_>)> = Vec::new();
     for (t, (tile, buffers)) in tiles.iter().zip(&mut scratch.planes).enumerate() {
         let layout = tile.layout;
         let elements = tile.elements();
@@ -132,7 +140,9 @@ pub(crate) fn decode_tiles<'a>(
                 Some(PlaneMode::Constant) => resize_for(buffer, bytes).fill(plane.base),
                 Some(mode @ (PlaneMode::Bytes | PlaneMode::Pairs)) => {
                     let table = tables(plane.table).ok_or((t, TileFault::Table(p, plane.table)))?;
-                    let (stream, patches) = take_stream(&mut cursor, plane, table).map_err(fail)?;
+                    let RawStream { states, bytes: words, words: len, patches } =
+                        take_stream(&mut cursor, plane).map_err(fail)?;
+                    let stream = Stream { table, states, bytes: words, words: len };
                     let symbols = if mode == PlaneMode::Pairs {
                         check_pairs(layout, p, plane.base).map_err(|why| (t, TileFault::Plane(p, why)))?;
                         planes[p] = Ready::Pairs(plane.base, patches);
@@ -145,6 +155,15 @@ pub(crate) fn decode_tiles<'a>(
                     }
                     jobs.push((stream, resize_for(buffer, symbols)));
                     owners.push((t, p, patches));
+                }
+                Some(PlaneMode::Contexts) => {
+                    check_contexts(tile, p).map_err(|why| (t, TileFault::Plane(p, why)))?;
+                    let stream = take_stream(&mut cursor, plane).map_err(fail)?;
+                    if stream.patches.iter().last().is_some_and(|(at, _)| at >= bytes) {
+                        return Err((t, TileFault::Plane(p, PATCH_OUTSIDE)));
+                    }
+                    resize_for(buffer, bytes);
+                    deferred.push((t, p, stream));
                 }
                 Some(PlaneMode::PerTile) | None => return Err((t, TileFault::Plane(p, "unknown mode"))),
             }
@@ -164,6 +183,10 @@ pub(crate) fn decode_tiles<'a>(
         if let Ready::Scratch = ready[t][p] {
             patches.apply(buffer);
         }
+    }
+    for (t, p, stream) in deferred {
+        let fault = |fault| (t, TileFault::Stream(p, fault));
+        decode_contexts(backend, &tables, &tiles[t], p, &stream, &mut scratch.planes[t], &mut scratch.contexts).map_err(fault)?;
     }
     for (t, (tile, planes)) in tiles.iter().zip(&ready).enumerate() {
         join_tile(backend, t, tile, planes, joined, scratch, out, stores);
@@ -209,7 +232,7 @@ fn join_tile(
     stores: Stores,
 ) {
     let place = tile.place.joined();
-    let Scratch { planes: buffers, linear, line } = scratch;
+    let Scratch { planes: buffers, linear, line, .. } = scratch;
     let view = View { layout: tile.layout, ready: planes, buffers: &buffers[t] };
     let out = &mut out[place.first..place.end()];
     if place.rows == 1 || place.width.is_multiple_of(tile.layout.group_bytes()) {
@@ -242,7 +265,61 @@ pub(crate) fn check_pairs(layout: Layout, plane: usize, base: u8) -> Result<(), 
     }
 }
 
-fn take_stream<'a>(cursor: &mut Cursor<'a>, plane: &TilePlane, table: &'a Table) -> Result<(Stream<'a>, Patches<'a>), TileFault> {
+/// Whether plane `p` of a tile may be coded with contexts.
+fn check_contexts(tile: &TileInput<'_>, p: usize) -> Result<(), &'static str> {
+    let Some((contexts, _)) = tile.contexts else { return Err("contexts where the tensor has none") };
+    let leading = contexts::leading(tile.layout);
+    let deep = Some(p) == contexts::deep(tile.layout) && !contexts.deep.is_empty();
+    match p == leading || deep && tile.planes[leading].mode == PlaneMode::Contexts as u8 {
+        true => Ok(()),
+        false => Err("contexts where there can be none"),
+    }
+}
+
+/// Decodes plane `p`, a leading one or the one under it, to its buffer.
+fn decode_contexts<'a>(
+    backend: Backend,
+    tables: &impl Fn(u16) -> Option<&'a Table>,
+    tile: &TileInput<'_>,
+    p: usize,
+    stream: &RawStream<'_>,
+    buffers: &mut [Vec<u8>],
+    scratch: &mut Vec<u8>,
+) -> Result<(), StreamFault> {
+    let Some((contexts, rect)) = tile.contexts else { return Ok(()) };
+    let leading = contexts::leading(tile.layout);
+    contexts.of_tile(rect, tile.layout.record_bytes(), scratch);
+    let mut numbers = &contexts.tables;
+    if p != leading {
+        contexts.deepen(scratch, &buffers[leading]);
+        numbers = &contexts.deep;
+    }
+    // Every number was looked up when the directory was read.
+    let first = tables(numbers[0]).ok_or(StreamFault::State)?;
+    let mut by_context = [first; contexts::MOST];
+    for (table, &number) in by_context.iter_mut().zip(numbers) {
+        *table = tables(number).ok_or(StreamFault::State)?;
+    }
+    let out = &mut buffers[p][..scratch.len()];
+    let RawStream { states, bytes, words, patches } = *stream;
+    let stream = ContextStream { tables: &by_context, contexts: scratch, states, words: &bytes[..words] };
+    let mut result = Ok(());
+    backend.run(Decode { stream, out: &mut *out, result: &mut result });
+    result?;
+    patches.apply(out);
+    Ok(())
+}
+
+/// A stream without its table, and what follows it.
+#[derive(Clone, Copy)]
+struct RawStream<'a> {
+    states: &'a [u8; 4 * LANES],
+    bytes: &'a [u8],
+    words: usize,
+    patches: Patches<'a>,
+}
+
+fn take_stream<'a>(cursor: &mut Cursor<'a>, plane: &TilePlane) -> Result<RawStream<'a>, TileFault> {
     let states = cursor.take(STATE_BYTES)?.first_chunk::<{ 4 * LANES }>().ok_or(TileFault::Length)?;
     let bytes = cursor.rest;
     let words = cursor.take(2 * plane.words as usize)?.len();
@@ -253,5 +330,5 @@ fn take_stream<'a>(cursor: &mut Cursor<'a>, plane: &TilePlane, table: &'a Table)
     if !positions.is_sorted_by(|a, b| u16::from_le_bytes(*a) < u16::from_le_bytes(*b)) {
         return Err(TileFault::Patches);
     }
-    Ok((Stream { table, states, bytes, words }, Patches { positions, values }))
+    Ok(RawStream { states, bytes, words, patches: Patches { positions, values } })
 }

@@ -4,6 +4,7 @@ use super::plan::{Data, Job};
 use super::split::Rows;
 use super::tile::{Scratch, Tables, encode_tile};
 use crate::checksum;
+use crate::container::contexts::Contexts;
 use crate::container::grid::Piece;
 use crate::error::{Error, Result};
 use crate::source::ReadAt;
@@ -19,6 +20,8 @@ pub(crate) struct Input<'a> {
     pub jobs: &'a [Job<'a>],
     /// Each job's layout: its own at first, then what the plan chose.
     pub layouts: Vec<Layout>,
+    /// Each job's contexts, where it has any.
+    pub contexts: Vec<Option<Contexts>>,
     /// Buffers of pieces that are written: fresh ones of this size would cost a page fault every 4 KiB.
     pub spare: Mutex<Vec<Vec<u8>>>,
     /// What threads keep from batch to batch.
@@ -31,6 +34,7 @@ impl<'a> Input<'a> {
             source,
             jobs,
             layouts: jobs.iter().map(|j| j.layout).collect(),
+            contexts: jobs.iter().map(|_| None).collect(),
             spare: Mutex::default(),
             scratch: Mutex::default(),
         }
@@ -109,7 +113,8 @@ pub(crate) fn encode_piece<'a>(
         let first = (rect.row * grid.row_bytes + rect.column - piece.bytes.start) as usize;
         let rows = Rows { bytes: &bytes[first..], pitch: grid.row_bytes as usize, rows: rect.rows, width: rect.width };
         let start = payload.len();
-        let planes = encode_tile(input.layouts[job], tables, rows, &mut scratch, &mut payload);
+        let contexts = input.contexts[job].as_ref().map(|c| (c, rect));
+        let planes = encode_tile(input.layouts[job], contexts, tables, rows, &mut scratch, &mut payload);
         let crc = checksum(&payload[start..]);
         tiles.push(TileDone { len: payload.len() - start, crc, planes });
     }

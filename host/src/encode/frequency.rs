@@ -115,9 +115,19 @@ pub(crate) fn normalise(counts: &[u64; 256], patch_bits: f32) -> Freqs {
 
 /// Logarithm to base 2 of a positive number, to seven digits. The standard library's depends on the platform, and archives must not.
 #[inline(always)]
-fn log2(x: u32) -> f32 {
+pub(crate) fn log2(x: u32) -> f32 {
+    log2_f64(x as f64)
+}
+
+/// The same of a float; of zero, and what is no number above, the logarithm of the smallest normal one.
+pub(crate) fn log2_of(x: f32) -> f32 {
+    if x >= f32::MIN_POSITIVE { log2_f64(x.min(f32::MAX) as f64) } else { -126.0 }
+}
+
+#[inline(always)]
+fn log2_f64(x: f64) -> f32 {
     // A double is 2^exponent times a number from 1 to 2: no instruction set lacks what takes it apart.
-    let bits = (x as f64).to_bits();
+    let bits = x.to_bits();
     let exponent = (bits >> 52) as i32 - 1023;
     let m = f64::from_bits(bits & ((1 << 52) - 1) | 1f64.to_bits());
     // ln m = 2 artanh t with t at most 1/3: the eighth term is below 1e-8.

@@ -7,6 +7,7 @@
 
 mod batch;
 mod cluster;
+mod contexts;
 pub(crate) mod frequency;
 mod plan;
 mod split;

@@ -2,6 +2,7 @@
 
 use super::batch::Input;
 use super::cluster::cluster;
+use super::contexts;
 use super::frequency::{Histogram, entropy, histogram};
 use super::tile::{Look, PAIR_PATCH_BITS, PATCH_BITS, Scratch, Tables, min_gain, survey};
 use super::{Profile, TensorInput};
@@ -93,7 +94,7 @@ pub(crate) fn choose_layouts(input: &Input<'_>, profile: Profile) -> Result<Vec<
 }
 
 /// Learns the file's tables.
-pub(crate) fn learn(input: &Input<'_>, profile: Profile) -> Result<Tables> {
+pub(crate) fn learn(input: &mut Input<'_>, profile: Profile) -> Result<Tables> {
     let (most_samples, most_tables, rounds) = match profile {
         Profile::Default => (512, 32, 4),
         Profile::Max => (16384, 128, 12),
@@ -128,9 +129,11 @@ pub(crate) fn learn(input: &Input<'_>, profile: Profile) -> Result<Tables> {
     let (single, pairs): (Vec<_>, Vec<_>) = seen.into_iter().unzip();
     let (single, pairs) = (single.concat(), pairs.concat());
     let weight = stride as f32;
-    Ok(Tables::new(
-        cluster(&single, most_tables, rounds, weight, PATCH_BITS),
-        cluster(&pairs, most_tables, rounds, weight, PAIR_PATCH_BITS),
-        profile,
-    ))
+    let single = cluster(&single, most_tables, rounds, weight, PATCH_BITS);
+    let pairs = cluster(&pairs, most_tables, rounds, weight, PAIR_PATCH_BITS);
+    let mut in_contexts = Vec::new();
+    if profile == Profile::Max {
+        (input.contexts, in_contexts) = contexts::learn(input, most_tables, single.len() + pairs.len())?;
+    }
+    Ok(Tables::new(single, pairs, in_contexts, profile))
 }

@@ -28,6 +28,13 @@ pub(crate) fn codes(freqs: &[u16; 256]) -> Box<Codes> {
 }
 
 impl Codes {
+    /// The code of a symbol, or, if it has no probability, that of the likeliest, and whether it is that.
+    #[inline(always)]
+    pub(crate) fn of(&self, symbol: u8) -> (&SymbolCode, bool) {
+        let code = &self.symbols[symbol as usize];
+        if code.complement != 0 { (code, false) } else { (&self.symbols[self.likeliest as usize], true) }
+    }
+
     /// Replaces those symbols of a chunk's first `steps` steps that have no probability; the first is symbol `first` of the plane.
     #[cold]
     fn replace(&self, first: usize, symbols: &mut [u8], steps: usize, rare: &mut Vec<(u16, u8)>) {

@@ -1,9 +1,12 @@
 //! One tile: its planes, how each is best coded, its payload.
 
 use super::Profile;
+use super::contexts;
 use super::frequency::{Histogram, costs, entropy, half_histogram, histogram, total_costs};
 use super::split::{Rows, best_base, pair, split};
 use super::stream::{Codes, codes, encode_symbols};
+use crate::container::contexts::{Contexts, deep, leading};
+use crate::container::grid::TileRect;
 use crate::container::tables::Freqs;
 use crate::cpu::{Backend, Body};
 use wcodec_device::layout::{PlaneMode, TILE_ALIGN, TilePlane};
@@ -21,25 +24,36 @@ pub(crate) struct Tables {
     costs: Vec<[f32; 256]>,
     codes: Vec<Box<Codes>>,
     pairs_from: usize,
+    /// From here on, those of contexts.
+    contexts_from: usize,
     min_gain: f32,
     /// How symbols are counted before a table is chosen.
     count: fn(&[u8]) -> Histogram,
 }
 
 impl Tables {
-    pub(crate) fn new(bytes: Vec<Freqs>, pairs: Vec<Freqs>, profile: Profile) -> Self {
+    pub(crate) fn new(bytes: Vec<Freqs>, pairs: Vec<Freqs>, contexts: Vec<Freqs>, profile: Profile) -> Self {
         let pairs_from = bytes.len();
         // Half of them would mistake gains of a per mille for losses, and the reverse.
         let count = if profile == Profile::Max { histogram } else { half_histogram };
-        let byte_costs = bytes.iter().map(|f| costs(f, PATCH_BITS));
-        let costs = byte_costs.chain(pairs.iter().map(|f| costs(f, PAIR_PATCH_BITS))).collect();
-        let freqs: Vec<Freqs> = bytes.into_iter().chain(pairs).collect();
-        Self { codes: freqs.iter().map(codes).collect(), costs, pairs_from, min_gain: min_gain(profile), count, freqs }
+        let contexts_from = pairs_from + pairs.len();
+        let freqs = [bytes, pairs, contexts].concat();
+        let patch_bits = |t: usize| if (pairs_from..contexts_from).contains(&t) { PAIR_PATCH_BITS } else { PATCH_BITS };
+        let costs = freqs.iter().enumerate().map(|(t, f)| costs(f, patch_bits(t))).collect();
+        Self {
+            codes: freqs.iter().map(codes).collect(),
+            costs,
+            pairs_from,
+            contexts_from,
+            min_gain: min_gain(profile),
+            count,
+            freqs,
+        }
     }
 
     /// The cheapest table of a kind for a histogram, and its bits.
     fn best(&self, mode: PlaneMode, histogram: &Histogram) -> Option<(usize, f32)> {
-        let range = if mode == PlaneMode::Pairs { self.pairs_from..self.freqs.len() } else { 0..self.pairs_from };
+        let range = if mode == PlaneMode::Pairs { self.pairs_from..self.contexts_from } else { 0..self.pairs_from };
         let bits = total_costs(histogram, &self.costs[range.clone()]);
         range.zip(bits).min_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)))
     }
@@ -55,6 +69,8 @@ pub(crate) struct Scratch {
     words: Vec<u16>,
     /// Symbols without a probability, and where they were.
     rare: Vec<(u16, u8)>,
+    /// The context of each element.
+    contexts: Vec<u8>,
 }
 
 /// How a plane of samples or of a tile presents itself before a table is chosen.
@@ -176,15 +192,86 @@ pub(crate) fn survey(layout: Layout, bytes: &[u8], scratch: &mut Scratch, mut se
 /// Encodes a tile: appends its payload to `out`, a multiple of 16 bytes, and returns its planes.
 pub(crate) fn encode_tile(
     layout: Layout,
+    contexts: Option<(&Contexts, TileRect)>,
     tables: &Tables,
     tile: Rows<'_>,
     scratch: &mut Scratch,
     out: &mut Vec<u8>,
 ) -> Vec<TilePlane> {
-    let Scratch { linear, planes, pairs, patches, words, rare } = scratch;
+    let Scratch { linear, planes, pairs, patches, words, rare, contexts: of } = scratch;
     Backend::best().run(Split(layout, tile, linear, planes));
-    let planes = planes[..layout.planes()].iter_mut().enumerate();
-    planes.map(|(p, plane)| encode_plane(layout, p, plane, tables, pairs, patches, words, rare, out)).collect()
+    let planes = &mut planes[..layout.planes()];
+    let mut leading_in_contexts = false;
+    // In the order of planes, which is that of the payload: a deep plane comes after the leading one where there is one.
+    (0..planes.len())
+        .map(|p| {
+            let chosen = contexts.and_then(|(contexts, rect)| {
+                let numbers = if p == leading(layout) {
+                    contexts.of_tile(rect, layout.record_bytes(), of);
+                    &contexts.tables
+                } else if Some(p) == deep(layout) && leading_in_contexts && !contexts.deep.is_empty() {
+                    contexts.deepen(of, &planes[leading(layout)]);
+                    &contexts.deep
+                } else {
+                    return None;
+                };
+                encode_contexts(layout, p, &planes[p], of, numbers, tables, pairs, patches, words, rare, out)
+            });
+            if let Some(plane) = chosen {
+                leading_in_contexts |= p == leading(layout);
+                return plane;
+            }
+            encode_plane(layout, p, &mut planes[p], tables, pairs, patches, words, rare, out)
+        })
+        .collect()
+}
+
+/// Codes a plane with contexts, if that is the smallest way to.
+fn encode_contexts(
+    layout: Layout,
+    p: usize,
+    plane: &[u8],
+    contexts: &[u8],
+    numbers: &[u16],
+    tables: &Tables,
+    pairs: &mut Vec<u8>,
+    patches: &mut Vec<(u16, u8)>,
+    words: &mut Vec<u16>,
+    rare: &mut Vec<(u16, u8)>,
+    out: &mut Vec<u8>,
+) -> Option<TilePlane> {
+    let costs: Vec<&[f32; 256]> = numbers.iter().map(|&n| &tables.costs[n as usize]).collect();
+    let bits: f64 = plane.iter().zip(contexts).map(|(&s, &c)| costs[c as usize][s as usize] as f64).sum();
+    let others = match look(layout, p, plane, pairs, patches, tables.count) {
+        Look::Constant(_) => return None,
+        Look::Raw => 8.0 * plane.len() as f32 - 8.0 * STATE_BYTES as f32,
+        Look::Bytes(h) => tables.best(PlaneMode::Bytes, &h)?.1,
+        // Each stands for two elements, of which a quarter are carried, not a half.
+        Look::Pairs(_, h) => tables.best(PlaneMode::Pairs, &h)?.1 + PATCH_BITS * patches.len() as f32,
+    };
+    if bits as f32 >= others {
+        return None;
+    }
+    let codes: Vec<&Codes> = numbers.iter().map(|&n| &*tables.codes[n as usize]).collect();
+    let start = out.len();
+    let count = contexts::stream::encode_symbols(plane, contexts, &codes, rare, words, out);
+    let (Some(words), Ok(patched)) = (count, u16::try_from(rare.len())) else {
+        out.truncate(start);
+        return None;
+    };
+    put_patches(rare, out);
+    if out.len() - start >= plane.len().next_multiple_of(TILE_ALIGN) {
+        out.truncate(start);
+        return None;
+    }
+    Some(TilePlane { mode: PlaneMode::Contexts as u8, base: 0, table: 0, words, patches: patched })
+}
+
+/// Appends patches, and zeros to the next plane.
+fn put_patches(patches: &[(u16, u8)], out: &mut Vec<u8>) {
+    out.extend(patches.iter().flat_map(|&(at, _)| at.to_le_bytes()));
+    out.extend(patches.iter().map(|&(_, value)| value));
+    out.resize(out.len().next_multiple_of(TILE_ALIGN), 0);
 }
 
 fn encode_plane(
@@ -225,9 +312,7 @@ fn encode_plane(
     let (Some(count), Ok(patched)) = (count, u16::try_from(patches.len())) else {
         return undo(plane, mode, patches, start, out);
     };
-    out.extend(patches.iter().flat_map(|&(at, _)| at.to_le_bytes()));
-    out.extend(patches.iter().map(|&(_, value)| value));
-    out.resize(out.len().next_multiple_of(TILE_ALIGN), 0);
+    put_patches(patches, out);
     if out.len() - start >= plane.len().next_multiple_of(TILE_ALIGN) {
         return undo(plane, mode, patches, start, out);
     }

@@ -4,6 +4,7 @@ use super::batch::{Input, PIECE, PieceDone, TileDone, batches, encode, encode_pi
 use super::plan::{choose_layouts, learn};
 use super::{EncodeOptions, EncodeReport};
 use crate::checksum;
+use crate::container::contexts::Contexts;
 use crate::container::index::{Entry, write_index};
 use crate::container::tables::TablePool;
 use crate::error::{Error, Result};
@@ -13,7 +14,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::mem::size_of;
 use wcodec_device::layout::{
     MAGIC, PlaneMode, PlaneRecord, SUPERBLOCK_BYTES, Superblock, TILE_ALIGN, TensorRecord, TileHead, VERSION_MAJOR,
-    VERSION_MINOR, source_kind,
+    VERSION_MINOR, feature, source_kind, tool,
 };
 use xxhash_rust::xxh3::Xxh3;
 
@@ -39,6 +40,8 @@ struct Open {
     job: usize,
     segment_off: u64,
     record: TensorRecord,
+    /// What heads the directory.
+    prefix: Vec<u8>,
     hash: Xxh3,
     tiles: Vec<(u32, TileDone)>,
 }
@@ -69,10 +72,10 @@ pub(crate) fn run<W: Write + Seek + Send>(
     let start = out.stream_position().map_err(|e| Error::io("seeking in the archive", e).elsewhere())?;
     let total: u64 = input.jobs.iter().map(|j| j.grid.bytes()).sum();
     input.layouts = choose_layouts(&input, options.profile)?;
-    let input = &input;
     let tell = |done| progress.map_or(Ok(()), |progress| progress(done, total).check());
     tell(0)?;
-    let tables = learn(input, options.profile)?;
+    let tables = learn(&mut input, options.profile)?;
+    let input = &input;
     tracing::debug!(tables = tables.freqs.len(), "learnt frequency tables");
     let mut writer = Writer {
         input,
@@ -164,6 +167,7 @@ impl<W: Write + Seek> Writer<'_, W> {
     fn begin(&mut self, job: usize) -> Result<()> {
         self.next_job = job + 1;
         let j = &self.input.jobs[job];
+        let contexts = self.input.contexts[job].as_ref().map(Contexts::write);
         let record = TensorRecord {
             rows: j.grid.rows,
             row_bytes: j.grid.row_bytes,
@@ -175,15 +179,18 @@ impl<W: Write + Seek> Writer<'_, W> {
             ndim: j.shape.len() as u8,
             name_len: u32::try_from(j.name.len()).map_err(|_| Error::argument("a name above 4 GiB"))?,
             dtype_len: if j.dtype.name().is_none() { j.dtype_name.len() as u8 } else { 0 },
+            tools: if contexts.is_some() { tool::CONTEXTS } else { 0 },
+            params16: contexts.as_ref().map_or(0, |(params, _)| (params.len() / 16) as u8),
             ..bytemuck::Zeroable::zeroed()
         };
-        self.open = Some(Open { job, segment_off: self.out.at, record, hash: Xxh3::new(), tiles: Vec::new() });
+        let prefix = contexts.map(|(params, classes)| [params, classes].concat()).unwrap_or_default();
+        self.open = Some(Open { job, segment_off: self.out.at, record, prefix, hash: Xxh3::new(), tiles: Vec::new() });
         Ok(())
     }
 
     /// Writes the tensor's directory: planes that are raw, or constant, in all tiles alike are said so once.
     fn close(&mut self) {
-        let Some(Open { job, segment_off, mut record, hash, tiles }) = self.open.take() else { return };
+        let Some(Open { job, segment_off, mut record, prefix, hash, tiles }) = self.open.take() else { return };
         let j = &self.input.jobs[job];
         let planes: Vec<PlaneRecord> = (0..self.input.layouts[job].planes())
             .map(|p| {
@@ -199,6 +206,7 @@ impl<W: Write + Seek> Writer<'_, W> {
             })
             .collect();
         let start = self.directories.len();
+        self.directories.extend_from_slice(&prefix);
         for (offset16, tile) in &tiles {
             self.directories.extend_from_slice(bytemuck::bytes_of(&TileHead { offset16: *offset16, crc: tile.crc }));
             for (p, _) in planes.iter().enumerate().filter(|(_, p)| Entry::is_per_tile(p)) {
@@ -234,11 +242,13 @@ impl<W: Write + Seek> Writer<'_, W> {
         let index_off = self.out.at;
         self.out.put(&index)?;
         let from_file = self.kind == source_kind::SAFETENSORS;
+        let tools = self.entries.iter().fold(0, |tools, e| tools | e.record.tools);
         let mut superblock = Superblock {
             magic: MAGIC,
             major: VERSION_MAJOR,
             minor: VERSION_MINOR,
             source_kind: self.kind,
+            required: if tools & tool::CONTEXTS != 0 { feature::CONTEXTS } else { 0 },
             source_len: if from_file { total } else { 0 },
             source_sha256: if from_file { self.sha.finalize().into() } else { [0; 32] },
             file_len: self.out.at + size_of::<Superblock>() as u64,
