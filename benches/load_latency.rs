@@ -1,8 +1,8 @@
 //! Decode latency against warm-up: from a cold or a warm page cache to the first token, once from the raw safetensors file and once from the
 //! archive, with one thread and with two; and how long decoding takes, during the load and alone, layer by layer.
 //!
-//! `cargo bench -p wcodec-examples --bench load_latency [-- --json] [--plot FILE.svg] [--runs N] [CHECKPOINT]`; relative paths are the
-//! repository's. The checkpoint is what `load_llama` takes, SmolLM2-135M unless another is given.
+//! `cargo bench -p wcodec-examples --bench load_latency [-- --json] [--plot FILE.svg] [--timeline FILE.svg] [--runs N] [CHECKPOINT]`:
+//! `--plot` draws what is measured, `--timeline` one more cold load with two threads; relative paths are the repository's. The checkpoint is what `load_llama` takes, SmolLM2-135M unless another is given.
 //!
 //! Warm-up is what a replica does between its weights and its first token, decoding or not: the model is built (weights widened to what the
 //! CPU computes with) and runs once over the prompt. Raw and archive take turns in one process. Numbers of threads have a process each,
@@ -22,7 +22,7 @@ use common::{Args, Pages, Result, timed};
 use latency::{Alone, Cache, Decoding, Process, Runs, Times, layer_of, plot, tables, verdicts};
 use llama::Checkpoint;
 use measure::{Run, Task, drop_caches};
-use sources::{archives, load_archives, load_raw};
+use sources::{Loading, archives, load_archives, load_raw};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use wcodec::observe::{Stage, Timeline};
@@ -35,12 +35,17 @@ const REPETITIONS: usize = 30;
 fn main() -> Result<()> {
     let Some(args) = Args::of_cargo_bench() else { return Ok(()) };
     let runs: usize = args.value("--runs", 7)?;
-    let path = args.plain(&["--runs", "--plot"]).first().map(|path| repository().join(path));
+    let path = args.plain(&["--runs", "--plot", "--timeline"]).first().map(|path| repository().join(path));
+    let timeline = args.text("--timeline").map(|path| repository().join(path));
     if args.has("--one-process") {
-        println!("{}", serde_json::to_string(&measure(path.as_deref(), runs.max(1))?)?);
-        return Ok(());
+        let checkpoint = path.map_or_else(Checkpoint::default_model, |path| Checkpoint::open(&path))?;
+        println!("{}", serde_json::to_string(&measure(&checkpoint, runs.max(1))?)?);
+        return timeline.map_or(Ok(()), |picture| draw_cold(&checkpoint, &picture));
     }
-    let processes = THREADS.iter().map(|&n| start(n, runs, path.as_deref())).collect::<Result<Vec<_>>>()?;
+    let processes = THREADS
+        .iter()
+        .map(|&n| start(n, runs, path.as_deref(), timeline.as_deref().filter(|_| n == THREADS[1])))
+        .collect::<Result<Vec<_>>>()?;
     let verdicts = verdicts(&processes);
     let name = path.as_ref().and_then(|p| p.file_name()).map_or("SmolLM2-135M".into(), |name| name.to_string_lossy());
     if let Some(picture) = args.text("--plot") {
@@ -70,9 +75,10 @@ fn main() -> Result<()> {
 }
 
 /// Measures with `threads` threads, in a process of their own.
-fn start(threads: usize, runs: usize, checkpoint: Option<&Path>) -> Result<Process> {
+fn start(threads: usize, runs: usize, checkpoint: Option<&Path>, timeline: Option<&Path>) -> Result<Process> {
     let mut child = Command::new(std::env::current_exe()?);
     child.args(["--bench", "--one-process", "--runs", &runs.to_string()]).args(checkpoint);
+    child.args(timeline.map(|path| [Path::new("--timeline"), path]).into_iter().flatten());
     let output = child.env("RAYON_NUM_THREADS", threads.to_string()).stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
         return Err(format!("measuring with {threads} threads failed: {}", output.status).into());
@@ -81,18 +87,17 @@ fn start(threads: usize, runs: usize, checkpoint: Option<&Path>) -> Result<Proce
 }
 
 /// What such a process does.
-fn measure(checkpoint: Option<&Path>, runs: usize) -> Result<Process> {
-    let checkpoint = checkpoint.map_or_else(Checkpoint::default_model, Checkpoint::open)?;
+fn measure(checkpoint: &Checkpoint, runs: usize) -> Result<Process> {
     let archives = archives(&checkpoint.weights)?;
     let files: Vec<_> = checkpoint.weights.iter().chain(&archives).collect();
     let mut caches = Vec::new();
     match coldly(&files)? {
-        Some(cache) => caches.push(take_turns(&checkpoint, &archives, cache, runs, || coldly(&files).map(drop))?),
+        Some(cache) => caches.push(take_turns(checkpoint, &archives, cache, runs, || coldly(&files).map(drop))?),
         None => eprintln!("cold is not measured: the system keeps the files in its page cache"),
     }
     // The archive's loads read past the cache, so they do not warm it.
     files.iter().try_for_each(|path| std::fs::read(path).map(drop))?;
-    caches.push(take_turns(&checkpoint, &archives, Cache::Warm, runs, || Ok(()))?);
+    caches.push(take_turns(checkpoint, &archives, Cache::Warm, runs, || Ok(()))?);
     let size = |paths: &[PathBuf]| paths.iter().map(|path| Ok(path.metadata()?.len())).sum::<Result<u64>>();
     Ok(Process {
         threads: rayon::current_num_threads(),
@@ -102,6 +107,17 @@ fn measure(checkpoint: Option<&Path>, runs: usize) -> Result<Process> {
         caches,
         alone: alone(&archives)?,
     })
+}
+
+/// Draws a cold load of the archive.
+fn draw_cold(checkpoint: &Checkpoint, picture: &Path) -> Result<()> {
+    let archives = archives(&checkpoint.weights)?;
+    if coldly(&archives.iter().collect::<Vec<_>>())?.is_none() {
+        return Err("no cold load can be drawn: the system keeps the archive in its page cache".into());
+    }
+    let timeline = Timeline::new();
+    load_archives(checkpoint, &archives, &recorded(&timeline))?;
+    Ok(timeline.write_svg(std::fs::File::create(picture)?)?)
 }
 
 /// Empties the page cache, or drops the files from it; nothing if neither is allowed.
@@ -128,7 +144,7 @@ fn take_turns(
         let raw = task.run(|| load_raw(checkpoint))?;
         before()?;
         let timeline = Timeline::new();
-        let wcodec = task.run(|| load_archives(checkpoint, archives, &Device::Cpu, Some(&timeline)))?;
+        let wcodec = task.run(|| load_archives(checkpoint, archives, &recorded(&timeline)))?;
         let decoding = timeline.overlap(Stage::Decode, Stage::Read);
         measured.raw.push(times(&raw));
         measured.wcodec.push(times(&wcodec));
@@ -139,6 +155,10 @@ fn take_turns(
         }
     }
     Ok(measured)
+}
+
+fn recorded(timeline: &Timeline) -> Loading<'_> {
+    Loading { device: &Device::Cpu, budget: None, timeline: Some(timeline) }
 }
 
 fn times(run: &Run) -> Times {

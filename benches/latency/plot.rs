@@ -59,7 +59,7 @@ fn bars_of_layer(process: &Process) -> [Bar; 2] {
     let forward = process.forward_of_a_layer();
     let group = count(process.threads);
     [
-        Bar { group: group.clone(), name: "decode", parts, note: format!("{p50:.2} / {p99:.2}") },
+        Bar { group: group.clone(), name: "decode", parts, note: format!("{p50:.2} to {p99:.2}") },
         Bar { group, name: "forward", parts: vec![(forward, FORWARD.1)], note: format!("{forward:.2}") },
     ]
 }
