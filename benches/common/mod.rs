@@ -33,6 +33,13 @@ impl Args {
         self.0.get(at + 1).map(String::as_str)
     }
 
+    /// What is neither an option nor the value of one of those that have one.
+    pub(crate) fn plain(&self, with_value: &[&str]) -> Vec<&str> {
+        let is_value = |at: usize| at > 0 && with_value.contains(&self.0[at - 1].as_str());
+        let plain = |&(at, word): &(usize, &String)| !word.starts_with("--") && !is_value(at);
+        self.0.iter().enumerate().filter(plain).map(|(_, word)| word.as_str()).collect()
+    }
+
     /// The value of `name`, `default` where it is not given.
     pub(crate) fn value<T: FromStr>(&self, name: &str, default: T) -> Result<T> {
         match self.text(name) {
