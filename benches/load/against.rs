@@ -5,6 +5,7 @@ use crate::load::simulate::{Cpu, Decode, Link, Piece, Pipeline, simulate};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::time::Duration;
+use wcodec::observe::{Stage, Timeline};
 use wcodec::{Alone, Encoder, Loader, Probe, forget};
 
 /// Files to forget before a run, if it is a cold one.
@@ -15,6 +16,8 @@ type Forget<'a> = &'a dyn Fn() -> Result<()>;
 struct Rounds {
     real_ms: Vec<f64>,
     open_ms: Vec<f64>,
+    /// The share of the real load in which something was decoded and nothing read.
+    exposed: Vec<f64>,
     wake_us: Vec<f64>,
     read: Vec<Alone>,
     decode: Vec<Alone>,
@@ -34,15 +37,18 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     println!();
     println!(
         "| cache | threads | reader | disk, GB/s (measured) | reading's work, GB/s a core (measured) | decode, GB/s a lane (measured) \
-         | wake, us (measured) | open, ms (measured) | load, ms (*modelled*) | load, ms (measured) | modelled ÷ measured |"
+         | wake, us (measured) | open, ms (measured) | load, ms (*modelled*) | load, ms (measured) | modelled ÷ measured | decode alone, of the load (measured) |"
     );
-    println!("|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|");
+    println!("|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
     for cold in [true, false] {
         let prepare = || -> Result<()> {
             match cold {
                 true if !forget(&archive)? => Err("the system keeps the file in memory: no cold runs here".into()),
                 true => Ok(()),
-                false => Ok(drop(std::fs::read(&archive)?)),
+                false => {
+                    std::fs::read(&archive)?;
+                    Ok(())
+                }
             }
         };
         for threads in [1, 2] {
@@ -65,6 +71,7 @@ fn compare(archive: &Path, cold: bool, threads: usize, runs: usize, cores: usize
         let one = self::round(archive, threads, prepare)?;
         if round > 0 {
             rounds.real_ms.extend(one.real_ms);
+            rounds.exposed.extend(one.exposed);
             rounds.open_ms.extend(one.open_ms);
             rounds.wake_us.extend(one.wake_us);
             rounds.read.extend(one.read);
@@ -78,7 +85,7 @@ fn compare(archive: &Path, cold: bool, threads: usize, runs: usize, cores: usize
     let real = median(&rounds.real_ms);
     let total = |f: fn(&Piece) -> f64| pieces.iter().map(f).sum::<f64>();
     println!(
-        "| {} | {threads} | {} | {} | {:.2} | {:.2} | {:.0} | {:.2} | {modelled:.1} | {real:.1} | {:+.1} % |",
+        "| {} | {threads} | {} | {} | {:.2} | {:.2} | {:.0} | {:.2} | {modelled:.1} | {real:.1} | {:+.1} % | {:.1} % |",
         if cold { "cold" } else { "warm" },
         probe.reader(),
         if probe.copiers() == 0 { format!("{:.2}", pipeline.disk.gb_s) } else { "–".into() },
@@ -86,7 +93,8 @@ fn compare(archive: &Path, cold: bool, threads: usize, runs: usize, cores: usize
         total(|p| p.decoded) / total(|p| p.decode_us) / 1e3,
         pipeline.cpu.wake_us,
         pipeline.open_us / 1e3,
-        100.0 * (modelled / real - 1.0)
+        100.0 * (modelled / real - 1.0),
+        100.0 * median(&rounds.exposed)
     );
     Ok(())
 }
@@ -95,15 +103,17 @@ fn compare(archive: &Path, cold: bool, threads: usize, runs: usize, cores: usize
 fn round(archive: &Path, threads: usize, prepare: Forget<'_>) -> Result<Rounds> {
     let mut one = Rounds::default();
     prepare()?;
+    let timeline = Timeline::new();
     let (load, seconds) = timed(|| -> Result<_> {
-        let mut load = Loader::open(archive)?.threads(threads).load()?;
+        let mut load = Loader::open(archive)?.threads(threads).timeline(&timeline).load()?;
         let tensors = load.by_ref().collect::<std::result::Result<Vec<_>, _>>()?;
         Ok((load, tensors))
     });
     drop(load?);
+    one.exposed.push(timeline.exposed_share(Stage::Decode, Stage::Read));
     one.real_ms.push(seconds * 1e3);
     prepare()?;
-    let (probe, seconds) = timed(|| Ok::<_, wcodec::Error>(Loader::open(archive)?.threads(threads).probe()?));
+    let (probe, seconds) = timed(|| Loader::open(archive)?.threads(threads).probe());
     let probe = probe?;
     one.open_ms.push(seconds * 1e3);
     one.wake_us.push(wake_us()?);

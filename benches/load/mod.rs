@@ -116,7 +116,7 @@ pub(crate) fn pieces(tensors: &[u64], tile: u64, unit: f64, ratio: f64) -> Vec<P
             open.stored += taken as f64 * ratio;
             open.decoded += taken as f64;
             if open.stored >= unit {
-                pieces.push(std::mem::replace(&mut open, Piece::default()));
+                pieces.push(std::mem::take(&mut open));
             }
         }
     }

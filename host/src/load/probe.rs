@@ -141,7 +141,7 @@ impl Probe {
         };
         let (began, cpu) = (Instant::now(), cpu_seconds());
         std::thread::scope(|scope| {
-            let lanes: Vec<_> = (0..self.limits.lanes).map(|_| scope.spawn(&lane)).collect();
+            let lanes: Vec<_> = (0..self.limits.lanes).map(|_| scope.spawn(lane)).collect();
             lanes.into_iter().try_for_each(|l| l.join().unwrap_or_else(|_| Err(super::run::panicked())))
         })?;
         let (seconds, cpu_seconds) = (began.elapsed().as_secs_f64(), cpu_seconds() - cpu);
