@@ -39,6 +39,11 @@ impl Unit {
         self.parts.iter().map(|p| p.output.end - p.output.start).sum()
     }
 
+    /// Its bytes of the archive, widened to multiples of `alignment`.
+    pub(crate) fn span(&self, alignment: u64) -> Range<u64> {
+        self.range.start / alignment * alignment..self.range.end.next_multiple_of(alignment)
+    }
+
     /// The tensors it has parts of, each once.
     pub(crate) fn tensors(&self) -> Vec<u32> {
         let mut tensors: Vec<u32> = self.parts.iter().map(|p| p.tensor).collect();
