@@ -71,10 +71,10 @@ pub(crate) fn run<W: Write + Seek + Send>(
 ) -> Result<EncodeReport> {
     let start = out.stream_position().map_err(|e| Error::io("seeking in the archive", e).elsewhere())?;
     let total: u64 = input.jobs.iter().map(|j| j.grid.bytes()).sum();
-    input.layouts = choose_layouts(&input, options.profile)?;
+    input.layouts = choose_layouts(&input, options.effort)?;
     let tell = |done| progress.map_or(Ok(()), |progress| progress(done, total).check());
     tell(0)?;
-    let tables = learn(&mut input, options.profile)?;
+    let tables = learn(&mut input, options.effort)?;
     let input = &input;
     tracing::debug!(tables = tables.freqs.len(), "learnt frequency tables");
     let mut writer = Writer {
