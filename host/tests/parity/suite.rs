@@ -16,7 +16,11 @@ fn on(target: Target, archive: &[u8]) -> Option<Archive> {
 
 /// Whole tensors, and slices of them.
 fn check(target: Target, tensors: &[Owned]) {
-    let Some(a) = on(target, &encode_tensors(tensors)) else { return };
+    check_archive(target, &encode_tensors(tensors), tensors);
+}
+
+fn check_archive(target: Target, archive: &[u8], tensors: &[Owned]) {
+    let Some(a) = on(target, archive) else { return };
     for (t, (tensor, bytes)) in tensors.iter().zip(a.decode_all().unwrap()) {
         assert!(bytes == t.data, "{t:?} differs");
         let (rows, columns, size) = (tensor.rows(), tensor.columns(), tensor.column_bytes());
@@ -46,6 +50,39 @@ pub(crate) fn types(target: Target) {
             }
         }
         check(target, &list);
+    }
+}
+
+/// Types whose planes are coded with contexts where rows and columns have scales of their own.
+const SCALED: [Dtype; 5] = [Dtype::BF16, Dtype::F32, Dtype::F16, Dtype::I8, Dtype::F8_E4M3];
+
+/// Planes of an archive's tiles that are coded with contexts: leading ones, and those under them.
+fn in_contexts(archive: &[u8]) -> (u64, u64) {
+    let (mut leading, mut deep) = (0, 0);
+    for tensor in open(archive).report().unwrap() {
+        let counts: Vec<u64> = tensor.planes.iter().map(|p| p.contexts).collect();
+        let both = matches!(tensor.dtype.as_str(), "BF16" | "F32");
+        leading += if both { counts[0] } else { counts.iter().sum() };
+        deep += if both { counts[1] } else { 0 };
+    }
+    (leading, deep)
+}
+
+/// Planes that are coded with contexts, in shapes that meet every kind of tile: many rows, one, edges that are ragged, rows that cross runs.
+pub(crate) fn contexts(target: Target) {
+    const SHAPES: [(u64, u64); 9] =
+        [(128, 128), (300, 771), (37, 450), (9, 2051), (2000, 9), (200, 384), (24, 5003), (1030, 130), (8, 40001)];
+    for dtype in SCALED {
+        let tensors: Vec<_> = SHAPES
+            .iter()
+            .enumerate()
+            .map(|(i, &(rows, columns))| Owned::scaled(&format!("{rows} × {columns}"), dtype, rows, columns, 7 + i as u64))
+            .collect();
+        let archive = encode_max(&tensors);
+        let (leading, deep) = in_contexts(&archive);
+        let both = matches!(dtype, Dtype::BF16 | Dtype::F32);
+        assert!(leading >= 20 && (deep >= 12 || !both), "{dtype:?}: {leading}, {deep}");
+        check_archive(target, &archive, &tensors);
     }
 }
 
@@ -200,7 +237,25 @@ pub(crate) fn real_models(target: Target) {
 /// bytes; a few with the checksums that they had: flagged. As many `cases` reach the decoder's own checks. On all cores, each with a
 /// device of its own: what is tried does not depend on how many there are.
 pub(crate) fn damage(target: Target, cases: usize) {
-    const SHARE: usize = 500;
+    damage_of(target, cases, 500, |rng, number| {
+        let how = rng.pick(&[Fill::Gaussian, Fill::Outliers, Fill::Skewed]);
+        if number.is_multiple_of(2) { encoded(rng, how) } else { side_by_side(rng, how) }
+    });
+}
+
+/// [`damage`] of planes with contexts.
+pub(crate) fn damage_contexts(target: Target, cases: usize) {
+    damage_of(target, cases, 64, |rng, number| {
+        let dtype = SCALED[number % SCALED.len()];
+        let (rows, columns) = rng.pick(&[(32, 520), (33, 509), (600, 28), (130, 130)]);
+        let archive = encode_max(&[Owned::scaled("t", dtype, rows, columns, rng.next())]);
+        assert_ne!(in_contexts(&archive).0, 0, "{dtype:?} {rows} × {columns}");
+        archive
+    });
+}
+
+/// Damages of the archives that `make` gives, of which it is told the number; `share` of them at a time.
+fn damage_of(target: Target, cases: usize, share: usize, make: impl Fn(&mut Numbers, usize) -> Vec<u8> + Sync) {
     if on(target, &encode_tensors(&[])).is_none() {
         return;
     }
@@ -208,9 +263,9 @@ pub(crate) fn damage(target: Target, cases: usize) {
     let work = || {
         let gpu = target.another();
         loop {
-            let share = next.fetch_add(1, Ordering::Relaxed);
-            let Some(left) = cases.checked_sub(share * SHARE).filter(|&left| left > 0) else { return };
-            let found = damage_share(target, gpu.as_ref(), share as u64, left.min(SHARE));
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(left) = cases.checked_sub(number * share).filter(|&left| left > 0) else { return };
+            let found = damage_share(target, gpu.as_ref(), number as u64, left.min(share), &make);
             flagged.fetch_add(found, Ordering::Relaxed);
         }
     };
@@ -260,7 +315,13 @@ const STREAM_FAULTS: [&str; 6] = [
 ];
 
 /// How many of a share's `cases` were flagged.
-fn damage_share(target: Target, gpu: Option<&Gpu>, share: u64, cases: usize) -> usize {
+fn damage_share(
+    target: Target,
+    gpu: Option<&Gpu>,
+    share: u64,
+    cases: usize,
+    make: &impl Fn(&mut Numbers, usize) -> Vec<u8>,
+) -> usize {
     /// Damages of one archive: making it takes longer than decoding it.
     const EACH: usize = 16;
     let mut rng = Numbers(share << 32 | 77);
@@ -268,8 +329,7 @@ fn damage_share(target: Target, gpu: Option<&Gpu>, share: u64, cases: usize) -> 
     let mut sound = Vec::new();
     while tried < cases {
         if case % EACH == 0 {
-            let how = rng.pick(&[Fill::Gaussian, Fill::Outliers, Fill::Skewed]);
-            sound = if (case / EACH).is_multiple_of(2) { encoded(&mut rng, how) } else { side_by_side(&mut rng, how) };
+            sound = make(&mut rng, case / EACH);
         }
         case += 1;
         assert!(case < 3 * cases + 100, "share {share}: only {tried} of {case} cases reach a stream");

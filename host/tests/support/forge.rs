@@ -31,6 +31,8 @@ pub struct Record {
     pub at: usize,
     pub segment: Range<usize>,
     pub directory: Range<usize>,
+    /// Where the tiles' entries begin in it: behind the tools' parameters and the contexts' classes.
+    pub entries: usize,
     /// Bytes of a directory entry.
     pub stride: usize,
     /// Payloads.
@@ -61,15 +63,27 @@ impl Map {
             let down = u64_at(b, at).div_ceil(u64::from(u32_at(b, at + 48)));
             let count = (across * down) as usize;
             let segment_end = segment + word(at + 16);
+            let element = match layout {
+                128 => 2,
+                129 => 4,
+                130 => 1,
+                n => u64::from(n),
+            };
+            let classes = match b[at + 62] & 1 {
+                0 => 0,
+                _ => u64_at(b, at).div_ceil(2) + (u64_at(b, at + 8) / element).div_ceil(2),
+            };
+            let entries = directory + 16 * usize::from(b[at + 63]) + classes as usize;
             let start = |tile| match tile {
                 t if t == count => segment_end,
-                t => segment + 16 * u32_at(b, directory + t * stride) as usize,
+                t => segment + 16 * u32_at(b, entries + t * stride) as usize,
             };
             let tiles = (0..count).map(|t| start(t)..start(t + 1)).collect();
             let r = Record {
                 at,
                 segment: segment..segment_end,
-                directory: directory..directory + count * stride,
+                directory: directory..entries + count * stride,
+                entries,
                 stride,
                 tiles,
                 layout,
@@ -85,7 +99,7 @@ impl Map {
         for r in &self.records {
             for (t, range) in r.tiles.iter().enumerate() {
                 let sum = crc(&b[range.clone()]);
-                b[r.directory.start + t * r.stride + 4..][..4].copy_from_slice(&sum.to_le_bytes());
+                b[r.entries + t * r.stride + 4..][..4].copy_from_slice(&sum.to_le_bytes());
             }
         }
         self.fix_directories(b);
@@ -111,12 +125,12 @@ impl Map {
     pub fn fix_moved_tiles(&self, b: &mut [u8]) {
         for r in &self.records {
             let starts: Vec<usize> =
-                (0..r.tiles.len()).map(|t| r.segment.start + 16 * u32_at(b, r.directory.start + t * r.stride) as usize).collect();
+                (0..r.tiles.len()).map(|t| r.segment.start + 16 * u32_at(b, r.entries + t * r.stride) as usize).collect();
             for t in 0..starts.len() {
                 let end = *starts.get(t + 1).unwrap_or(&r.segment.end);
                 if starts[t] <= end && end <= r.segment.end {
                     let sum = crc(&b[starts[t]..end]);
-                    b[r.directory.start + t * r.stride + 4..][..4].copy_from_slice(&sum.to_le_bytes());
+                    b[r.entries + t * r.stride + 4..][..4].copy_from_slice(&sum.to_le_bytes());
                 }
             }
         }
