@@ -84,6 +84,28 @@ pub(crate) fn contexts(target: Target) {
         assert!(leading >= 20 && (deep >= 12 || !both), "{dtype:?}: {leading}, {deep}");
         check_archive(target, &archive, &tensors);
     }
+    contexts_out_of_place(target);
+}
+
+/// Planes that say that they are coded with contexts where none can be: every decoder says the same of them.
+fn contexts_out_of_place(target: Target) {
+    const CONTEXTS: u8 = 4;
+    const BYTES: u8 = 2;
+    let tensor = Owned::scaled("t", Dtype::BF16, 200, 384, 1);
+    let (without, with) = (encode_tensors(std::slice::from_ref(&tensor)), encode_max(&[tensor]));
+    for (archive, plane, mode, said) in [
+        (&without, 0, CONTEXTS, "plane 0: contexts where the tensor has none"),
+        (&with, 0, BYTES, "plane 1: contexts where there can be none"),
+    ] {
+        let map = Map::of(archive);
+        let mut damaged = archive.clone();
+        damaged[map.records[0].entries + 8 + 8 * plane] = mode;
+        map.fix_directories(&mut damaged);
+        let Some(a) = on(target, &damaged) else { return };
+        let error = a.tensors().next().unwrap().decode().unwrap_err();
+        assert_eq!((error.kind(), error.tile()), (ErrorKind::Corrupt, Some(0)), "{error}");
+        assert!(error.to_string().contains(said), "{error}");
+    }
 }
 
 /// Layouts, with a type that suits and its bytes.
