@@ -306,7 +306,7 @@ fn with_contexts() {
         .zip(shapes)
         .zip(["self_attn.q_proj", "self_attn.k_proj", "self_attn.o_proj", "mlp.up_proj", "mlp.down_proj", "mlp.gate_proj"])
         .map(|((&dtype, (rows, columns)), name)| {
-            Owned::scaled(&format!("model.layers.0.{name}.weight"), dtype, rows, columns, rows)
+            Owned::scaled(&format!("model.layers.0.{name}.weight"), dtype, [rows, columns], rows)
         })
         .collect();
     let directory = tempfile::tempdir().unwrap();

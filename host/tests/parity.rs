@@ -71,8 +71,8 @@ decoders! {
     portable: Target::Cpu(wcodec::Backend::Portable), 3000, 500;
     avx2: Target::Cpu(wcodec::Backend::Avx2), 3000, 500;
     avx512: Target::Cpu(wcodec::Backend::Avx512), 3000, 500;
-    emulator: Target::Emulator, 100_000, 3000;
-    gpu: Target::Cuda, 20_000, 3000, "needs a GPU";
+    emulator: Target::Emulator, 100_000, 2000;
+    gpu: Target::Cuda, 20_000, 2000, "needs a GPU";
 }
 
 #[test]

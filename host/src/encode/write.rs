@@ -246,7 +246,7 @@ impl<W: Write + Seek> Writer<'_, W> {
         let mut superblock = Superblock {
             magic: MAGIC,
             major: VERSION_MAJOR,
-            minor: VERSION_MINOR,
+            minor: if tools != 0 { VERSION_MINOR } else { 0 },
             source_kind: self.kind,
             required: if tools & tool::CONTEXTS != 0 { feature::CONTEXTS } else { 0 },
             source_len: if from_file { total } else { 0 },

@@ -2,12 +2,13 @@
 
 #![allow(dead_code, unreachable_pub)]
 
+pub mod contexts;
 pub mod forge;
 pub mod target;
 pub mod writer;
 
 use std::io::Cursor;
-use wcodec::{Archive, Backend, Dtype, Encoder, Profile, ReadAt, TensorInput};
+use wcodec::{Archive, Backend, Dtype, Encoder, ReadAt, TensorInput};
 
 /// SplitMix64: the same numbers everywhere.
 pub struct Numbers(pub u64);
@@ -216,27 +217,21 @@ impl Owned {
         Self { name: name.into(), dtype, shape: shape.into(), data: fill(dtype, len as usize, how, seed) }
     }
 
-    /// Weights whose rows and columns have scales of their own, a few of them far away: what contexts are for.
-    pub fn scaled(name: &str, dtype: Dtype, rows: u64, columns: u64, seed: u64) -> Self {
+    /// Weights whose rows and columns have scales of their own.
+    pub fn scaled(name: &str, dtype: Dtype, shape: [u64; 2], seed: u64) -> Self {
         let mut rng = Numbers(seed);
-        let mut scales = |n| (0..n).map(|_| 2f64.powf(1.2 * rng.normal())).collect::<Vec<_>>();
-        let (of_rows, of_columns) = (scales(rows), scales(columns));
-        let (unit, most) = match dtype {
-            Dtype::I8 => (0.01, 0.127),
-            Dtype::F8_E4M3 => (0.25, 400.0),
-            Dtype::F16 => (0.02, 60000.0),
-            _ => (0.02, f64::MAX),
-        };
+        let mut scales = |n: u64| -> Vec<f64> { (0..n).map(|_| 2f64.powf(1.5 * rng.normal())).collect() };
+        let (rows, columns) = (scales(shape[0]), scales(shape[1]));
         let bytes = dtype.bits().unwrap() as usize / 8;
-        let mut data = Vec::with_capacity((rows * columns) as usize * bytes);
-        for row in of_rows {
-            for column in &of_columns {
-                let far = if rng.below(3000) == 0 { 2f64.powi(rng.below(60) as i32 - 30) } else { 1.0 };
-                let x = (rng.normal() * unit * row * column * far).clamp(-most, most);
-                data.extend_from_slice(&number(dtype, x).to_le_bytes()[..bytes]);
-            }
-        }
-        Self { name: name.into(), dtype, shape: vec![rows, columns], data }
+        let scale = if bytes == 1 { 0.05 } else { 0.02 };
+        let of = |i: usize| rows[i / columns.len()] * columns[i % columns.len()] * scale;
+        let element = |i: usize| {
+            let x = rng.normal() * of(i);
+            // Integers stay inside their range.
+            number(dtype, if float_bits(dtype).is_some() { x } else { x.clamp(-0.127, 0.127) }).to_le_bytes()
+        };
+        let data = (0..rows.len() * columns.len()).map(element).flat_map(|b| b[..bytes].to_vec()).collect();
+        Self { name: name.into(), dtype, shape: shape.into(), data }
     }
 
     pub fn input(&self) -> TensorInput<'_> {
@@ -246,18 +241,17 @@ impl Owned {
 
 /// An archive of tensors in memory.
 pub fn encode_tensors(tensors: &[Owned]) -> Vec<u8> {
-    encode_with(Encoder::new(), tensors)
-}
-
-/// The smallest archive of tensors.
-pub fn encode_max(tensors: &[Owned]) -> Vec<u8> {
-    encode_with(Encoder::new().profile(Profile::Max), tensors)
-}
-
-fn encode_with(encoder: Encoder, tensors: &[Owned]) -> Vec<u8> {
     let inputs: Vec<_> = tensors.iter().map(Owned::input).collect();
     let mut out = Cursor::new(Vec::new());
-    encoder.encode_tensors(&inputs, &mut out).unwrap();
+    Encoder::new().encode_tensors(&inputs, &mut out).unwrap();
+    out.into_inner()
+}
+
+/// With profile `max`.
+pub fn encode_max(tensors: &[Owned]) -> Vec<u8> {
+    let inputs: Vec<_> = tensors.iter().map(Owned::input).collect();
+    let mut out = Cursor::new(Vec::new());
+    Encoder::new().profile(wcodec::Profile::Max).encode_tensors(&inputs, &mut out).unwrap();
     out.into_inner()
 }
 
