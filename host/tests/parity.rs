@@ -4,6 +4,8 @@
 
 #![allow(missing_docs)]
 
+#[path = "parity/contexts.rs"]
+mod contexts;
 #[path = "parity/suite.rs"]
 mod suite;
 mod support;
@@ -11,7 +13,7 @@ mod support;
 macro_rules! decoders {
     ($($name:ident: $target:expr, $cases:expr, $context_cases:expr $(, $ignore:literal)?;)*) => {$(
         mod $name {
-            use super::suite;
+            use super::{contexts, suite};
             use super::support::target::Target;
 
             const TARGET: Target = $target;
@@ -31,7 +33,7 @@ macro_rules! decoders {
             #[test]
             $(#[ignore = $ignore])?
             fn contexts() {
-                suite::contexts(TARGET);
+                contexts::contexts(TARGET);
             }
 
             #[test]
@@ -61,7 +63,7 @@ macro_rules! decoders {
             #[test]
             $(#[ignore = $ignore])?
             fn damage_contexts() {
-                suite::damage_contexts(TARGET, $context_cases);
+                contexts::damage(TARGET, $context_cases);
             }
         }
     )*};

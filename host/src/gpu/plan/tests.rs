@@ -68,13 +68,13 @@ fn check_contexts_job(ready: &Ready, kernel: Kernel, job: &TileJob, contexts: &C
     assert_eq!(classes(job.planes[1], rect.rows), &contexts.rows[rect.row as usize..][..rect.rows]);
     let first = rect.column as usize / record;
     assert_eq!(classes(job.planes[2], job.columns as usize), &contexts.columns[first..][..job.columns as usize]);
-    assert!(job.planes[1] % 4 == 0 && job.planes[2] % 4 == 0 && job.output % 16 == 0);
+    assert!([job.planes[1], job.planes[2], job.output / 4].iter().all(|at| at.is_multiple_of(4)));
     let set = &sets.sets[job.set as usize];
     for (places, numbers) in [(&set.tables, &contexts.tables), (&set.deep, &contexts.deep)] {
         for (i, place) in places.iter().enumerate().filter(|_| !numbers.is_empty()) {
             let number = numbers[i.min(numbers.len() - 1)];
             assert_eq!(sets.tables[(place / EXPANDED_BYTES) as usize], u32::from(number));
-            assert!(place % EXPANDED_BYTES == 0);
+            assert!(place.is_multiple_of(EXPANDED_BYTES));
         }
     }
     assert_eq!(set.last as usize + 1, contexts.tables.len());
