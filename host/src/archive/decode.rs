@@ -358,7 +358,7 @@ pub(crate) struct Directory<'a> {
     /// Where the tiles' entries begin.
     first: usize,
     stride: usize,
-    pub(super) contexts: Option<Arc<Contexts>>,
+    pub(crate) contexts: Option<Arc<Contexts>>,
 }
 
 impl Directory<'_> {

@@ -158,7 +158,8 @@ pub(crate) fn decode_tiles<'a>(
                     owners.push((t, p, patches));
                 }
                 Some(PlaneMode::Contexts) => {
-                    check_contexts(tile, p).map_err(|why| (t, TileFault::Plane(p, why)))?;
+                    check_contexts(layout, tile.planes, tile.contexts.map(|(c, _)| c), p)
+                        .map_err(|why| (t, TileFault::Plane(p, why)))?;
                     let stream = take_stream(&mut cursor, plane).map_err(fail)?;
                     if stream.patches.iter().last().is_some_and(|(at, _)| at >= bytes) {
                         return Err((t, TileFault::Plane(p, PATCH_OUTSIDE)));
@@ -268,11 +269,16 @@ pub(crate) fn check_pairs(layout: Layout, plane: usize, base: u8) -> Result<(), 
 }
 
 /// Whether plane `p` of a tile may be coded with contexts.
-fn check_contexts(tile: &TileInput<'_>, p: usize) -> Result<(), &'static str> {
-    let Some((contexts, _)) = tile.contexts else { return Err("contexts where the tensor has none") };
-    let leading = contexts::leading(tile.layout);
-    let deep = Some(p) == contexts::deep(tile.layout) && !contexts.deep.is_empty();
-    match p == leading || deep && tile.planes[leading].mode == PlaneMode::Contexts as u8 {
+pub(crate) fn check_contexts(
+    layout: Layout,
+    planes: &[TilePlane],
+    contexts: Option<&Contexts>,
+    p: usize,
+) -> Result<(), &'static str> {
+    let Some(contexts) = contexts else { return Err("contexts where the tensor has none") };
+    let leading = contexts::leading(layout);
+    let deep = Some(p) == contexts::deep(layout) && !contexts.deep.is_empty();
+    match p == leading || deep && planes[leading].mode == PlaneMode::Contexts as u8 {
         true => Ok(()),
         false => Err("contexts where there can be none"),
     }
