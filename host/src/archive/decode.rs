@@ -3,6 +3,7 @@
 use super::Archive;
 use crate::checksum;
 use crate::container::contexts::Contexts;
+use crate::container::difference::{self, Difference};
 use crate::container::grid::{Grid, Piece, TileRect};
 use crate::container::index::Entry;
 use crate::cpu::fused::Place;
@@ -118,7 +119,7 @@ impl<'a> Tensor<'a> {
         if out.is_empty() {
             return Ok(());
         }
-        if let Device::Gpu(gpu) = &self.archive.device {
+        if let (Device::Gpu(gpu), false) = (&self.archive.device, self.has_base()) {
             return gpu.decode_slice(self, rows, columns)?.copy_to(0, out).map_err(|e| self.place(e));
         }
         let grid = &self.entry.grid;
@@ -143,7 +144,7 @@ impl<'a> Tensor<'a> {
     }
 
     /// Part of a band: byte columns `bytes` of `rows`, which lie in one row of tiles.
-    fn decode_band_slice(
+    pub(super) fn decode_band_slice(
         &self,
         directory: &Directory<'_>,
         rows: Range<u64>,
@@ -159,10 +160,11 @@ impl<'a> Tensor<'a> {
             let payload = self.payload(directory, tile..tile + 1)?;
             self.decode_tile_slice(directory, tile, &payload, rows.clone(), bytes.clone(), scratch, whole, out)?;
         }
-        Ok(())
+        self.undo_slice(directory, rows, bytes, out)
     }
 
-    /// What a tile has of the byte columns `bytes` of `rows` (a part of its own rows), which `out` holds without gaps.
+    /// What a tile has of the byte columns `bytes` of `rows` (a part of its own rows), which `out` holds without gaps; of a tensor with a base the
+    /// differences, which are yet to be [undone](Self::undo_slice).
     pub(crate) fn decode_tile_slice(
         &self,
         directory: &Directory<'_>,
@@ -174,6 +176,9 @@ impl<'a> Tensor<'a> {
         whole: &mut Vec<u8>,
         out: &mut [u8],
     ) -> Result<()> {
+        if self.entry.is_same() {
+            return Ok(());
+        }
         let stride = (bytes.end - bytes.start) as usize;
         let rect = self.entry.grid.rect(tile);
         whole.resize(whole.len().max(MAX_TILE_BYTES), 0);
@@ -200,8 +205,9 @@ impl<'a> Tensor<'a> {
         Ok((rows.end - rows.start, (columns.end - columns.start) * self.column_bytes()))
     }
 
-    /// A zeroed buffer; the file's own size vouches for the tensor's (see `docs/format.md`), but memory may still be short.
+    /// A zeroed buffer; the file's own size, or the base's, vouches for the tensor's (see `docs/format.md`), but memory may still be short.
     fn buffer(&self, len: u64) -> Result<Vec<u8>> {
+        self.base()?;
         let len = usize::try_from(len).map_err(|_| self.place(Error::argument(format!("{len} bytes do not fit into memory"))))?;
         zeroed(len).map_err(|e| self.place(Error::io("decoding", e)))
     }
@@ -235,9 +241,14 @@ impl<'a> Tensor<'a> {
             return Err(self.place(e));
         }
         let damaged = |why: &str| self.place(Error::corrupt(why.to_owned()).at(self.entry.directory_off));
-        let contexts = self.contexts(&bytes).map_err(damaged)?;
-        let directory =
-            Directory { bytes, first: self.entry.prefix_len() as usize, stride: self.entry.directory_stride(), contexts };
+        let (params, classes) = bytes[..self.entry.prefix_len() as usize].split_at(16 * record.params16 as usize);
+        // Those of the difference come last.
+        let last = if self.has_base() && !self.entry.is_same() { difference::BYTES } else { 0 };
+        let (own, last) = params.split_at_checked(params.len().wrapping_sub(last)).ok_or_else(|| damaged("too few parameters"))?;
+        let contexts = self.contexts(own, classes).map_err(damaged)?;
+        let difference = self.difference(last).map_err(damaged)?;
+        let first = self.entry.prefix_len() as usize;
+        let directory = Directory { bytes, first, stride: self.entry.directory_stride(), contexts, difference };
         if directory.len() > 0 && directory.offset(0) != 0 {
             return Err(
                 self.place(Error::corrupt("its first tile does not begin the segment").with_tile(0).at(self.entry.directory_off))
@@ -247,12 +258,11 @@ impl<'a> Tensor<'a> {
     }
 
     /// The contexts that head the directory, if the tensor has any.
-    fn contexts(&self, directory: &[u8]) -> Result<Option<Arc<Contexts>>, &'static str> {
+    fn contexts(&self, params: &[u8], classes: &[u8]) -> Result<Option<Arc<Contexts>>, &'static str> {
         let Entry { record, grid, layout, .. } = self.entry;
         if record.tools & tool::CONTEXTS == 0 {
-            return Ok(None);
+            return if params.is_empty() { Ok(None) } else { Err("parameters of no tool") };
         }
-        let (params, classes) = directory[..self.entry.prefix_len() as usize].split_at(16 * record.params16 as usize);
         let columns = grid.row_bytes as usize / layout.record_bytes();
         let tables = self.archive.index.tables.freqs().len();
         Contexts::read(params, classes, grid.rows as usize, columns, *layout, tables).map(|c| Some(Arc::new(c)))
@@ -261,6 +271,9 @@ impl<'a> Tensor<'a> {
     /// Where the payloads of consecutive tiles lie in the archive.
     pub(crate) fn payload_range(&self, directory: &Directory<'_>, tiles: &Range<u64>) -> Result<Range<u64>> {
         let record = &self.entry.record;
+        if self.entry.is_same() {
+            return Ok(self.entry.segment_off..self.entry.segment_off);
+        }
         let start = directory.offset(tiles.start);
         let end = if tiles.end == directory.len() { record.segment_len } else { directory.offset(tiles.end) };
         if start > end || end > record.segment_len {
@@ -346,9 +359,17 @@ impl<'a> Tensor<'a> {
     ) -> Result<()> {
         let grid: &Grid = &self.entry.grid;
         let stride = grid.row_bytes as usize;
-        self.decode_tiles(directory, piece.tiles.clone(), payload, scratch, out, stores, |rect| {
-            ((rect.row * grid.row_bytes + rect.column - piece.bytes.start) as usize, stride)
-        })
+        // What is undone is read again at once.
+        let stores = if directory.difference.is_some() { Stores::Cached } else { stores };
+        if !self.entry.is_same() {
+            self.decode_tiles(directory, piece.tiles.clone(), payload, scratch, out, stores, |rect| {
+                ((rect.row * grid.row_bytes + rect.column - piece.bytes.start) as usize, stride)
+            })?;
+        }
+        match &directory.difference {
+            Some(difference) => self.undo(difference, piece.bytes.start, out),
+            None => Ok(()),
+        }
     }
 }
 
@@ -359,6 +380,7 @@ pub(crate) struct Directory<'a> {
     first: usize,
     stride: usize,
     pub(super) contexts: Option<Arc<Contexts>>,
+    pub(super) difference: Option<Difference>,
 }
 
 impl Directory<'_> {
@@ -409,8 +431,15 @@ impl Archive {
             }
         }
         if let Device::Gpu(gpu) = &self.device {
-            return decode_many_on(gpu, jobs);
+            let (mut with, mut without): (Vec<_>, Vec<_>) = jobs.iter_mut().map(|(t, out)| (*t, &mut out[..])).partition(|(t, _)| t.has_base());
+            decode_many_on(gpu, &mut without)?;
+            return self.decode_many_here(&mut with);
         }
+        self.decode_many_here(jobs)
+    }
+
+    /// [`decode_many`](Self::decode_many) on the CPU.
+    fn decode_many_here(&self, jobs: &mut [(Tensor<'_>, &mut [u8])]) -> Result<()> {
         let total: u64 = jobs.iter().map(|(t, _)| t.byte_len()).sum();
         let stores = if total < STREAM_FROM { Stores::Cached } else { Stores::Stream };
         let directories = jobs.iter().map(|(t, _)| t.directory()).collect::<Result<Vec<_>>>()?;

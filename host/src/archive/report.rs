@@ -52,6 +52,8 @@ pub struct TensorReport {
     pub tile: (u64, u64),
     /// Its planes, in order.
     pub planes: Vec<PlaneReport>,
+    /// How it follows from the base's tensor: `same`, `xor`, `subtract`, `ordered`; none without a base.
+    pub base: Option<&'static str>,
 }
 
 impl Tensor<'_> {
@@ -59,7 +61,7 @@ impl Tensor<'_> {
     pub fn report(&self) -> Result<TensorReport> {
         let entry = self.entry;
         let directory = self.directory()?;
-        let tiles = entry.grid.tiles().unwrap_or(0);
+        let tiles = entry.tiles();
         let mut planes = vec![PlaneReport::default(); entry.planes.len()];
         for tile in 0..tiles {
             let mut coded = [EMPTY_PLANE; 64];
@@ -100,6 +102,7 @@ impl Tensor<'_> {
             tiles,
             tile: (entry.grid.tile_rows, entry.grid.tile_row_bytes),
             planes,
+            base: directory.difference.map(|d| d.method.name()),
         })
     }
 }

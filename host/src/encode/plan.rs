@@ -101,7 +101,8 @@ pub(crate) fn learn(input: &mut Input<'_>, profile: Profile) -> Result<Tables> {
     };
     // A sample is a stretch of consecutive bytes rather than a tile: one read, and the same statistics.
     let size = MAX_TILE_BYTES as u64;
-    let counts: Vec<u64> = input.jobs.iter().map(|j| j.grid.bytes().div_ceil(size)).collect();
+    let count = |(job, j): (usize, &Job<'_>)| if input.is_same(job) { 0 } else { j.grid.bytes().div_ceil(size) };
+    let counts: Vec<u64> = input.jobs.iter().enumerate().map(count).collect();
     let total: u64 = counts.iter().sum();
     let stride = total.div_ceil(most_samples).max(1);
     let mut picked = Vec::new();
@@ -116,7 +117,7 @@ pub(crate) fn learn(input: &mut Input<'_>, profile: Profile) -> Result<Tables> {
         .par_iter()
         .map_init(Scratch::default, |scratch, &(job, at)| {
             let len = size.min(input.jobs[job].grid.bytes() - at) as usize;
-            let bytes = input.read(job, at, len)?;
+            let bytes = input.read_coded(job, at, len)?;
             let (mut single, mut pairs) = (Vec::new(), Vec::new());
             survey(input.layouts[job], &bytes, scratch, |look| match look {
                 Look::Bytes(h) => single.push(*h),
