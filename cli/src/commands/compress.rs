@@ -68,9 +68,7 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
         encoder = encoder.base(Base::open_with(base, Backing::Read)?);
     }
     let progress = Progress::new("compressing", quiet);
-    let report = encoder
-        .on_progress(progress.callback())
-        .encode_file(&args.input, &args.output)?;
+    let report = encoder.on_progress(progress.callback()).encode_file(&args.input, &args.output)?;
     drop(progress);
     if quiet {
         return Ok(());

@@ -16,8 +16,8 @@ Examples:
   wcodec inspect --json model.wcodec | jq '.tensors[] | {name, bits_per_weight}'
 
 PLANES says how each byte plane of the elements is kept: raw, const (one byte repeated), bytes or pairs (entropy-coded); where
-the tiles of a tensor differ, with the number of tiles. Of tensors that are coded against a base it says first how: same (nothing is stored), xor,
-subtract or ordered. BITS is the bits for each element, RATIO archive to source.";
+the tiles of a tensor differ, with the number of tiles. Of tensors that are coded against a base it says first how: same (nothing is stored), xor
+or subtract. BITS is the bits for each element, RATIO archive to source.";
 
 /// Show what an archive holds and how it is coded
 #[derive(Debug, clap::Args)]

@@ -1,13 +1,11 @@
-//! The base: the file that tensors may be coded against, and what is rebuilt from it.
+//! The base: the file that tensors may be coded against.
 
 use super::{Archive, Backing, Directory, Tensor};
-use crate::container::difference::{Difference, Method};
 use crate::container::grid::Piece;
-use crate::container::index::Entry;
 use crate::cpu::tile::Scratch;
 use crate::cpu::view::Stores;
 use crate::dtype::Dtype;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::source::{FileReader, MappedFile, ReadAt, safetensors, zeroed};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
@@ -15,7 +13,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
-use wcodec_device::layout::{MAGIC, feature, tool};
+use wcodec_device::layout::MAGIC;
 use xxhash_rust::xxh3::Xxh3;
 
 /// Bytes that are hashed at a time.
@@ -125,6 +123,11 @@ impl Base {
         self.0.len
     }
 
+    /// SHA-256 of its safetensors file, if nothing has to be read for it.
+    pub(super) fn known_sha256(&self) -> Option<[u8; 32]> {
+        self.0.sha256.get().copied()
+    }
+
     /// SHA-256 of its safetensors file, which is read for that unless the base is an archive.
     pub fn sha256(&self) -> Result<[u8; 32]> {
         if let (None, Source::File { data, .. }) = (self.0.sha256.get(), &self.0.source) {
@@ -159,7 +162,8 @@ impl Base {
         self.name(Error::io("reading the base", e).elsewhere().at(at))
     }
 
-    fn name(&self, e: Error) -> Error {
+    /// Names its file in an error.
+    pub(super) fn name(&self, e: Error) -> Error {
         match &self.0.path {
             Some(path) => e.with_path(path),
             None => e,
@@ -170,7 +174,7 @@ impl Base {
 /// A tensor of the base.
 #[derive(Clone, Copy)]
 pub(crate) struct BaseTensor<'a> {
-    base: &'a Base,
+    pub(super) base: &'a Base,
     number: usize,
 }
 
@@ -239,16 +243,14 @@ impl<'a> BaseTensor<'a> {
         };
         let piece = Piece { bytes: grid.span(&tiles), tiles };
         let mut out = zeroed(piece.len()).map_err(|e| tensor.place(Error::io("decoding the base", e)))?;
-        self.with_buffers(|Buffers { scratch, .. }| {
-            tensor.decode_piece(&directory, &piece, scratch, &mut out, Stores::Cached)
-        })?;
+        self.with_buffers(|Buffers { scratch, .. }| tensor.decode_piece(&directory, &piece, scratch, &mut out, Stores::Cached))?;
         out.truncate((bytes.end - piece.bytes.start) as usize);
         out.drain(..(bytes.start - piece.bytes.start) as usize);
         Ok(Cow::Owned(out))
     }
 
     /// Byte columns `bytes` of `rows`, of rows of `row_bytes` bytes, without gaps.
-    fn read_slice(self, rows: Range<u64>, bytes: Range<u64>, row_bytes: u64) -> Result<Cow<'a, [u8]>> {
+    pub(super) fn read_slice(self, rows: Range<u64>, bytes: Range<u64>, row_bytes: u64) -> Result<Cow<'a, [u8]>> {
         if bytes == (0..row_bytes) || rows.end - rows.start <= 1 {
             return self.read(rows.start * row_bytes + bytes.start..(rows.end - 1) * row_bytes + bytes.end);
         }
@@ -296,113 +298,4 @@ impl<'a> BaseTensor<'a> {
         }
         done
     }
-}
-
-impl Archive {
-    /// Decodes with `base` from now on, if the archive needs one ([`base_sha256`](Self::base_sha256)).
-    ///
-    /// # Errors
-    /// Another base than the archive's: known by its hash if it is an archive, else by its length; then each of its tensors that is used
-    /// is known by its hash.
-    pub fn set_base(&mut self, base: Base) -> Result<()> {
-        let Some(sum) = self.base_sha256() else { return Ok(()) };
-        let len = self.superblock.base_len;
-        if base.source_len() != len || base.0.sha256.get().is_some_and(|theirs| *theirs != sum) {
-            let why = format!("this is another base: the archive's is the file of {len} bytes and SHA-256 {}", hex(&sum));
-            return Err(self.place(base.name(Error::argument(why))));
-        }
-        self.base = Some(base);
-        Ok(())
-    }
-
-    /// [`set_base`](Self::set_base) with the safetensors file or archive at `path`.
-    pub fn with_base(mut self, path: impl AsRef<Path>) -> Result<Self> {
-        self.set_base(Base::open(path)?)?;
-        Ok(self)
-    }
-
-    /// SHA-256 of the safetensors file of the base, where tensors are coded against one.
-    pub fn base_sha256(&self) -> Option<[u8; 32]> {
-        (self.superblock.required & feature::BASE != 0).then_some(self.superblock.base_sha256)
-    }
-}
-
-impl<'a> Tensor<'a> {
-    /// Whether it is coded against a tensor of the base.
-    pub(crate) fn has_base(&self) -> bool {
-        self.entry.record.tools & tool::BASE != 0
-    }
-
-    /// The base's tensor that this one is coded against; `None` where there is no such.
-    pub(crate) fn base(&self) -> Result<Option<BaseTensor<'a>>> {
-        if !self.has_base() {
-            return Ok(None);
-        }
-        let Archive { superblock, base, .. } = self.archive;
-        let Some(base) = base else {
-            let sum = hex(&superblock.base_sha256);
-            let why = format!("it is coded against a base that is not given: the file of {} bytes and SHA-256 {sum}", superblock.base_len);
-            return Err(self.place(Error::argument(why)));
-        };
-        let Entry { name, dtype, dtype_name, shape, .. } = self.entry;
-        match base.find(name, *dtype, dtype_name, shape).filter(|t| t.len() == self.byte_len()) {
-            Some(tensor) => Ok(Some(tensor)),
-            None => {
-                let why = format!("the base has no {dtype_name} tensor of this name and shape {shape:?}");
-                Err(base.name(Error::argument(why)).with_tensor(name))
-            }
-        }
-    }
-
-    /// The base's tensor, whose bytes are what they were.
-    fn checked_base(&self, difference: &Difference) -> Result<BaseTensor<'a>> {
-        let Some(tensor) = self.base()? else { unreachable!("a difference comes with the tool") };
-        if tensor.hash()? != difference.hash {
-            let why = format!("this tensor of the base is another: the base is the file of SHA-256 {}", hex(&self.archive.superblock.base_sha256));
-            return Err(tensor.base.name(Error::argument(why)).with_tensor(self.name()));
-        }
-        Ok(tensor)
-    }
-
-    /// Turns decoded differences, the bytes from `start` on, into the tensor's bytes.
-    pub(super) fn undo(&self, difference: &Difference, start: u64, out: &mut [u8]) -> Result<()> {
-        let base = self.checked_base(difference)?.read(start..start + out.len() as u64)?;
-        difference.undo(out, &base);
-        Ok(())
-    }
-
-    /// The same of byte columns `bytes` of `rows`, which `out` holds without gaps; does nothing without a base.
-    pub(crate) fn undo_slice(&self, directory: &Directory<'_>, rows: Range<u64>, bytes: Range<u64>, out: &mut [u8]) -> Result<()> {
-        let Some(difference) = &directory.difference else { return Ok(()) };
-        if !out.is_empty() {
-            let base = self.checked_base(difference)?.read_slice(rows, bytes, self.entry.grid.row_bytes)?;
-            difference.undo(out, &base);
-        }
-        Ok(())
-    }
-
-    /// Refuses what only the CPU decodes.
-    pub(crate) fn need_no_base(&self) -> Result<()> {
-        if self.has_base() {
-            let why = "it is coded against a base: only the CPU decodes it";
-            return Err(self.place(Error::new(ErrorKind::Unsupported, why)));
-        }
-        Ok(())
-    }
-
-    /// How it follows from the base; `None` without.
-    pub(super) fn difference(&self, params: &[u8]) -> Result<Option<Difference>, &'static str> {
-        if !self.has_base() {
-            return Ok(None);
-        }
-        let Entry { record, dtype, layout, .. } = self.entry;
-        if self.entry.is_same() {
-            return Ok(Difference::new(Method::Same, *dtype, record.hash));
-        }
-        Difference::read(params, *dtype, layout.record_bytes()).map(Some)
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -244,7 +244,8 @@ impl<'a> Tensor<'a> {
         let (params, classes) = bytes[..self.entry.prefix_len() as usize].split_at(16 * record.params16 as usize);
         // Those of the difference come last.
         let last = if self.has_base() && !self.entry.is_same() { difference::BYTES } else { 0 };
-        let (own, last) = params.split_at_checked(params.len().wrapping_sub(last)).ok_or_else(|| damaged("too few parameters"))?;
+        let (own, last) =
+            params.split_at_checked(params.len().wrapping_sub(last)).ok_or_else(|| damaged("too few parameters"))?;
         let contexts = self.contexts(own, classes).map_err(damaged)?;
         let difference = self.difference(last).map_err(damaged)?;
         let first = self.entry.prefix_len() as usize;
@@ -431,7 +432,8 @@ impl Archive {
             }
         }
         if let Device::Gpu(gpu) = &self.device {
-            let (mut with, mut without): (Vec<_>, Vec<_>) = jobs.iter_mut().map(|(t, out)| (*t, &mut out[..])).partition(|(t, _)| t.has_base());
+            let (mut with, mut without): (Vec<_>, Vec<_>) =
+                jobs.iter_mut().map(|(t, out)| (*t, &mut out[..])).partition(|(t, _)| t.has_base());
             decode_many_on(gpu, &mut without)?;
             return self.decode_many_here(&mut with);
         }

@@ -5,6 +5,7 @@
 
 mod base;
 mod decode;
+mod rebuild;
 mod report;
 mod restore;
 

@@ -52,7 +52,7 @@ pub struct TensorReport {
     pub tile: (u64, u64),
     /// Its planes, in order.
     pub planes: Vec<PlaneReport>,
-    /// How it follows from the base's tensor: `same`, `xor`, `subtract`, `ordered`; none without a base.
+    /// How it follows from the base's tensor: `same`, `xor`, `subtract`; none without a base.
     pub base: Option<&'static str>,
 }
 

@@ -15,10 +15,9 @@ pub(crate) enum Method {
     Same = 0,
     /// Byte by byte, exclusive or.
     Xor = 1,
-    /// Element by element, the difference of two's complement integers.
+    /// Element by element, the difference of little-endian integers: of floats that is the difference of their magnitudes in units of the last
+    /// place, and where the sign changes the half of the range besides.
     Subtract = 2,
-    /// The same of floats (sign and magnitude), each as the integer that is its place in their order.
-    Ordered = 3,
 }
 
 impl Method {
@@ -28,7 +27,6 @@ impl Method {
             Self::Same => "same",
             Self::Xor => "xor",
             Self::Subtract => "subtract",
-            Self::Ordered => "ordered",
         }
     }
 
@@ -36,7 +34,6 @@ impl Method {
         Some(match v {
             1 => Self::Xor,
             2 => Self::Subtract,
-            3 => Self::Ordered,
             _ => return None,
         })
     }
@@ -66,7 +63,7 @@ impl Difference {
     pub(crate) fn new(method: Method, dtype: Dtype, hash: [u8; 16]) -> Option<Self> {
         let unit = match method {
             Method::Same | Method::Xor => 1,
-            Method::Subtract | Method::Ordered => unit(dtype)?,
+            Method::Subtract => unit(dtype)?,
         };
         Some(Self { method, hash, unit })
     }
@@ -103,10 +100,6 @@ impl Difference {
             (Method::Subtract, 2) => u16::each(bytes, base, u16::subtract),
             (Method::Subtract, 4) => u32::each(bytes, base, u32::subtract),
             (Method::Subtract, _) => u64::each(bytes, base, u64::subtract),
-            (Method::Ordered, 1) => u8::each(bytes, base, |x, b| u8::subtract(u8::order(x), u8::order(b))),
-            (Method::Ordered, 2) => u16::each(bytes, base, |x, b| u16::subtract(u16::order(x), u16::order(b))),
-            (Method::Ordered, 4) => u32::each(bytes, base, |x, b| u32::subtract(u32::order(x), u32::order(b))),
-            (Method::Ordered, _) => u64::each(bytes, base, |x, b| u64::subtract(u64::order(x), u64::order(b))),
         }
     }
 
@@ -119,10 +112,6 @@ impl Difference {
             (Method::Subtract, 2) => u16::each(bytes, base, u16::add),
             (Method::Subtract, 4) => u32::each(bytes, base, u32::add),
             (Method::Subtract, _) => u64::each(bytes, base, u64::add),
-            (Method::Ordered, 1) => u8::each(bytes, base, |z, b| u8::order(u8::add(z, u8::order(b)))),
-            (Method::Ordered, 2) => u16::each(bytes, base, |z, b| u16::order(u16::add(z, u16::order(b)))),
-            (Method::Ordered, 4) => u32::each(bytes, base, |z, b| u32::order(u32::add(z, u32::order(b)))),
-            (Method::Ordered, _) => u64::each(bytes, base, |z, b| u64::order(u64::add(z, u64::order(b)))),
         }
     }
 }
@@ -139,8 +128,6 @@ trait Number: Copy {
     fn subtract(x: Self, base: Self) -> Self;
     /// The inverse: `z` is what [`subtract`](Self::subtract) gave.
     fn add(z: Self, base: Self) -> Self;
-    /// Sign and magnitude to two's complement, in the floats' order, and back.
-    fn order(x: Self) -> Self;
 }
 
 macro_rules! number {
@@ -164,11 +151,6 @@ macro_rules! number {
             fn add(z: Self, base: Self) -> Self {
                 base.wrapping_add(z >> 1 ^ (z & 1).wrapping_neg())
             }
-
-            #[inline(always)]
-            fn order(x: Self) -> Self {
-                x ^ (x as $i >> ($u::BITS - 1)) as $u >> 1
-            }
         }
     )*};
 }
@@ -180,14 +162,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const METHODS: [Method; 4] = [Method::Same, Method::Xor, Method::Subtract, Method::Ordered];
+    const METHODS: [Method; 3] = [Method::Same, Method::Xor, Method::Subtract];
     const DTYPES: [Dtype; 8] =
         [Dtype::I8, Dtype::F8_E4M3, Dtype::BF16, Dtype::F16, Dtype::F32, Dtype::C64, Dtype::F64, Dtype::U64];
 
     #[test]
     fn every_pair_of_bytes_and_of_halves() {
         let every = |unit: usize, bases: &[u16]| {
-            for method in [Method::Xor, Method::Subtract, Method::Ordered] {
+            for method in [Method::Xor, Method::Subtract] {
                 let d = Difference { method, hash: [0; 16], unit };
                 let range = 0..=if unit == 1 { 0xff } else { u16::MAX };
                 let bytes = |x: u16| x.to_le_bytes()[..unit].to_vec();
@@ -209,18 +191,18 @@ mod tests {
         every(2, &[0, 1, 0x7fff, 0x8000, 0x8001, 0xffff, 0x3f80, 0xbf80, 0x7f80, 0xff80, 0x1234]);
     }
 
-    /// Neighbours in the order of floats differ by one, over zero too.
+    /// Steps of one are small numbers, whichever way, and a change of sign is the highest bit.
     #[test]
     fn small_steps_are_small_numbers() {
-        let d = Difference { method: Method::Ordered, hash: [0; 16], unit: 2 };
+        let d = Difference { method: Method::Subtract, hash: [0; 16], unit: 2 };
         let step = |x: u16, base: u16| {
             let mut bytes = x.to_le_bytes();
             d.take(&mut bytes, &base.to_le_bytes());
             u16::from_le_bytes(bytes)
         };
         assert_eq!([step(0x3f81, 0x3f80), step(0x3f80, 0x3f81), step(0x3f80, 0x3f80)], [2, 1, 0]);
-        assert_eq!([step(0xbf80, 0xbf81), step(0xbf81, 0xbf80)], [2, 1]);
-        assert_eq!([step(0, 0x8000), step(0x8000, 0), step(1, 0x8000)], [2, 1, 4]);
+        assert_eq!([step(0xbf80, 0xbf81), step(0xbf81, 0xbf80)], [1, 2]);
+        assert_eq!([step(0, 0x8000), step(0x8000, 0), step(0x8001, 0)], [0xffff, 0xffff, 0xfffd]);
     }
 
     #[test]
@@ -239,10 +221,10 @@ mod tests {
             }
         }
         let params = |method: u8| [&[0; 16][..], &[method], &[0; 15]].concat();
-        for method in [0, 4, 255] {
+        for method in [0, 3, 255] {
             assert!(Difference::read(&params(method), Dtype::BF16, 2).is_err());
         }
-        assert!(Difference::read(&params(3), Dtype::BF16, 1).is_err(), "elements that the layout cuts");
+        assert!(Difference::read(&params(2), Dtype::BF16, 1).is_err(), "elements that the layout cuts");
         assert!(Difference::read(&params(2), Dtype::F4, 1).is_err(), "elements that are no whole bytes");
         assert!(Difference::read(&params(1), Dtype::Other, 1).is_ok());
     }

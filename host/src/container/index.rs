@@ -166,8 +166,7 @@ pub(crate) fn read_index(bytes: &[u8], superblock: &Superblock) -> Result<Index>
     for (i, record) in records.into_iter().enumerate() {
         let at = superblock.index_off + (size_of::<IndexHeader>() + i * size_of::<TensorRecord>()) as u64;
         let mut entry = read_entry(record, &mut parts).map_err(|e| e.at(at))?;
-        let announced =
-            [(tool::CONTEXTS, feature::CONTEXTS), (tool::BASE, feature::BASE)];
+        let announced = [(tool::CONTEXTS, feature::CONTEXTS), (tool::BASE, feature::BASE)];
         if announced.iter().any(|&(tool, feature)| record.tools & tool != 0 && superblock.required & feature == 0) {
             return Err(Error::corrupt("a tool that the superblock does not announce").with_tensor(&entry.name).at(at));
         }

@@ -20,19 +20,10 @@ const SAMPLES: u64 = 8;
 
 /// What the file is coded against.
 pub(crate) struct Against<'a> {
-    pub base: &'a Base,
+    /// The base's hash and length; nothing if no tensor is coded against it.
+    pub identity: Option<([u8; 32], u64)>,
     /// Each job's tensor of the base and its difference from that, where it has one.
     pub differences: Vec<Option<(BaseTensor<'a>, Difference)>>,
-}
-
-impl Against<'_> {
-    /// The base's hash and length, if any tensor is coded against it.
-    pub(crate) fn identity(&self) -> Result<Option<([u8; 32], u64)>> {
-        if self.differences.iter().all(Option::is_none) {
-            return Ok(None);
-        }
-        Ok(Some((self.base.sha256()?, self.base.source_len())))
-    }
 }
 
 /// Compares all tensors with those of the base, and gives those that are coded against them their layouts.
@@ -46,13 +37,18 @@ pub(crate) fn choose<'a>(input: &mut Input<'_>, base: &'a Base, profile: Profile
         let Some(tensor) = tensor else { return Ok(None) };
         Ok(method(input, job, tensor, profile)?.map(|d| (tensor, d)))
     };
-    let differences: Vec<_> = (0..input.jobs.len()).into_par_iter().map(one).collect::<Result<_>>()?;
+    // A file's hash takes a while: meanwhile tensors are compared.
+    let compare = || (0..input.jobs.len()).into_par_iter().map(one).collect::<Result<Vec<_>>>();
+    let (sha256, differences) = rayon::join(|| base.sha256(), compare);
+    let differences = differences?;
+    let used = differences.iter().any(Option::is_some);
+    let identity = if used { Some((sha256?, base.source_len())) } else { None };
     for ((layout, job), chosen) in input.layouts.iter_mut().zip(input.jobs).zip(&differences) {
         if let Some((_, difference)) = chosen {
             *layout = coded_layout(job, difference.method);
         }
     }
-    Ok(Against { base, differences })
+    Ok(Against { identity, differences })
 }
 
 /// Differences have no exponents: planes are bytes.
@@ -82,7 +78,7 @@ fn method(input: &Input<'_>, job: usize, tensor: BaseTensor<'_>, profile: Profil
     if same {
         return Ok(Difference::new(Method::Same, j.dtype, hash));
     }
-    let methods = [Method::Ordered, Method::Subtract, Method::Xor];
+    let methods = [Method::Subtract, Method::Xor];
     let methods: Vec<_> = methods.into_iter().filter_map(|m| Difference::new(m, j.dtype, hash)).collect();
     let mut bits = vec![0.0; methods.len()];
     let mut alone = 0.0;

@@ -1,7 +1,7 @@
 //! The container, written front to back; only the superblock is filled in at the end.
 
-use super::batch::{Input, PIECE, PieceDone, TileDone, batches, encode, encode_piece, put_back};
 use super::base;
+use super::batch::{Input, PIECE, PieceDone, TileDone, batches, encode, encode_piece, put_back};
 use super::plan::{choose_layouts, learn};
 use super::{EncodeOptions, EncodeReport};
 use crate::checksum;
@@ -254,8 +254,7 @@ impl<W: Write + Seek> Writer<'_, W> {
         let tools = self.entries.iter().fold(0, |tools, e| tools | e.record.tools);
         let announced = [(tool::CONTEXTS, feature::CONTEXTS), (tool::BASE, feature::BASE)];
         let required = announced.iter().filter(|(tool, _)| tools & tool != 0).fold(0, |bits, (_, feature)| bits | feature);
-        let identity = self.input.against.as_ref().map(|a| a.identity()).transpose()?.flatten();
-        let (base_sha256, base_len) = identity.unwrap_or_default();
+        let (base_sha256, base_len) = self.input.against.as_ref().and_then(|a| a.identity).unwrap_or_default();
         let mut superblock = Superblock {
             magic: MAGIC,
             major: VERSION_MAJOR,

@@ -167,7 +167,8 @@ impl Loader {
     /// # Errors
     /// Another base than the archive's; a loader that has been cloned.
     pub fn base(mut self, base: crate::Base) -> Result<Self> {
-        let archive = Arc::get_mut(&mut self.archive).ok_or_else(|| Error::argument("a loader is given its base before it is cloned"))?;
+        let archive =
+            Arc::get_mut(&mut self.archive).ok_or_else(|| Error::argument("a loader is given its base before it is cloned"))?;
         archive.set_base(base)?;
         Ok(self)
     }

@@ -77,7 +77,12 @@ fn count(input: &Input<'_>, job: usize) -> Result<Option<Counted>> {
     // Counters have 32 bits, and their sums must be exact as floats' integers.
     let elements = rows.saturating_mul(columns);
     // What rows and columns say is of weights, not of differences.
-    if input.difference(job).is_some() || j.kind != kind::TENSOR || rows < 8 || columns < 8 || !(LEAST..1 << 31).contains(&elements) {
+    if input.difference(job).is_some()
+        || j.kind != kind::TENSOR
+        || rows < 8
+        || columns < 8
+        || !(LEAST..1 << 31).contains(&elements)
+    {
         return Ok(None);
     }
     let read = |at: u64, len: usize| input.read(job, at, len);
