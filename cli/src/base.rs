@@ -1,8 +1,9 @@
 //! `--base`.
 
+use crate::failure::{Exit, Failure, Result};
 use clap::ValueHint;
 use std::path::PathBuf;
-use wcodec::{Archive, Backing, Base, Result};
+use wcodec::{Archive, Backing, Base};
 
 /// The base of an archive that was made with one.
 #[derive(Debug, clap::Args)]
@@ -15,9 +16,15 @@ pub(crate) struct BaseArg {
 impl BaseArg {
     /// Has `archive` decode with the base, if it is given.
     pub(crate) fn apply(&self, archive: &mut Archive) -> Result<()> {
-        match &self.base {
-            Some(path) => archive.set_base(Base::open_with(path, Backing::Read)?),
-            None => Ok(()),
+        match (&self.base, archive.base_sha256()) {
+            (Some(path), _) => archive.set_base(Base::open_with(path, Backing::Read)?)?,
+            (None, Some(sum)) => {
+                let sum: String = sum.iter().map(|b| format!("{b:02x}")).collect();
+                let why = format!("the archive is coded against a base that is not given: the file of SHA-256 {sum}");
+                return Err(Failure::new(Exit::Usage, why).with_hint("--base names that file, or its archive"));
+            }
+            (None, None) => {}
         }
+        Ok(())
     }
 }

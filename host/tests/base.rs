@@ -245,8 +245,7 @@ fn loaders_and_devices() {
                 for loaded in loader.clone().shard(shard).load().unwrap() {
                     let loaded = loaded.unwrap();
                     let t = tuned.iter().find(|t| t.name == loaded.info.name).unwrap();
-                    let expected: Vec<u8> =
-                        rows.clone().flat_map(|r| &t.data[1400 * r..][columns.clone()]).copied().collect();
+                    let expected: Vec<u8> = rows.clone().flat_map(|r| &t.data[1400 * r..][columns.clone()]).copied().collect();
                     assert!(loaded.bytes() == Some(&expected[..]));
                 }
             }
@@ -263,7 +262,8 @@ fn loaders_and_devices() {
     let tensor = a.tensors().next().unwrap();
     assert!(tensor.decode_slice(5..9, 1..3).is_ok());
     let loader = Loader::open(path("tuned.wcodec")).unwrap().device(wcodec::Device::Gpu(gpu.clone()));
-    for e in [gpu.decode(&[tensor]).unwrap_err(), gpu.decode_slice(&tensor, 0..1, 0..1).unwrap_err(), loader.load().unwrap_err()] {
+    for e in [gpu.decode(&[tensor]).unwrap_err(), gpu.decode_slice(&tensor, 0..1, 0..1).unwrap_err(), loader.load().unwrap_err()]
+    {
         assert_eq!((e.kind(), e.tensor()), (ErrorKind::Unsupported, Some(tensor.name())), "{e}");
     }
 }
@@ -344,7 +344,8 @@ fn forged() {
     // The difference's parameters: those of `moved` are behind the blob's directory.
     let blob = 8 + 8 * usize::from(archive[index + 32 + 64 * 4] == 255);
     let (start, record) = (directory + blob, index + 32 + 64 * 2);
-    let end = (start + 32..index).find(|&end| crc(&archive[start..end]).to_le_bytes() == archive[record + 40..record + 44]).unwrap();
+    let end =
+        (start + 32..index).find(|&end| crc(&archive[start..end]).to_le_bytes() == archive[record + 40..record + 44]).unwrap();
     for at in start..start + 32 {
         for value in 0..=255 {
             if archive[at] == value {

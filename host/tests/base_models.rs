@@ -28,8 +28,7 @@ fn tuned(source: &[u8], step: usize, mut change: impl FnMut(Weights<'_>)) -> Vec
             continue;
         }
         let at = view.data().as_ptr() as usize - source.as_ptr() as usize;
-        let mut w: Vec<f32> =
-            view.data().chunks(2).map(|b| bf16::from_le_bytes(b.try_into().unwrap()).to_f32()).collect();
+        let mut w: Vec<f32> = view.data().chunks(2).map(|b| bf16::from_le_bytes(b.try_into().unwrap()).to_f32()).collect();
         change((view.shape()[0], view.shape()[1], &mut w));
         for (b, w) in out[at..].chunks_mut(2).zip(&w) {
             b.copy_from_slice(&bf16::from_f32(*w).to_le_bytes());
