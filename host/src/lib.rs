@@ -45,6 +45,8 @@ pub use encode::{EncodeReport, Encoder, Profile, TensorInput};
 pub use error::{Error, ErrorKind, Result};
 pub use gpu::{Device, DeviceChoice, DeviceTensor, EMULATOR_NAME, Gpu, GpuFacts, emulator_path, gpu_facts};
 pub use io::{IoChoice, forget};
+#[doc(hidden)]
+pub use load::{Alone, Probe};
 pub use load::{Data, HostMemory, HostTensor, Load, LoadProgress, Loaded, Loader, Shard, Split, TensorInfo, VecMemory};
 pub use progress::Flow;
 pub use source::{FileReader, MappedFile, ReadAt};

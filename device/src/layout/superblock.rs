@@ -5,8 +5,8 @@ use bytemuck::{Pod, Zeroable};
 pub const MAGIC: [u8; 8] = *b"WCODEC\0\0";
 /// Major version written and read: a reader refuses any other.
 pub const VERSION_MAJOR: u16 = 1;
-/// Minor version written: a reader accepts any, unknown *required* features are refused by bit.
-pub const VERSION_MINOR: u16 = 0;
+/// Minor version written where a feature is required, 0 elsewhere: a reader accepts any, unknown *required* features are refused by bit.
+pub const VERSION_MINOR: u16 = 1;
 /// Bytes of the superblock; the first tensor's segment follows.
 pub const SUPERBLOCK_BYTES: u64 = size_of::<Superblock>() as u64;
 

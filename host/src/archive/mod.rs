@@ -191,8 +191,11 @@ fn read_superblock(data: &dyn ReadAt) -> Result<Superblock> {
     }
     let unknown = sb.required & !feature::KNOWN_REQUIRED;
     if unknown != 0 {
-        let why =
-            format!("the archive requires features that this version does not know (bits {unknown:#x}): a newer wcodec reads it");
+        let bits = (0..64).map(|bit| unknown & 1 << bit).filter(|&bit| bit != 0);
+        let names: Vec<String> =
+            bits.map(|bit| feature::name(bit).map_or(format!("{bit:#x}"), |name| format!("{name}, {bit:#x}"))).collect();
+        let names = names.join("; ");
+        let why = format!("the archive requires features that this version does not know ({names}): a newer wcodec reads it");
         return Err(Error::new(ErrorKind::Unsupported, why));
     }
     if sb.source_kind > source_kind::SAFETENSORS {

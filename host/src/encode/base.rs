@@ -1,7 +1,7 @@
 //! Which tensors are coded against the base's, and how.
 
-use super::Profile;
 use super::batch::Input;
+use super::effort::Effort;
 use super::frequency::entropy;
 use super::plan::Job;
 use super::tile::{Look, Scratch, min_gain, survey};
@@ -27,7 +27,7 @@ pub(crate) struct Against<'a> {
 }
 
 /// Compares all tensors with those of the base, and gives those that are coded against them their layouts.
-pub(crate) fn choose<'a>(input: &mut Input<'_>, base: &'a Base, profile: Profile) -> Result<Against<'a>> {
+pub(crate) fn choose<'a>(input: &mut Input<'_>, base: &'a Base, effort: Effort) -> Result<Against<'a>> {
     let one = |job: usize| {
         let j = &input.jobs[job];
         if j.kind != kind::TENSOR || j.grid.bytes() == 0 {
@@ -35,7 +35,7 @@ pub(crate) fn choose<'a>(input: &mut Input<'_>, base: &'a Base, profile: Profile
         }
         let tensor = base.find(&j.name, j.dtype, &j.dtype_name, &j.shape).filter(|t| t.len() == j.grid.bytes());
         let Some(tensor) = tensor else { return Ok(None) };
-        Ok(method(input, job, tensor, profile)?.map(|d| (tensor, d)))
+        Ok(method(input, job, tensor, effort)?.map(|d| (tensor, d)))
     };
     // A file's hash takes a while: meanwhile tensors are compared.
     let compare = || (0..input.jobs.len()).into_par_iter().map(one).collect::<Result<Vec<_>>>();
@@ -60,7 +60,7 @@ fn coded_layout(job: &Job<'_>, method: Method) -> Layout {
 }
 
 /// The method for a tensor; `None` where it is smaller by itself.
-fn method(input: &Input<'_>, job: usize, tensor: BaseTensor<'_>, profile: Profile) -> Result<Option<Difference>> {
+fn method(input: &Input<'_>, job: usize, tensor: BaseTensor<'_>, effort: Effort) -> Result<Option<Difference>> {
     let j = &input.jobs[job];
     let (mut same, mut hash) = (true, Xxh3::new());
     for piece in j.grid.pieces(PIECE) {
@@ -90,11 +90,11 @@ fn method(input: &Input<'_>, job: usize, tensor: BaseTensor<'_>, profile: Profil
         let end = (at + size).min(j.grid.bytes());
         let ours = input.read(job, at, (end - at) as usize)?;
         let theirs = tensor.read(at..end)?;
-        alone += estimate(input.layouts[job], &ours, &mut scratch, profile);
+        alone += estimate(input.layouts[job], &ours, &mut scratch, effort);
         for (difference, bits) in methods.iter().zip(&mut bits) {
             let mut coded = ours.to_vec();
             difference.take(&mut coded, &theirs);
-            *bits += estimate(coded_layout(j, difference.method), &coded, &mut scratch, profile);
+            *bits += estimate(coded_layout(j, difference.method), &coded, &mut scratch, effort);
         }
     }
     let best = (0..bits.len()).min_by(|&a, &b| bits[a].total_cmp(&bits[b]));
@@ -103,7 +103,7 @@ fn method(input: &Input<'_>, job: usize, tensor: BaseTensor<'_>, profile: Profil
 }
 
 /// Bits that a stretch of a tensor takes, about.
-fn estimate(layout: Layout, bytes: &[u8], scratch: &mut Scratch, profile: Profile) -> f32 {
+fn estimate(layout: Layout, bytes: &[u8], scratch: &mut Scratch, effort: Effort) -> f32 {
     let (mut bits, mut p) = (0.0, 0);
     survey(layout, bytes, scratch, |look| {
         let raw = 8.0 * layout.plane_bytes(p, bytes.len() / layout.record_bytes()) as f32;
@@ -112,7 +112,7 @@ fn estimate(layout: Layout, bytes: &[u8], scratch: &mut Scratch, profile: Profil
             Look::Raw => raw,
             Look::Bytes(h) | Look::Pairs(_, h) => {
                 let coded = entropy(&h);
-                if coded < raw * (1.0 - min_gain(profile)) { coded } else { raw }
+                if coded < raw * (1.0 - min_gain(effort)) { coded } else { raw }
             }
         };
         p += 1;

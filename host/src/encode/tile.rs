@@ -1,7 +1,7 @@
 //! One tile: its planes, how each is best coded, its payload.
 
-use super::Profile;
 use super::contexts;
+use super::effort::Effort;
 use super::frequency::{Histogram, costs, entropy, half_histogram, histogram, total_costs};
 use super::split::{Rows, best_base, pair, split};
 use super::stream::{Codes, codes, encode_symbols};
@@ -32,10 +32,10 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
-    pub(crate) fn new(bytes: Vec<Freqs>, pairs: Vec<Freqs>, contexts: Vec<Freqs>, profile: Profile) -> Self {
+    pub(crate) fn new(bytes: Vec<Freqs>, pairs: Vec<Freqs>, contexts: Vec<Freqs>, effort: Effort) -> Self {
         let pairs_from = bytes.len();
         // Half of them would mistake gains of a per mille for losses, and the reverse.
-        let count = if profile == Profile::Max { histogram } else { half_histogram };
+        let count = if effort.size_alone() { histogram } else { half_histogram };
         let contexts_from = pairs_from + pairs.len();
         let freqs = [bytes, pairs, contexts].concat();
         let patch_bits = |t: usize| if (pairs_from..contexts_from).contains(&t) { PAIR_PATCH_BITS } else { PATCH_BITS };
@@ -45,7 +45,7 @@ impl Tables {
             costs,
             pairs_from,
             contexts_from,
-            min_gain: min_gain(profile),
+            min_gain: min_gain(effort),
             count,
             freqs,
         }
@@ -95,8 +95,8 @@ const SPARSE: usize = 512;
 const MIN_GAIN: f32 = 0.01;
 
 /// [`MIN_GAIN`], or nothing where only size counts.
-pub(crate) fn min_gain(profile: Profile) -> f32 {
-    if profile == Profile::Max { 0.0 } else { MIN_GAIN }
+pub(crate) fn min_gain(effort: Effort) -> f32 {
+    if effort.size_alone() { 0.0 } else { MIN_GAIN }
 }
 
 fn is_noise(plane: &[u8]) -> bool {

@@ -72,13 +72,13 @@ pub(crate) fn run<'a, W: Write + Seek + Send>(
 ) -> Result<EncodeReport> {
     let start = out.stream_position().map_err(|e| Error::io("seeking in the archive", e).elsewhere())?;
     let total: u64 = input.jobs.iter().map(|j| j.grid.bytes()).sum();
-    input.layouts = choose_layouts(&input, options.profile)?;
+    input.layouts = choose_layouts(&input, options.effort)?;
     let tell = |done| progress.map_or(Ok(()), |progress| progress(done, total).check());
     tell(0)?;
     if let Some(base) = &options.base {
-        input.against = Some(base::choose(&mut input, base, options.profile)?);
+        input.against = Some(base::choose(&mut input, base, options.effort)?);
     }
-    let tables = learn(&mut input, options.profile)?;
+    let tables = learn(&mut input, options.effort)?;
     let input = &input;
     tracing::debug!(tables = tables.freqs.len(), "learnt frequency tables");
     let mut writer = Writer {
@@ -258,7 +258,7 @@ impl<W: Write + Seek> Writer<'_, W> {
         let mut superblock = Superblock {
             magic: MAGIC,
             major: VERSION_MAJOR,
-            minor: VERSION_MINOR,
+            minor: if tools != 0 { VERSION_MINOR } else { 0 },
             source_kind: self.kind,
             required,
             base_sha256,
