@@ -2,6 +2,7 @@
 
 use super::Archive;
 use crate::checksum;
+use crate::container::base_contexts::{BaseContexts, BaseRows, TileContexts};
 use crate::container::contexts::Contexts;
 use crate::container::difference::{self, Difference};
 use crate::container::grid::{Grid, Piece, TileRect};
@@ -160,11 +161,10 @@ impl<'a> Tensor<'a> {
             let payload = self.payload(directory, tile..tile + 1)?;
             self.decode_tile_slice(directory, tile, &payload, rows.clone(), bytes.clone(), scratch, whole, out)?;
         }
-        self.undo_slice(directory, rows, bytes, out)
+        Ok(())
     }
 
-    /// What a tile has of the byte columns `bytes` of `rows` (a part of its own rows), which `out` holds without gaps; of a tensor with a base the
-    /// differences, which are yet to be [undone](Self::undo_slice).
+    /// What a tile has of the byte columns `bytes` of `rows` (a part of its own rows), which `out` holds without gaps.
     pub(crate) fn decode_tile_slice(
         &self,
         directory: &Directory<'_>,
@@ -176,14 +176,13 @@ impl<'a> Tensor<'a> {
         whole: &mut Vec<u8>,
         out: &mut [u8],
     ) -> Result<()> {
-        if self.entry.is_same() {
-            return Ok(());
-        }
         let stride = (bytes.end - bytes.start) as usize;
         let rect = self.entry.grid.rect(tile);
         whole.resize(whole.len().max(MAX_TILE_BYTES), 0);
         let decoded = &mut whole[..rect.rows * rect.width];
-        self.decode_tiles(directory, tile..tile + 1, payload, scratch, decoded, Stores::Cached, |rect| (0, rect.width))?;
+        let base = self.base_tile(directory, rect)?;
+        let tiles = tile..tile + 1;
+        self.decode_tiles(directory, tiles, payload, base.as_deref(), scratch, decoded, Stores::Cached, |rect| (0, rect.width))?;
         let from = bytes.start.max(rect.column);
         let to = bytes.end.min(rect.column + rect.width as u64);
         let skip = (from - rect.column) as usize;
@@ -246,10 +245,10 @@ impl<'a> Tensor<'a> {
         let last = if self.has_base() && !self.entry.is_same() { difference::BYTES } else { 0 };
         let (own, last) =
             params.split_at_checked(params.len().wrapping_sub(last)).ok_or_else(|| damaged("too few parameters"))?;
-        let contexts = self.contexts(own, classes).map_err(damaged)?;
+        let (contexts, base_contexts) = self.contexts(own, classes).map_err(damaged)?;
         let difference = self.difference(last).map_err(damaged)?;
         let first = self.entry.prefix_len() as usize;
-        let directory = Directory { bytes, first, stride: self.entry.directory_stride(), contexts, difference };
+        let directory = Directory { bytes, first, stride: self.entry.directory_stride(), contexts, base_contexts, difference };
         if directory.len() > 0 && directory.offset(0) != 0 {
             return Err(
                 self.place(Error::corrupt("its first tile does not begin the segment").with_tile(0).at(self.entry.directory_off))
@@ -259,14 +258,17 @@ impl<'a> Tensor<'a> {
     }
 
     /// The contexts that head the directory, if the tensor has any.
-    fn contexts(&self, params: &[u8], classes: &[u8]) -> Result<Option<Arc<Contexts>>, &'static str> {
+    fn contexts(&self, params: &[u8], classes: &[u8]) -> Result<SomeContexts, &'static str> {
         let Entry { record, grid, layout, .. } = self.entry;
+        let tables = self.archive.index.tables.freqs().len();
         if record.tools & tool::CONTEXTS == 0 {
-            return if params.is_empty() { Ok(None) } else { Err("parameters of no tool") };
+            return if params.is_empty() { Ok((None, None)) } else { Err("parameters of no tool") };
+        }
+        if self.has_base() {
+            return BaseContexts::read(params, *layout, tables).map(|c| (None, Some(Arc::new(c))));
         }
         let columns = grid.row_bytes as usize / layout.record_bytes();
-        let tables = self.archive.index.tables.freqs().len();
-        Contexts::read(params, classes, grid.rows as usize, columns, *layout, tables).map(|c| Some(Arc::new(c)))
+        Contexts::read(params, classes, grid.rows as usize, columns, *layout, tables).map(|c| (Some(Arc::new(c)), None))
     }
 
     /// Where the payloads of consecutive tiles lie in the archive.
@@ -291,19 +293,24 @@ impl<'a> Tensor<'a> {
     }
 
     /// Checks and decodes tiles, a group at a time. `payload` holds theirs and begins with the first's; `place` says where in `out` a
-    /// rectangle goes: its first byte, and from row to row.
+    /// rectangle goes: its first byte, and from row to row. The base's bytes, where there is one, lie as those of `out`.
     fn decode_tiles(
         &self,
         directory: &Directory<'_>,
         tiles: Range<u64>,
         payload: &[u8],
+        base: Option<&[u8]>,
         scratch: &mut Scratch,
         out: &mut [u8],
         stores: Stores,
         place: impl Fn(TileRect) -> (usize, usize),
     ) -> Result<()> {
         let entry = self.entry;
-        let base = directory.offset(tiles.start);
+        if let (true, Some(base)) = (entry.is_same(), base) {
+            out.copy_from_slice(base);
+            return Ok(());
+        }
+        let start = directory.offset(tiles.start);
         let fail = |tile: u64, why: String| self.fault(directory, tile, why);
         // Groups of equal size rather than full ones and a rest: a stream by itself takes almost as long as three.
         let count = tiles.end - tiles.start;
@@ -315,7 +322,7 @@ impl<'a> Tensor<'a> {
             let mut inputs = Vec::with_capacity(GROUP);
             for (tile, planes) in group.clone().zip(&mut records) {
                 let range = self.payload_range(directory, &(tile..tile + 1))?;
-                let at = (range.start - entry.segment_off).checked_sub(base);
+                let at = (range.start - entry.segment_off).checked_sub(start);
                 let len = (range.end - range.start) as usize;
                 let part = at.and_then(|s| payload.get(s as usize..s as usize + len));
                 let part = part.ok_or_else(|| fail(tile, "its payload is out of order".into()))?;
@@ -325,12 +332,15 @@ impl<'a> Tensor<'a> {
                 let rect = entry.grid.rect(tile);
                 let (at, stride) = place(rect);
                 let place = Place { first: at, rows: rect.rows, width: rect.width, stride };
-                let contexts = directory.contexts.as_deref().map(|c| (c, rect));
+                let contexts = directory.tile_contexts(rect, base, place);
                 inputs.push(TileInput { layout: entry.layout, planes, payload: part, place, contexts });
             }
             let tables = |n| self.archive.index.tables.get(n);
             decode_tiles(self.archive.backend, tables, &inputs, scratch, out, stores)
                 .map_err(|(t, fault)| fail(first + t as u64, fault.to_string()))?;
+        }
+        if let (Some(difference), Some(base)) = (&directory.difference, base) {
+            difference.undo(out, base);
         }
         Ok(())
     }
@@ -360,19 +370,17 @@ impl<'a> Tensor<'a> {
     ) -> Result<()> {
         let grid: &Grid = &self.entry.grid;
         let stride = grid.row_bytes as usize;
+        let base = self.base_bytes(directory, piece.bytes.clone())?;
         // What is undone is read again at once.
-        let stores = if directory.difference.is_some() { Stores::Cached } else { stores };
-        if !self.entry.is_same() {
-            self.decode_tiles(directory, piece.tiles.clone(), payload, scratch, out, stores, |rect| {
-                ((rect.row * grid.row_bytes + rect.column - piece.bytes.start) as usize, stride)
-            })?;
-        }
-        match &directory.difference {
-            Some(difference) => self.undo(difference, piece.bytes.start, out),
-            None => Ok(()),
-        }
+        let stores = if base.is_some() { Stores::Cached } else { stores };
+        self.decode_tiles(directory, piece.tiles.clone(), payload, base.as_deref(), scratch, out, stores, |rect| {
+            ((rect.row * grid.row_bytes + rect.column - piece.bytes.start) as usize, stride)
+        })
     }
 }
+
+/// Contexts of one kind or the other, or none.
+type SomeContexts = (Option<Arc<Contexts>>, Option<Arc<BaseContexts>>);
 
 /// A tensor's tile directory, its checksum verified.
 pub(crate) struct Directory<'a> {
@@ -381,6 +389,8 @@ pub(crate) struct Directory<'a> {
     first: usize,
     stride: usize,
     pub(super) contexts: Option<Arc<Contexts>>,
+    /// The contexts of differences.
+    pub(super) base_contexts: Option<Arc<BaseContexts>>,
     pub(super) difference: Option<Difference>,
 }
 
@@ -392,6 +402,15 @@ impl Directory<'_> {
 
     fn len(&self) -> u64 {
         ((self.bytes.len() - self.first) / self.stride) as u64
+    }
+
+    /// The contexts of a tile that goes to `place`, beside which the base's bytes lie.
+    fn tile_contexts<'b>(&'b self, rect: TileRect, base: Option<&'b [u8]>, place: Place) -> Option<TileContexts<'b>> {
+        if let (Some(contexts), Some(base)) = (&self.base_contexts, base) {
+            let rows = BaseRows { bytes: &base[place.first..], pitch: place.stride, rows: place.rows, width: place.width };
+            return Some(TileContexts::Base(contexts, rows));
+        }
+        self.contexts.as_deref().map(|c| TileContexts::Classes(c, rect))
     }
 
     fn head(&self, tile: u64) -> TileHead {

@@ -3,8 +3,10 @@
 use super::base::{Base, BaseTensor};
 use super::{Archive, Directory, Tensor};
 use crate::container::difference::{Difference, Method};
+use crate::container::grid::TileRect;
 use crate::container::index::Entry;
 use crate::error::{Error, ErrorKind, Result};
+use std::borrow::Cow;
 use std::ops::Range;
 use std::path::Path;
 use wcodec_device::layout::{feature, tool};
@@ -81,27 +83,16 @@ impl<'a> Tensor<'a> {
         Ok(tensor)
     }
 
-    /// Turns decoded differences, the bytes from `start` on, into the tensor's bytes.
-    pub(super) fn undo(&self, difference: &Difference, start: u64, out: &mut [u8]) -> Result<()> {
-        let base = self.checked_base(difference)?.read(start..start + out.len() as u64)?;
-        difference.undo(out, &base);
-        Ok(())
+    /// The base's bytes where these are; none without a base.
+    pub(super) fn base_bytes(&self, directory: &Directory<'_>, bytes: Range<u64>) -> Result<Option<Cow<'a, [u8]>>> {
+        directory.difference.map(|d| self.checked_base(&d)?.read(bytes)).transpose()
     }
 
-    /// The same of byte columns `bytes` of `rows`, which `out` holds without gaps; does nothing without a base.
-    pub(crate) fn undo_slice(
-        &self,
-        directory: &Directory<'_>,
-        rows: Range<u64>,
-        bytes: Range<u64>,
-        out: &mut [u8],
-    ) -> Result<()> {
-        let Some(difference) = &directory.difference else { return Ok(()) };
-        if !out.is_empty() {
-            let base = self.checked_base(difference)?.read_slice(rows, bytes, self.entry.grid.row_bytes)?;
-            difference.undo(out, &base);
-        }
-        Ok(())
+    /// The base's bytes where a tile is, row by row.
+    pub(super) fn base_tile(&self, directory: &Directory<'_>, rect: TileRect) -> Result<Option<Cow<'a, [u8]>>> {
+        let (rows, columns) = (rect.row..rect.row + rect.rows as u64, rect.column..rect.column + rect.width as u64);
+        let row_bytes = self.entry.grid.row_bytes;
+        directory.difference.map(|d| self.checked_base(&d)?.read_slice(rows, columns, row_bytes)).transpose()
     }
 
     /// Refuses what only the CPU decodes.

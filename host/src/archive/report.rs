@@ -74,6 +74,9 @@ impl Tensor<'_> {
                     Some(PlaneMode::Pairs) => report.pairs += 1,
                     Some(PlaneMode::Contexts) => {
                         report.contexts += 1;
+                        if let Some(contexts) = &directory.base_contexts {
+                            report.tables.extend(&contexts.planes[p]);
+                        }
                         if let Some(contexts) = &directory.contexts {
                             let deep = Some(p) == contexts::deep(entry.layout);
                             report.tables.extend(if deep { &contexts.deep } else { &contexts.tables });

@@ -46,7 +46,7 @@ impl Entry {
     /// Bytes before the tiles' entries: the tools' parameters, then, with contexts, the classes of rows and columns, two to a byte.
     pub(crate) fn prefix_len(&self) -> u64 {
         let params = 16 * self.record.params16 as u64;
-        if self.record.tools & tool::CONTEXTS == 0 {
+        if self.record.tools & (tool::CONTEXTS | tool::BASE) != tool::CONTEXTS {
             return params;
         }
         let columns = self.grid.row_bytes / self.layout.record_bytes() as u64;

@@ -8,8 +8,8 @@ use super::contexts::{ContextStream, Decode};
 use super::fused::{Fusion, Place, Sink};
 use super::view::{Line, PATCH_OUTSIDE, Patches, Ready, Stores, View};
 use super::{Backend, Job, Stream, StreamFault};
-use crate::container::contexts::{self, Contexts};
-use crate::container::grid::TileRect;
+use crate::container::base_contexts::TileContexts;
+use crate::container::contexts::{self, MOST};
 use wcodec_device::job::status;
 use wcodec_device::layout::{MAX_TILE_BYTES, PlaneMode, TILE_ALIGN, TilePlane};
 use wcodec_device::planes::Layout;
@@ -68,8 +68,8 @@ pub(crate) struct TileInput<'a> {
     pub payload: &'a [u8],
     /// `width` is a multiple of the record.
     pub place: Place,
-    /// The tensor's contexts, if it has any, and where in it the tile is.
-    pub contexts: Option<(&'a Contexts, TileRect)>,
+    /// The tensor's contexts, if it has any.
+    pub contexts: Option<TileContexts<'a>>,
 }
 
 impl TileInput<'_> {
@@ -267,16 +267,19 @@ pub(crate) fn check_pairs(layout: Layout, plane: usize, base: u8) -> Result<(), 
 
 /// Whether plane `p` of a tile may be coded with contexts.
 fn check_contexts(tile: &TileInput<'_>, p: usize) -> Result<(), &'static str> {
-    let Some((contexts, _)) = tile.contexts else { return Err("contexts where the tensor has none") };
-    let leading = contexts::leading(tile.layout);
-    let deep = Some(p) == contexts::deep(tile.layout) && !contexts.deep.is_empty();
-    match p == leading || deep && tile.planes[leading].mode == PlaneMode::Contexts as u8 {
-        true => Ok(()),
-        false => Err("contexts where there can be none"),
-    }
+    let allowed = match tile.contexts {
+        None => return Err("contexts where the tensor has none"),
+        Some(TileContexts::Base(contexts, _)) => contexts.planes.get(p).is_some_and(|tables| !tables.is_empty()),
+        Some(TileContexts::Classes(contexts, _)) => {
+            let leading = contexts::leading(tile.layout);
+            let deep = Some(p) == contexts::deep(tile.layout) && !contexts.deep.is_empty();
+            p == leading || deep && tile.planes[leading].mode == PlaneMode::Contexts as u8
+        }
+    };
+    if allowed { Ok(()) } else { Err("contexts where there can be none") }
 }
 
-/// Decodes plane `p`, a leading one or the one under it, to its buffer.
+/// Decodes plane `p`, which may be coded with contexts, to its buffer.
 fn decode_contexts<'a>(
     backend: Backend,
     tables: &impl Fn(u16) -> Option<&'a Table>,
@@ -286,17 +289,12 @@ fn decode_contexts<'a>(
     buffers: &mut [Vec<u8>],
     scratch: &mut Vec<u8>,
 ) -> Result<(), StreamFault> {
-    let Some((contexts, rect)) = tile.contexts else { return Ok(()) };
-    let leading = contexts::leading(tile.layout);
-    contexts.of_tile(rect, tile.layout.record_bytes(), scratch);
-    let mut numbers = &contexts.tables;
-    if p != leading {
-        contexts.deepen(scratch, &buffers[leading]);
-        numbers = &contexts.deep;
-    }
+    let Some(contexts) = tile.contexts else { return Ok(()) };
+    let leading = buffers.get(contexts::leading(tile.layout)).map(|b| &b[..]);
     // Every number was looked up when the directory was read.
+    let numbers = contexts.of_plane(p, tile.layout, leading, scratch).ok_or(StreamFault::State)?;
     let first = tables(numbers[0]).ok_or(StreamFault::State)?;
-    let mut by_context = [first; contexts::MOST];
+    let mut by_context = [first; MOST];
     for (table, &number) in by_context.iter_mut().zip(numbers) {
         *table = tables(number).ok_or(StreamFault::State)?;
     }

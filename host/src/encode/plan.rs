@@ -135,5 +135,11 @@ pub(crate) fn learn(input: &mut Input<'_>, effort: Effort) -> Result<Tables> {
         let first = single.len() + pairs.len();
         (input.contexts, in_contexts) = contexts::learn(input, effort, first)?;
     }
+    if input.against.is_some() {
+        let first = single.len() + pairs.len() + in_contexts.len();
+        let (base_contexts, tables) = contexts::base::learn(input, effort, first)?;
+        input.base_contexts = base_contexts;
+        in_contexts.extend(tables);
+    }
     Ok(Tables::new(single, pairs, in_contexts, effort))
 }

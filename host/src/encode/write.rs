@@ -172,6 +172,9 @@ impl<W: Write + Seek> Writer<'_, W> {
         self.next_job = job + 1;
         let j = &self.input.jobs[job];
         let (mut params, classes) = self.input.contexts[job].as_ref().map(Contexts::write).unwrap_or_default();
+        if let Some(contexts) = &self.input.base_contexts[job] {
+            params = contexts.write();
+        }
         let mut tools = if params.is_empty() { 0 } else { tool::CONTEXTS };
         if let Some((_, difference)) = self.input.difference(job) {
             params.extend(difference.write());

@@ -68,7 +68,7 @@ impl Job {
             let bytes = bytes.ok_or_else(|| tensor.fault(directory, tile, "its payload is out of order".into()))?;
             tensor.decode_tile_slice(directory, tile, bytes, part.rows.clone(), part.columns.clone(), scratch, whole, out)?;
         }
-        tensor.undo_slice(directory, part.rows.clone(), part.columns.clone(), out)
+        Ok(())
     }
 }
 

@@ -4,9 +4,11 @@
 //! magnitude   how large an element is, by its type
 //! scales      the scale of each row and column, as classes
 //! learn       counts the symbols of each context; whether that pays; tables for all of the file's contexts together
+//! base        the same for differences from a base, whose exponents are the contexts
 //! stream      symbols to a stream whose tables change from symbol to symbol
 //! ```
 
+pub(super) mod base;
 mod magnitude;
 mod scales;
 pub(super) mod stream;
