@@ -89,6 +89,34 @@ fn max_is_below_every_peer() {
     }
 }
 
+/// FP32 values that an FP16 or a BF16 could hold take hardly more than these do: what the narrower type lacks is constant, or nearly.
+#[test]
+fn values_of_a_narrower_type_are_recognised() {
+    for (name, widen) in [
+        ("minilm-fp16.safetensors", (|bits| half::f16::from_bits(bits).to_f32()) as fn(u16) -> f32),
+        ("minilm-bf16.safetensors", |bits| half::bf16::from_bits(bits).to_f32()),
+    ] {
+        let Some(path) = fetched(name) else { continue };
+        let source = std::fs::read(path).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&source).unwrap();
+        let view = file.tensor("encoder.layer.0.intermediate.dense.weight").unwrap();
+        let shape: Vec<u64> = view.shape().iter().map(|&d| d as u64).collect();
+        let bits = view.data().chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
+        let wide: Vec<u8> = bits.flat_map(|bits| widen(bits).to_le_bytes()).collect();
+        let size = |dtype, data: &[u8]| {
+            let input = wcodec::TensorInput { name: "w", dtype, shape: &shape, data };
+            let mut out = std::io::Cursor::new(Vec::new());
+            Encoder::new().profile(Profile::Max).encode_tensors(&[input], &mut out).unwrap();
+            assert!(Archive::from_bytes(out.get_ref().clone()).unwrap().tensor("w").unwrap().decode().unwrap() == data);
+            out.into_inner().len()
+        };
+        let narrow_type = if name.contains("bf16") { wcodec::Dtype::BF16 } else { wcodec::Dtype::F16 };
+        let (narrow, wide) = (size(narrow_type, view.data()), size(wcodec::Dtype::F32, &wide));
+        println!("{name}: {narrow} bytes, as FP32 {wide}");
+        assert!(wide as f64 <= 1.03 * narrow as f64, "{name}: {narrow} bytes, as FP32 {wide}");
+    }
+}
+
 /// Noise has nothing to squeeze, and the container costs next to nothing.
 #[test]
 fn noise_hardly_grows() {

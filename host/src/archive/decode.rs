@@ -335,7 +335,7 @@ impl<'a> Tensor<'a> {
                 let contexts = directory.tile_contexts(rect, base, place);
                 inputs.push(TileInput { layout: entry.layout, planes, payload: part, place, contexts });
             }
-            let tables = |n| self.archive.index.tables.get(n);
+            let tables = &self.archive.index.tables;
             decode_tiles(self.archive.backend, tables, &inputs, scratch, out, stores)
                 .map_err(|(t, fault)| fail(first + t as u64, fault.to_string()))?;
         }

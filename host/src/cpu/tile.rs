@@ -4,12 +4,13 @@
 //! then each tile's planes are put together. Where a tile has one stream and lines of the output to itself, the second step is part of the
 //! first: see `fused.rs`.
 
-use super::contexts::{ContextStream, Decode};
+use super::contexts::ContextStream;
 use super::fused::{Fusion, Place, Sink};
 use super::view::{Line, PATCH_OUTSIDE, Patches, Ready, Stores, View};
 use super::{Backend, Job, Stream, StreamFault};
 use crate::container::base_contexts::TileContexts;
-use crate::container::contexts::{self, MOST};
+use crate::container::contexts;
+use crate::container::tables::TablePool;
 use wcodec_device::job::status;
 use wcodec_device::layout::{MAX_TILE_BYTES, PlaneMode, TILE_ALIGN, TilePlane};
 use wcodec_device::planes::Layout;
@@ -111,7 +112,7 @@ impl<'a> Cursor<'a> {
 /// Decodes up to [`GROUP`] tiles to their places in `out`. The error names the tile that failed.
 pub(crate) fn decode_tiles<'a>(
     backend: Backend,
-    tables: impl Fn(u16) -> Option<&'a Table>,
+    pool: &'a TablePool,
     tiles: &[TileInput<'a>],
     scratch: &mut Scratch,
     out: &mut [u8],
@@ -139,7 +140,7 @@ pub(crate) fn decode_tiles<'a>(
                 }
                 Some(PlaneMode::Constant) => resize_for(buffer, bytes).fill(plane.base),
                 Some(mode @ (PlaneMode::Bytes | PlaneMode::Pairs)) => {
-                    let table = tables(plane.table).ok_or((t, TileFault::Table(p, plane.table)))?;
+                    let table = pool.get(plane.table).ok_or((t, TileFault::Table(p, plane.table)))?;
                     let RawStream { states, bytes: words, words: len, patches } =
                         take_stream(&mut cursor, plane).map_err(fail)?;
                     let stream = Stream { table, states, bytes: words, words: len };
@@ -186,7 +187,8 @@ pub(crate) fn decode_tiles<'a>(
     }
     for (t, p, stream) in deferred {
         let fault = |fault| (t, TileFault::Stream(p, fault));
-        decode_contexts(backend, &tables, &tiles[t], p, &stream, &mut scratch.planes[t], &mut scratch.contexts).map_err(fault)?;
+        decode_contexts(backend, pool.all(), &tiles[t], p, &stream, &mut scratch.planes[t], &mut scratch.contexts)
+            .map_err(fault)?;
     }
     for (t, (tile, planes)) in tiles.iter().zip(&ready).enumerate() {
         join_tile(backend, t, tile, planes, joined, scratch, out, stores);
@@ -280,9 +282,9 @@ fn check_contexts(tile: &TileInput<'_>, p: usize) -> Result<(), &'static str> {
 }
 
 /// Decodes plane `p`, which may be coded with contexts, to its buffer.
-fn decode_contexts<'a>(
+fn decode_contexts(
     backend: Backend,
-    tables: &impl Fn(u16) -> Option<&'a Table>,
+    pool: &[Table],
     tile: &TileInput<'_>,
     p: usize,
     stream: &RawStream<'_>,
@@ -291,19 +293,12 @@ fn decode_contexts<'a>(
 ) -> Result<(), StreamFault> {
     let Some(contexts) = tile.contexts else { return Ok(()) };
     let leading = buffers.get(contexts::leading(tile.layout)).map(|b| &b[..]);
-    // Every number was looked up when the directory was read.
     let numbers = contexts.of_plane(p, tile.layout, leading, scratch).ok_or(StreamFault::State)?;
-    let first = tables(numbers[0]).ok_or(StreamFault::State)?;
-    let mut by_context = [first; MOST];
-    for (table, &number) in by_context.iter_mut().zip(numbers) {
-        *table = tables(number).ok_or(StreamFault::State)?;
-    }
     let out = &mut buffers[p][..scratch.len()];
     let RawStream { states, bytes, words, patches } = *stream;
-    let stream = ContextStream { tables: &by_context, contexts: scratch, states, words: &bytes[..words] };
-    let mut result = Ok(());
-    backend.run(Decode { stream, out: &mut *out, result: &mut result });
-    result?;
+    // Every number was looked up when the directory was read.
+    let stream = ContextStream::new(pool, numbers, scratch, states, &bytes[..words]).ok_or(StreamFault::State)?;
+    stream.decode(backend, out)?;
     patches.apply(out);
     Ok(())
 }
