@@ -38,7 +38,7 @@ mod progress;
 pub mod schedule;
 mod source;
 
-pub use archive::{Archive, Backing, PlaneReport, Tensor, TensorReport, VerifyReport};
+pub use archive::{Archive, Backing, Base, PlaneReport, Tensor, TensorReport, VerifyReport};
 pub use cpu::Backend;
 pub use dtype::Dtype;
 pub use encode::{EncodeReport, Encoder, Profile, TensorInput};

@@ -8,8 +8,8 @@ use super::contexts::ContextStream;
 use super::fused::{Fusion, Place, Sink};
 use super::view::{Line, PATCH_OUTSIDE, Patches, Ready, Stores, View};
 use super::{Backend, Job, Stream, StreamFault};
+use crate::container::base_contexts::TileContexts;
 use crate::container::contexts::{self, Contexts};
-use crate::container::grid::TileRect;
 use crate::container::tables::TablePool;
 use wcodec_device::job::status;
 use wcodec_device::layout::{MAX_TILE_BYTES, PlaneMode, TILE_ALIGN, TilePlane};
@@ -69,8 +69,8 @@ pub(crate) struct TileInput<'a> {
     pub payload: &'a [u8],
     /// `width` is a multiple of the record.
     pub place: Place,
-    /// The tensor's contexts, if it has any, and where in it the tile is.
-    pub contexts: Option<(&'a Contexts, TileRect)>,
+    /// The tensor's contexts, if it has any.
+    pub contexts: Option<TileContexts<'a>>,
 }
 
 impl TileInput<'_> {
@@ -158,8 +158,7 @@ pub(crate) fn decode_tiles<'a>(
                     owners.push((t, p, patches));
                 }
                 Some(PlaneMode::Contexts) => {
-                    check_contexts(layout, tile.planes, tile.contexts.map(|(c, _)| c), p)
-                        .map_err(|why| (t, TileFault::Plane(p, why)))?;
+                    check_tile_contexts(tile, p).map_err(|why| (t, TileFault::Plane(p, why)))?;
                     let stream = take_stream(&mut cursor, plane).map_err(fail)?;
                     if stream.patches.iter().last().is_some_and(|(at, _)| at >= bytes) {
                         return Err((t, TileFault::Plane(p, PATCH_OUTSIDE)));
@@ -278,13 +277,24 @@ pub(crate) fn check_contexts(
     let Some(contexts) = contexts else { return Err("contexts where the tensor has none") };
     let leading = contexts::leading(layout);
     let deep = Some(p) == contexts::deep(layout) && !contexts.deep.is_empty();
-    match p == leading || deep && planes[leading].mode == PlaneMode::Contexts as u8 {
-        true => Ok(()),
-        false => Err("contexts where there can be none"),
-    }
+    if p == leading || deep && planes[leading].mode == PlaneMode::Contexts as u8 { Ok(()) } else { Err(NO_CONTEXTS) }
 }
 
-/// Decodes plane `p`, a leading one or the one under it, to its buffer.
+const NO_CONTEXTS: &str = "contexts where there can be none";
+
+/// [`check_contexts`], of whichever kind the tile's are.
+fn check_tile_contexts(tile: &TileInput<'_>, p: usize) -> Result<(), &'static str> {
+    let classes = match tile.contexts {
+        Some(TileContexts::Base(contexts, _)) => {
+            return if contexts.planes.get(p).is_some_and(|tables| !tables.is_empty()) { Ok(()) } else { Err(NO_CONTEXTS) };
+        }
+        Some(TileContexts::Classes(contexts, _)) => Some(contexts),
+        None => None,
+    };
+    check_contexts(tile.layout, tile.planes, classes, p)
+}
+
+/// Decodes plane `p`, which may be coded with contexts, to its buffer.
 fn decode_contexts(
     backend: Backend,
     pool: &[Table],
@@ -294,14 +304,9 @@ fn decode_contexts(
     buffers: &mut [Vec<u8>],
     scratch: &mut Vec<u8>,
 ) -> Result<(), StreamFault> {
-    let Some((contexts, rect)) = tile.contexts else { return Ok(()) };
-    let leading = contexts::leading(tile.layout);
-    contexts.of_tile(rect, tile.layout.record_bytes(), scratch);
-    let mut numbers = &contexts.tables;
-    if p != leading {
-        contexts.deepen(scratch, &buffers[leading]);
-        numbers = &contexts.deep;
-    }
+    let Some(contexts) = tile.contexts else { return Ok(()) };
+    let leading = buffers.get(contexts::leading(tile.layout)).map(|b| &b[..]);
+    let numbers = contexts.of_plane(p, tile.layout, leading, scratch).ok_or(StreamFault::State)?;
     let out = &mut buffers[p][..scratch.len()];
     let RawStream { states, bytes, words, patches } = *stream;
     // Every number was looked up when the directory was read.

@@ -5,6 +5,7 @@
 //! at most 4 MiB, more), whatever the tensors' sizes. The same
 //! input and options give the same bytes on every machine and number of threads.
 
+mod base;
 mod batch;
 mod cluster;
 mod contexts;
@@ -16,6 +17,7 @@ mod stream;
 mod tile;
 mod write;
 
+use crate::archive::Base;
 use crate::error::{Error, Result};
 use crate::output::{refuse_existing, replace_file};
 use crate::progress::Flow;
@@ -42,6 +44,7 @@ pub enum Profile {
 pub(crate) struct EncodeOptions {
     pub effort: Effort,
     pub overwrite: bool,
+    pub base: Option<Base>,
 }
 
 /// A tensor in memory, to be encoded.
@@ -116,6 +119,12 @@ impl Encoder {
     /// Sets whether [`encode_file`](Self::encode_file) replaces an existing output.
     pub fn overwrite(mut self, yes: bool) -> Self {
         self.options.overwrite = yes;
+        self
+    }
+
+    /// Codes tensors against those of `base` of the same name, type and shape where that is smaller. The archive then needs the base to be decoded.
+    pub fn base(mut self, base: Base) -> Self {
+        self.options.base = Some(base);
         self
     }
 

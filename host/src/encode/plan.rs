@@ -99,7 +99,8 @@ pub(crate) fn learn(input: &mut Input<'_>, effort: Effort) -> Result<Tables> {
     let Learning { samples: most_samples, tables: most_tables, rounds } = effort.learning();
     // A sample is a stretch of consecutive bytes rather than a tile: one read, and the same statistics.
     let size = MAX_TILE_BYTES as u64;
-    let counts: Vec<u64> = input.jobs.iter().map(|j| j.grid.bytes().div_ceil(size)).collect();
+    let count = |(job, j): (usize, &Job<'_>)| if input.is_same(job) { 0 } else { j.grid.bytes().div_ceil(size) };
+    let counts: Vec<u64> = input.jobs.iter().enumerate().map(count).collect();
     let total: u64 = counts.iter().sum();
     let stride = total.div_ceil(most_samples).max(1);
     let mut picked = Vec::new();
@@ -114,7 +115,7 @@ pub(crate) fn learn(input: &mut Input<'_>, effort: Effort) -> Result<Tables> {
         .par_iter()
         .map_init(Scratch::default, |scratch, &(job, at)| {
             let len = size.min(input.jobs[job].grid.bytes() - at) as usize;
-            let bytes = input.read(job, at, len)?;
+            let bytes = input.read_coded(job, at, len)?;
             let (mut single, mut pairs) = (Vec::new(), Vec::new());
             survey(input.layouts[job], &bytes, scratch, |look| match look {
                 Look::Bytes(h) => single.push(*h),
@@ -133,6 +134,12 @@ pub(crate) fn learn(input: &mut Input<'_>, effort: Effort) -> Result<Tables> {
     if !effort.units().is_empty() {
         let first = single.len() + pairs.len();
         (input.contexts, in_contexts) = contexts::learn(input, effort, first)?;
+    }
+    if input.against.is_some() {
+        let first = single.len() + pairs.len() + in_contexts.len();
+        let (base_contexts, tables) = contexts::base::learn(input, effort, first)?;
+        input.base_contexts = base_contexts;
+        in_contexts.extend(tables);
     }
     Ok(Tables::new(single, pairs, in_contexts, effort))
 }

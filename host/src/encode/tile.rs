@@ -5,8 +5,8 @@ use super::effort::Effort;
 use super::frequency::{Histogram, costs, entropy, half_histogram, histogram, total_costs};
 use super::split::{Rows, best_base, pair, split};
 use super::stream::{Codes, codes, encode_symbols};
-use crate::container::contexts::{Contexts, deep, leading};
-use crate::container::grid::TileRect;
+use crate::container::base_contexts::TileContexts;
+use crate::container::contexts::leading;
 use crate::container::tables::Freqs;
 use crate::cpu::{Backend, Body};
 use wcodec_device::layout::{PlaneMode, TILE_ALIGN, TilePlane};
@@ -192,7 +192,7 @@ pub(crate) fn survey(layout: Layout, bytes: &[u8], scratch: &mut Scratch, mut se
 /// Encodes a tile: appends its payload to `out`, a multiple of 16 bytes, and returns its planes.
 pub(crate) fn encode_tile(
     layout: Layout,
-    contexts: Option<(&Contexts, TileRect)>,
+    contexts: Option<TileContexts<'_>>,
     tables: &Tables,
     tile: Rows<'_>,
     scratch: &mut Scratch,
@@ -205,16 +205,9 @@ pub(crate) fn encode_tile(
     // In the order of planes, which is that of the payload: a deep plane comes after the leading one where there is one.
     (0..planes.len())
         .map(|p| {
-            let chosen = contexts.and_then(|(contexts, rect)| {
-                let numbers = if p == leading(layout) {
-                    contexts.of_tile(rect, layout.record_bytes(), of);
-                    &contexts.tables
-                } else if Some(p) == deep(layout) && leading_in_contexts && !contexts.deep.is_empty() {
-                    contexts.deepen(of, &planes[leading(layout)]);
-                    &contexts.deep
-                } else {
-                    return None;
-                };
+            let chosen = contexts.and_then(|contexts| {
+                let leading = leading_in_contexts.then(|| &planes[leading(layout)][..]);
+                let numbers = contexts.of_plane(p, layout, leading, of)?;
                 encode_contexts(layout, p, &planes[p], of, numbers, tables, pairs, patches, words, rare, out)
             });
             if let Some(plane) = chosen {

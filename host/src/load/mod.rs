@@ -167,6 +167,17 @@ impl Loader {
         }
     }
 
+    /// Loads with `base`, on the CPU only (see [`Archive::set_base`](crate::Archive::set_base)).
+    ///
+    /// # Errors
+    /// Another base than the archive's; a loader that has been cloned.
+    pub fn base(mut self, base: crate::Base) -> Result<Self> {
+        let archive =
+            Arc::get_mut(&mut self.archive).ok_or_else(|| Error::argument("a loader is given its base before it is cloned"))?;
+        archive.set_base(base)?;
+        Ok(self)
+    }
+
     /// The archive.
     pub fn archive(&self) -> &Archive {
         &self.archive
@@ -254,6 +265,11 @@ impl Loader {
     /// What is to be read and decoded, and into which tensors.
     fn plan(&self) -> Result<(cpu::Job, Vec<TensorInfo>)> {
         let wants = request::wants(&self.archive, self.names.as_deref(), self.shard.as_ref())?;
+        for want in &wants {
+            // Before memory is reserved: what a base vouches for must be there.
+            let tensor = self.archive.entry_tensor(want.entry);
+            if self.on_gpu() { tensor.need_no_base()? } else { _ = tensor.base()? }
+        }
         let directories =
             wants.iter().map(|w| Ok(self.archive.entry_tensor(w.entry).directory()?.into_owned())).collect::<Result<Vec<_>>>()?;
         let infos: Vec<_> = wants.iter().map(|want| info(&self.archive, want)).collect();

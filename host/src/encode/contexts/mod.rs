@@ -4,9 +4,11 @@
 //! magnitude   how large an element is, by its type
 //! scales      the scale of each row and column, as classes
 //! learn       counts the symbols of each context; whether that pays; tables for all of the file's contexts together
+//! base        the same for differences from a base, whose exponents are the contexts
 //! stream      symbols to a stream whose tables change from symbol to symbol
 //! ```
 
+pub(super) mod base;
 mod magnitude;
 mod scales;
 pub(super) mod stream;
@@ -75,7 +77,13 @@ fn count(input: &Input<'_>, job: usize, units: &[u8]) -> Result<Option<Counted>>
     let (rows, columns) = (j.grid.rows, j.grid.row_bytes / record.max(1));
     // Counters have 32 bits, and their sums must be exact as floats' integers.
     let elements = rows.saturating_mul(columns);
-    if j.kind != kind::TENSOR || rows < 8 || columns < 8 || !(LEAST..1 << 31).contains(&elements) {
+    // What rows and columns say is of weights, not of differences.
+    if input.difference(job).is_some()
+        || j.kind != kind::TENSOR
+        || rows < 8
+        || columns < 8
+        || !(LEAST..1 << 31).contains(&elements)
+    {
         return Ok(None);
     }
     let read = |at: u64, len: usize| input.read(job, at, len);
