@@ -388,7 +388,7 @@ pub(crate) struct Directory<'a> {
     /// Where the tiles' entries begin.
     first: usize,
     stride: usize,
-    pub(super) contexts: Option<Arc<Contexts>>,
+    pub(crate) contexts: Option<Arc<Contexts>>,
     /// The contexts of differences.
     pub(super) base_contexts: Option<Arc<BaseContexts>>,
     pub(super) difference: Option<Difference>,

@@ -95,14 +95,14 @@ fn rest(stream: &ContextStream<'_>, progress: Progress<'_>, out: &mut [u8]) -> R
             match words.first_chunk::<{ 2 * LANES }>() {
                 Some(window) => {
                     let mut taken = 0;
-                    for lane in 0..LANES {
+                    for (lane, state) in state.iter_mut().enumerate() {
                         let i = LANE_RUN * lane + j;
-                        let entry = table(contexts[i])[slot(state[lane])];
-                        let x = advance(state[lane], entry);
+                        let entry = table(contexts[i])[slot(*state)];
+                        let x = advance(*state, entry);
                         let at = 2 * (taken & (LANES - 1));
                         let filled = refill(x, u16::from_le_bytes([window[at], window[at + 1]]));
                         let need = needs_word(x);
-                        state[lane] = if need { filled } else { x };
+                        *state = if need { filled } else { x };
                         taken += need as usize;
                         chunk[i] = entry.symbol();
                     }

@@ -9,7 +9,7 @@ use super::fused::{Fusion, Place, Sink};
 use super::view::{Line, PATCH_OUTSIDE, Patches, Ready, Stores, View};
 use super::{Backend, Job, Stream, StreamFault};
 use crate::container::base_contexts::TileContexts;
-use crate::container::contexts;
+use crate::container::contexts::{self, Contexts};
 use crate::container::tables::TablePool;
 use wcodec_device::job::status;
 use wcodec_device::layout::{MAX_TILE_BYTES, PlaneMode, TILE_ALIGN, TilePlane};
@@ -158,7 +158,7 @@ pub(crate) fn decode_tiles<'a>(
                     owners.push((t, p, patches));
                 }
                 Some(PlaneMode::Contexts) => {
-                    check_contexts(tile, p).map_err(|why| (t, TileFault::Plane(p, why)))?;
+                    check_tile_contexts(tile, p).map_err(|why| (t, TileFault::Plane(p, why)))?;
                     let stream = take_stream(&mut cursor, plane).map_err(fail)?;
                     if stream.patches.iter().last().is_some_and(|(at, _)| at >= bytes) {
                         return Err((t, TileFault::Plane(p, PATCH_OUTSIDE)));
@@ -268,17 +268,30 @@ pub(crate) fn check_pairs(layout: Layout, plane: usize, base: u8) -> Result<(), 
 }
 
 /// Whether plane `p` of a tile may be coded with contexts.
-fn check_contexts(tile: &TileInput<'_>, p: usize) -> Result<(), &'static str> {
-    let allowed = match tile.contexts {
-        None => return Err("contexts where the tensor has none"),
-        Some(TileContexts::Base(contexts, _)) => contexts.planes.get(p).is_some_and(|tables| !tables.is_empty()),
-        Some(TileContexts::Classes(contexts, _)) => {
-            let leading = contexts::leading(tile.layout);
-            let deep = Some(p) == contexts::deep(tile.layout) && !contexts.deep.is_empty();
-            p == leading || deep && tile.planes[leading].mode == PlaneMode::Contexts as u8
+pub(crate) fn check_contexts(
+    layout: Layout,
+    planes: &[TilePlane],
+    contexts: Option<&Contexts>,
+    p: usize,
+) -> Result<(), &'static str> {
+    let Some(contexts) = contexts else { return Err("contexts where the tensor has none") };
+    let leading = contexts::leading(layout);
+    let deep = Some(p) == contexts::deep(layout) && !contexts.deep.is_empty();
+    if p == leading || deep && planes[leading].mode == PlaneMode::Contexts as u8 { Ok(()) } else { Err(NO_CONTEXTS) }
+}
+
+const NO_CONTEXTS: &str = "contexts where there can be none";
+
+/// [`check_contexts`], of whichever kind the tile's are.
+fn check_tile_contexts(tile: &TileInput<'_>, p: usize) -> Result<(), &'static str> {
+    let classes = match tile.contexts {
+        Some(TileContexts::Base(contexts, _)) => {
+            return if contexts.planes.get(p).is_some_and(|tables| !tables.is_empty()) { Ok(()) } else { Err(NO_CONTEXTS) };
         }
+        Some(TileContexts::Classes(contexts, _)) => Some(contexts),
+        None => None,
     };
-    if allowed { Ok(()) } else { Err("contexts where there can be none") }
+    check_contexts(tile.layout, tile.planes, classes, p)
 }
 
 /// Decodes plane `p`, which may be coded with contexts, to its buffer.

@@ -247,7 +247,6 @@ pub fn encode_tensors(tensors: &[Owned]) -> Vec<u8> {
     out.into_inner()
 }
 
-/// An archive of a safetensors file.
 /// With profile `max`.
 pub fn encode_max(tensors: &[Owned]) -> Vec<u8> {
     let inputs: Vec<_> = tensors.iter().map(Owned::input).collect();
@@ -256,6 +255,7 @@ pub fn encode_max(tensors: &[Owned]) -> Vec<u8> {
     out.into_inner()
 }
 
+/// An archive of a safetensors file.
 pub fn encode_source(source: &dyn ReadAt) -> wcodec::Result<Vec<u8>> {
     let mut out = Cursor::new(Vec::new());
     Encoder::new().encode_source(source, &mut out)?;

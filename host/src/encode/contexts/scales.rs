@@ -4,6 +4,7 @@ use super::magnitude::Magnitude;
 use crate::container::grid::Grid;
 use crate::encode::frequency::log2_of;
 use crate::error::Result;
+use std::f32::consts::SQRT_2;
 
 /// Greatest class.
 const LAST: i32 = 15;
@@ -67,7 +68,7 @@ fn sums(terms: impl Iterator<Item = f32>) -> f32 {
 /// Two to the `x`, as near as a whole sixteenth of an octave: columns and rows are then freed of each other well enough, the same on every machine.
 fn exp2(x: f32) -> f32 {
     const SIXTEENTHS: [f32; 16] = [
-        1.0, 1.0442737, 1.0905077, 1.1387886, 1.1892071, 1.2418578, 1.2968396, 1.3542556, 1.4142135, 1.4768262, 1.5422108,
+        1.0, 1.0442737, 1.0905077, 1.1387886, 1.1892071, 1.2418578, 1.2968396, 1.3542556, SQRT_2, 1.4768262, 1.5422108,
         1.6104903, 1.6817929, 1.7562522, 1.8340081, 1.9152066,
     ];
     let sixteenths = (x.clamp(-120.0, 120.0) * 16.0).round() as i32;
