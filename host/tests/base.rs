@@ -2,8 +2,10 @@
 
 #![allow(missing_docs)]
 
+mod oracle;
 mod support;
 
+use half::bf16;
 use std::io::Cursor;
 use support::forge::{crc, fix_superblock};
 use support::target::Target;
@@ -43,7 +45,7 @@ fn model() -> Vec<Owned> {
     let mut tensors = Vec::new();
     for (i, dtype) in DTYPES.into_iter().enumerate() {
         for (j, shape) in shapes.into_iter().enumerate() {
-            if dtype.bits().unwrap() as u64 * shape.iter().product::<u64>() % 8 == 0 {
+            if (u64::from(dtype.bits().unwrap()) * shape.iter().product::<u64>()).is_multiple_of(8) {
                 let fill = [Fill::Gaussian, Fill::Special, Fill::Random, Fill::Few, Fill::Constant][(i + j) % 5];
                 tensors.push(Owned::new(&format!("{dtype:?}.{j}"), dtype, shape, fill, (i * 5 + j) as u64));
             }
@@ -74,6 +76,9 @@ fn every_type_whole_and_in_slices() {
         assert!(pool(1).install(|| encode(&source, &base, profile)) == archive, "threads make a difference");
         assert!(encode(&source, &base_archive, profile) == archive, "the base's archive is another base");
         assert!(archive.len() * 2 < source.len(), "{} of {}", archive.len(), source.len());
+        let truth = oracle::decode_with(&archive, Some(&base)).unwrap();
+        assert!(truth.source == source, "the oracle says otherwise");
+        assert!(truth.modes.iter().any(|m| m.2 == 4), "no contexts");
         for base in [&base, &base_archive] {
             for &backend in wcodec::Backend::available() {
                 let mut a = with_base(&archive, base).unwrap();
@@ -290,6 +295,8 @@ fn survives(archive: &[u8], base: &[u8], tuned: &[Owned]) -> wcodec::Result<bool
     let a = with_base(archive, base)?;
     let _ = a.report();
     let all = a.decode_all();
+    let truth = oracle::decode_with(archive, Some(base));
+    assert_eq!(a.verify(|_, _| ()).is_ok(), truth.is_ok(), "the oracle is of another opinion: {:?}", truth.err());
     a.verify(|_, _| ())?;
     Ok(all?.iter().zip(tuned).all(|((_, bytes), t)| *bytes == t.data))
 }
@@ -366,4 +373,44 @@ fn forged() {
     forged[16] &= !2;
     fix_superblock(&mut forged);
     assert_eq!(Archive::from_bytes(forged).unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+/// The parameters of contexts, each byte changed: the library and the oracle are of one opinion.
+#[test]
+fn forged_contexts() {
+    let base = [Owned::new("moved", Dtype::BF16, &[130, 130], Fill::Gaussian, 2)];
+    // As training moves weights: all by about as much, and so by more units of the last place the smaller they are.
+    let mut tuned = vec![base[0].clone()];
+    let mut rng = Numbers(3);
+    for x in tuned[0].data.chunks_exact_mut(2) {
+        let moved = bf16::from_le_bytes([x[0], x[1]]).to_f64() + rng.normal() * 1e-3;
+        x.copy_from_slice(&bf16::from_f64(moved).to_le_bytes());
+    }
+    let base = safetensors(&base);
+    let inputs: Vec<TensorInput<'_>> = tuned.iter().map(Owned::input).collect();
+    let mut out = Cursor::new(Vec::new());
+    Encoder::new().base(Base::from_bytes(&base[..]).unwrap()).encode_tensors(&inputs, &mut out).unwrap();
+    let archive = out.into_inner();
+    let word = |at: usize| u64::from_le_bytes(archive[at..at + 8].try_into().unwrap()) as usize;
+    let (directory, index) = (word(96), word(80));
+    let (index_end, record) = (index + word(88), index + 32);
+    assert_eq!(archive[record + 62], 3, "no contexts");
+    assert!(survives(&archive, &base, &tuned).unwrap());
+    let mut refused = 0;
+    for at in directory..directory + 16 * usize::from(archive[record + 63]) {
+        for flip in [1, 2, 0x10, 0x80, 0xff] {
+            let mut forged = archive.clone();
+            forged[at] ^= flip;
+            let sum = crc(&forged[directory..index]);
+            forged[record + 40..record + 44].copy_from_slice(&sum.to_le_bytes());
+            let sum = crc(&forged[index..index_end]);
+            forged[104..108].copy_from_slice(&sum.to_le_bytes());
+            fix_superblock(&mut forged);
+            match survives(&forged, &base, &tuned) {
+                Ok(same) => assert!(same, "byte {at} changes what comes out"),
+                Err(_) => refused += 1,
+            }
+        }
+    }
+    assert!(refused > 100, "{refused}");
 }

@@ -18,6 +18,9 @@ use std::sync::Mutex;
 use wcodec_device::layout::TilePlane;
 use wcodec_device::planes::Layout;
 
+/// Bytes as they are coded, and the base's.
+type Coded<'a> = (Vec<u8>, Cow<'a, [u8]>);
+
 /// What is encoded.
 pub(crate) struct Input<'a> {
     pub source: Option<&'a dyn ReadAt>,
@@ -67,7 +70,7 @@ impl<'a> Input<'a> {
     }
 
     /// The difference of a job's bytes from `at` on from the base's, and these; `None` where they are coded as they are.
-    pub(crate) fn coded(&self, job: usize, at: u64, bytes: &[u8]) -> Result<Option<(Vec<u8>, Cow<'a, [u8]>)>> {
+    pub(crate) fn coded(&self, job: usize, at: u64, bytes: &[u8]) -> Result<Option<Coded<'a>>> {
         let Some((tensor, difference)) = self.difference(job) else { return Ok(None) };
         let base = tensor.read(at..at + bytes.len() as u64)?;
         let mut coded = take(&self.spare);

@@ -19,7 +19,7 @@ fn columns(r: &Record) -> Option<u64> {
 
 /// Bytes of the classes.
 pub(super) fn classes_len(r: &Record) -> Option<u64> {
-    if r.tools & 1 == 0 { Some(0) } else { r.rows.div_ceil(2).checked_add(columns(r)?.div_ceil(2)) }
+    if r.tools & 3 != 1 { Some(0) } else { r.rows.div_ceil(2).checked_add(columns(r)?.div_ceil(2)) }
 }
 
 impl Contexts {

@@ -7,6 +7,7 @@
 // Loops are written as the document writes them.
 #![allow(clippy::needless_range_loop, clippy::manual_is_multiple_of)]
 
+mod base;
 mod contexts;
 mod layout;
 mod stream;
@@ -125,6 +126,11 @@ struct Table {
 
 /// Decodes a whole archive and checks every checksum and hash in it.
 pub fn decode(file: &[u8]) -> Result<Decoded> {
+    decode_with(file, None)
+}
+
+/// The same of an archive with a base, given as a safetensors file.
+pub fn decode_with(file: &[u8], base: Option<&[u8]>) -> Result<Decoded> {
     ensure(file.len() >= 512, "shorter than two superblocks")?;
     let sb = &file[..256];
     ensure(&sb[..8] == b"WCODEC\0\0", "magic")?;
@@ -137,7 +143,7 @@ pub fn decode(file: &[u8]) -> Result<Decoded> {
     let source_kind = u32_at(sb, 12);
     ensure(source_kind <= 1, "source kind")?;
     let required = u64_at(sb, 16);
-    ensure(required & !1 == 0, "an unknown required feature")?;
+    ensure(required & !3 == 0, "an unknown required feature")?;
     let (source_len, source_sha) = (u64_at(sb, 32), &sb[40..72]);
     ensure(u64_at(sb, 72) == file.len() as u64, "file length")?;
     let (index_off, index_len, directory_off) = (u64_at(sb, 80), u64_at(sb, 88), u64_at(sb, 96));
@@ -148,6 +154,10 @@ pub fn decode(file: &[u8]) -> Result<Decoded> {
     ensure(crc32c(index) == u32_at(sb, 104), "index CRC")?;
 
     let (records, tables) = parse_index(index, u32_at(sb, 108), source_kind)?;
+    let base = match base {
+        Some(base) if required & 2 == 2 => Some(base::Base::open(base, u64_at(sb, 144))?),
+        _ => None,
+    };
     let mut segments = &file[256..directory_off as usize];
     let mut directories = &file[directory_off as usize..index_off as usize];
     let mut out = Decoded { source_kind, tensors: Vec::new(), source: Vec::new(), modes: Vec::new() };
@@ -155,15 +165,28 @@ pub fn decode(file: &[u8]) -> Result<Decoded> {
         let segment = take(&mut segments, r.segment_len)?;
         ensure(u64::from(r.tools) & !required == 0, "a tool that is not required")?;
         let entry = 8 + 8 * r.planes.iter().filter(|p| p.0 == 255).count() as u64;
-        let entries_len = tiles(&r).and_then(|n| n.checked_mul(entry));
+        let same = r.tools & 2 == 2 && r.params16 == 0;
+        let entries_len = (if same { Some(0) } else { tiles(&r) }).and_then(|n| n.checked_mul(entry));
         let directory_len =
             entries_len.and_then(|n| n.checked_add(16 * r.params16 + classes_len(&r)?)).ok_or("too many tiles")?;
         let directory = take(&mut directories, directory_len)?;
         ensure(crc32c(directory) == r.directory_crc, "directory CRC")?;
         let mut entries = directory;
         let parameters = take(&mut entries, 16 * r.params16)?;
-        let contexts = if r.tools & 1 == 1 { Some(Contexts::parse(&r, parameters, &mut entries, tables.len())?) } else { None };
-        let bytes = decode_record(&r, segment, entries, entry as usize, contexts.as_ref(), &tables, &mut out.modes)?;
+        let differences = match r.tools & 2 {
+            2 => Some(base::Differences::parse(&r, parameters, base.as_ref(), tables.len())?),
+            _ => None,
+        };
+        let contexts = if r.tools & 3 == 1 { Some(Contexts::parse(&r, parameters, &mut entries, tables.len())?) } else { None };
+        let differences = differences.as_ref();
+        let bytes = match differences {
+            Some(d) if d.is_same() => d.undo(&r, &[])?,
+            _ => {
+                let heads = (contexts.as_ref(), differences);
+                let decoded = decode_record(&r, segment, entries, entry as usize, heads, &tables, &mut out.modes)?;
+                differences.map_or(Ok(decoded.clone()), |d| d.undo(&r, &decoded))?
+            }
+        };
         ensure(xxhash_rust::xxh3::xxh3_128(&bytes) == r.hash, "hash of a record")?;
         out.source.extend_from_slice(&bytes);
         if !r.blob {
@@ -218,7 +241,8 @@ fn parse_index(mut index: &[u8], entries: u32, source_kind: u32) -> Result<(Vec<
             params16: u64::from(r[63]),
         };
         ensure(r[59] <= 1, "kind of a record")?;
-        ensure(r[62] & !1 == 0 && (r[62] != 0 || r[63] == 0), "tools of a record")?;
+        ensure(r[62] & !3 == 0 && (r[62] != 0 || r[63] == 0), "tools of a record")?;
+        ensure(r[62] & 2 == 0 || r[59] == 0, "a blob with a base")?;
         for _ in 0..r[60] {
             rec.shape.push(u64_at(take(&mut dims, 8)?, 0));
         }

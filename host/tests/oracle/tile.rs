@@ -1,5 +1,6 @@
 //! Section 2: tiles.
 
+use super::base::Differences;
 use super::contexts::Contexts;
 use super::layout::{join, layout_shape};
 use super::stream::decode_stream;
@@ -14,7 +15,7 @@ pub(super) fn decode_record(
     segment: &[u8],
     directory: &[u8],
     entry: usize,
-    contexts: Option<&Contexts>,
+    (contexts, differences): (Option<&Contexts>, Option<&Differences<'_>>),
     tables: &[Table],
     modes: &mut Vec<(u8, usize, u8)>,
 ) -> Result<Vec<u8>> {
@@ -35,7 +36,7 @@ pub(super) fn decode_record(
         let width = r.tile_row_bytes.min(r.row_bytes - left) as usize;
         let element = layout_shape(r.layout)?.0 as usize;
         let place = |i: usize| (top as usize + i / (width / element), left as usize / element + i % (width / element));
-        let bytes = decode_tile(r, payload, &entry[8..], height * width, contexts, &place, tables, modes)?;
+        let bytes = decode_tile(r, payload, &entry[8..], height * width, (contexts, differences), &place, tables, modes)?;
         for y in 0..height {
             let at = (top as usize + y) * r.row_bytes as usize + left as usize;
             out[at..at + width].copy_from_slice(&bytes[y * width..][..width]);
@@ -49,7 +50,7 @@ fn decode_tile(
     mut payload: &[u8],
     mut entries: &[u8],
     len: usize,
-    contexts: Option<&Contexts>,
+    (contexts, differences): (Option<&Contexts>, Option<&Differences<'_>>),
     place: &dyn Fn(usize) -> (usize, usize),
     tables: &[Table],
     modes: &mut Vec<(u8, usize, u8)>,
@@ -73,6 +74,7 @@ fn decode_tile(
             Some(c) if entry[0] == 4 && p == 1 && matches!(r.layout, 128 | 129) && leading_mode == 4 => {
                 c.of_deep(&planes[0], place)?
             }
+            None if entry[0] == 4 => differences.map_or(Ok(Vec::new()), |d| d.of_plane(r, p, e, place))?,
             _ => Vec::new(),
         };
         if p == leading {
