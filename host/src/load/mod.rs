@@ -6,6 +6,7 @@
 //! run       one thread drives: the scheduler says what is next (schedule/), reads (io/) and workers do it and report
 //! cpu, gpu  the workers
 //! memory    where tensors go on the host
+//! pages     how large the pages are there
 //! ```
 
 #[cfg(feature = "object-store")]
@@ -13,6 +14,7 @@ mod bucket;
 mod cpu;
 mod gpu;
 mod memory;
+mod pages;
 mod plan;
 mod request;
 mod run;

@@ -3,6 +3,7 @@
 use super::cpu::{Buffers, Job};
 use super::gpu::{self, Stages};
 use super::memory::{HostMemory, HostTensor, Target};
+use super::pages::Pages;
 use super::plan::Unit;
 use super::{DEPTH, Data, Loaded, Loader, TensorInfo, too_small};
 use crate::error::{Error, ErrorKind, Result};
@@ -202,8 +203,9 @@ pub(super) fn start(loader: Loader, job: Job, infos: Vec<TensorInfo>, budget: u6
     let counters = Arc::new(Counters::default());
     let (ready, receiver) = async_channel::unbounded();
     let job = Arc::new(job);
-    let targets = outputs.iter().filter_map(|o| if let Output::Host(memory) = o { Some(Target::new(&**memory)) } else { None });
-    let targets: Arc<[Target]> = targets.collect();
+    let host = || outputs.iter().filter_map(|o| if let Output::Host(memory) = o { Some(&**memory) } else { None });
+    let targets: Arc<[Target]> = host().map(Target::new).collect();
+    let pages = Arc::new(Pages::of(host()));
     let timeline = loader.timeline.clone();
     let mut workers = Vec::new();
     let stages = match &gpu {
@@ -217,7 +219,7 @@ pub(super) fn start(loader: Loader, job: Job, infos: Vec<TensorInfo>, budget: u6
         Vec::new()
     } else {
         (0..lanes)
-            .map(|lane| worker(lane, &job, &targets, &reads, &events, timeline.as_ref(), &mut workers))
+            .map(|lane| worker(lane, &job, &targets, &pages, &reads, &events, timeline.as_ref(), &mut workers))
             .collect::<Result<_>>()?
     };
     let reader = reads.name();
@@ -292,15 +294,18 @@ fn worker(
     lane: usize,
     job: &Arc<Job>,
     targets: &Arc<[Target]>,
+    pages: &Arc<Pages>,
     reads: &Arc<dyn Reads>,
     events: &Sender<Event>,
     timeline: Option<&Timeline>,
     workers: &mut Vec<JoinHandle<()>>,
 ) -> Result<Sender<Work>> {
     let (sender, inbox) = channel::<Work>();
-    let (job, targets, reads, events, timeline) =
-        (job.clone(), targets.clone(), reads.clone(), events.clone(), timeline.cloned());
+    let (job, targets, pages, reads, events, timeline) =
+        (job.clone(), targets.clone(), pages.clone(), reads.clone(), events.clone(), timeline.cloned());
     let run = move || {
+        // While the first reads are on their way.
+        pages.work();
         let mut buffers = Buffers::default();
         for Work { unit, start, slot } in inbox {
             let began = Instant::now();
