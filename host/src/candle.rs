@@ -66,6 +66,10 @@ unsafe impl HostMemory for Elements {
         self.memory().len()
     }
 
+    fn is_fresh(&self) -> bool {
+        self.memory().is_fresh()
+    }
+
     fn into_any(self: Box<Self>) -> Box<dyn Any + Send + Sync> {
         self
     }

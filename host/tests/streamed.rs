@@ -58,6 +58,11 @@ fn every_join() {
     }
     check(&tensors, |_| 0);
     check(&tensors, |i| [0, 16, 2, 63][i % 4]);
+    // As an allocator gives them, all alike and mixed.
+    for behind in [16, 32, 48] {
+        check(&tensors, |_| behind);
+    }
+    check(&tensors, |i| [32, 0, 48, 16, 8][i % 5]);
 }
 
 /// Decodes the first tensor of an archive onto a cache line.

@@ -1,5 +1,5 @@
 //! Streams whose symbols are joined as they are decoded, in registers: the decoder waits for its table most of the time, and the join
-//! fills that time. Only for what is written past the caches in whole lines; everything else takes the two steps of `tile.rs`.
+//! fills that time. Only for what is written past the caches, rows of whole lines or one row; everything else takes the two steps of `tile.rs`.
 
 use super::view::{Patches, set_exponent};
 use wcodec_device::planes::Layout;
@@ -7,6 +7,8 @@ use wcodec_device::rans::CHUNK;
 
 /// Bytes of a cache line.
 pub(super) const LINE: usize = 64;
+/// A part of one.
+pub(super) const QUARTER: usize = 16;
 
 /// What a symbol becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,10 +76,16 @@ impl Place {
         self.first + (self.rows - 1) * self.stride + self.width
     }
 
-    /// Whether every line of the rows, counted from their starts, is a cache line of `out`; the last of a single row may be partial.
-    pub(super) fn on_lines(self, out: &[u8]) -> bool {
+    /// Whether the rows are of whole lines, or one, and all begin the same multiple of [`QUARTER`] behind a cache line of `out`. (The
+    /// system's allocator has large memory 16 bytes behind one.)
+    pub(super) fn on_quarters(self, out: &[u8]) -> bool {
         let whole = self.rows == 1 || self.width.is_multiple_of(LINE) && self.stride.is_multiple_of(LINE);
-        whole && (out.as_ptr() as usize + self.first).is_multiple_of(LINE)
+        whole && self.behind(out).is_multiple_of(QUARTER)
+    }
+
+    /// Bytes from a cache line to the first row.
+    pub(super) fn behind(self, out: &[u8]) -> usize {
+        (out.as_ptr() as usize + self.first) % LINE
     }
 }
 
@@ -90,15 +98,15 @@ pub(super) struct Sink<'a> {
     pub raw: &'a [u8],
     /// In ascending order.
     pub patches: Patches<'a>,
-    /// [`joined`](Place::joined), and on lines of the buffer.
+    /// [`joined`](Place::joined), and [on quarters](Place::on_quarters).
     pub place: Place,
 }
 
 impl<'a> Sink<'a> {
-    /// A sink, if `place` is fit for one: whole lines of `out`.
+    /// A sink, if `place` is fit for one.
     pub(super) fn new(fusion: Fusion, base: u8, raw: &'a [u8], patches: Patches<'a>, place: Place, out: &[u8]) -> Option<Self> {
         let place = place.joined();
-        (place.on_lines(out) && place.end() <= out.len()).then_some(Self { fusion, base, raw, patches, place })
+        (place.on_quarters(out) && place.end() <= out.len()).then_some(Self { fusion, base, raw, patches, place })
     }
 
     /// Chunks of the tile at most: what follows is not joined here.

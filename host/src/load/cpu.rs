@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::memory::Target;
+use super::pages::Pages;
 use super::plan::{Part, Unit};
 use super::run::{Event, panicked};
 use crate::archive::{Archive, Directory};
@@ -84,15 +85,18 @@ pub(super) fn worker(
     lane: usize,
     job: &Arc<Job>,
     targets: &Arc<[Target]>,
+    pages: &Arc<Pages>,
     reads: &Arc<dyn Reads>,
     events: &Sender<Event>,
     timeline: Option<&Timeline>,
     workers: &mut Vec<JoinHandle<()>>,
 ) -> Result<Sender<Work>> {
     let (sender, inbox) = channel::<Work>();
-    let (job, targets, reads, events, timeline) =
-        (job.clone(), targets.clone(), reads.clone(), events.clone(), timeline.cloned());
+    let (job, targets, pages, reads, events, timeline) =
+        (job.clone(), targets.clone(), pages.clone(), reads.clone(), events.clone(), timeline.cloned());
     let run = move || {
+        // While the first reads are on their way.
+        pages.work();
         let mut buffers = Buffers::default();
         for Work { unit, start, slot } in inbox {
             let began = Instant::now();

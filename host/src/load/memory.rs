@@ -24,6 +24,10 @@ pub unsafe trait HostMemory: Any + Send + Sync {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
+    /// Whether it is the allocator's and not touched yet: then the loader may ask the system for huge pages there.
+    fn is_fresh(&self) -> bool {
+        false
+    }
     /// Itself, to be cast back to the type that it was made as.
     fn into_any(self: Box<Self>) -> Box<dyn Any + Send + Sync>;
 }
@@ -146,6 +150,10 @@ unsafe impl<T: bytemuck::Pod + Send + Sync> HostMemory for VecMemory<T> {
 
     fn len(&self) -> usize {
         size_of_val(&self.0[..])
+    }
+
+    fn is_fresh(&self) -> bool {
+        true
     }
 
     fn into_any(self: Box<Self>) -> Box<dyn Any + Send + Sync> {

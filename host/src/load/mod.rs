@@ -8,6 +8,7 @@
 //! cpu, gpu  the workers
 //! handle    the load as its caller has it
 //! memory    where tensors go on the host
+//! pages     how large the pages are there
 //! probe     reading alone and decoding alone, for the model of a load
 //! ```
 
@@ -18,6 +19,7 @@ mod gpu;
 mod handle;
 mod limits;
 mod memory;
+mod pages;
 mod plan;
 mod probe;
 mod request;

@@ -5,6 +5,7 @@ use super::gpu::{self, Stages};
 use super::handle::{Counters, Load, LoadProgress};
 use super::limits::DEPTH;
 use super::memory::{HostMemory, HostTensor, Target};
+use super::pages::Pages;
 use super::{Data, Loaded, Loader, TensorInfo, too_small};
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Device, DeviceTensor};
@@ -96,8 +97,9 @@ pub(super) fn start(loader: Loader, job: Job, infos: Vec<TensorInfo>, budget: u6
     let counters = Arc::new(Counters::default());
     let (ready, receiver) = async_channel::unbounded();
     let job = Arc::new(job);
-    let targets = outputs.iter().filter_map(|o| if let Output::Host(memory) = o { Some(Target::new(&**memory)) } else { None });
-    let targets: Arc<[Target]> = targets.collect();
+    let host = || outputs.iter().filter_map(|o| if let Output::Host(memory) = o { Some(&**memory) } else { None });
+    let targets: Arc<[Target]> = host().map(Target::new).collect();
+    let pages = Arc::new(Pages::of(host()));
     let timeline = loader.timeline.clone();
     let mut workers = Vec::new();
     let stages = match &gpu {
@@ -111,7 +113,7 @@ pub(super) fn start(loader: Loader, job: Job, infos: Vec<TensorInfo>, budget: u6
         Vec::new()
     } else {
         (0..limits.lanes)
-            .map(|lane| cpu::worker(lane, &job, &targets, &reads, &events, timeline.as_ref(), &mut workers))
+            .map(|lane| cpu::worker(lane, &job, &targets, &pages, &reads, &events, timeline.as_ref(), &mut workers))
             .collect::<Result<_>>()?
     };
     let reader = reads.name();

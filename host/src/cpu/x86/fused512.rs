@@ -5,11 +5,14 @@
 //!     for each line that the chunk becomes:     spread its symbols, add the base, or in the raw bytes, rotate; store
 //! ```
 //!
+//! Where rows do not begin on cache lines, each line of the cache is put together of two of the chunk's; what is less than a line, at both ends
+//! of a row, is an ordinary store, as others may write to the rest of that line.
+//!
 //! A chunk that has patches, of which there are a few a tile, takes a detour through memory.
 
 use super::avx512::{self, Lanes};
 use super::{Avx512, Run, stream::Fence};
-use crate::cpu::fused::{Fusion, LINE, Sink};
+use crate::cpu::fused::{Fusion, LINE, Place, QUARTER, Sink};
 use std::arch::x86_64::*;
 use wcodec_device::rans::{CHUNK, LANE_RUN};
 
@@ -18,7 +21,7 @@ impl Avx512 {
     pub(super) fn fused(self, runs: &mut [Run<'_, '_>], sinks: &[Sink<'_>], most: usize, out: &mut [u8]) -> usize {
         let Some(first) = sinks.first() else { return 0 };
         let most = sinks.iter().map(Sink::chunks).min().unwrap_or(0).min(most);
-        if sinks.iter().any(|s| s.fusion != first.fusion || s.place.end() > out.len() || !s.place.on_lines(out))
+        if sinks.iter().any(|s| s.fusion != first.fusion || s.place.end() > out.len() || !s.place.on_quarters(out))
             || runs.len() != sinks.len()
         {
             return 0;
@@ -58,6 +61,86 @@ struct Cursor {
     raw: usize,
     /// The element of the next patch, and its number.
     patch: (usize, usize),
+    /// Bytes that rows begin behind a cache line, and what is left of one at its first line if that is not whole.
+    behind: usize,
+    head: usize,
+    /// The last line, and which words of it and the next are a line of the cache.
+    last: __m512i,
+    pick: __m512i,
+}
+
+impl Cursor {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,popcnt")]
+    fn new(sink: &Sink<'_>, out: &[u8]) -> Self {
+        let Sink { place, patches, .. } = sink;
+        let behind = place.behind(out);
+        let words: [u64; LINE / 8] = std::array::from_fn(|i| (LINE / 8 - behind / 8 + i) as u64);
+        // SAFETY: 64 bytes.
+        let pick = unsafe { _mm512_loadu_si512(words.as_ptr().cast()) };
+        let (patch, head) = ((patches.position(0), 0), if behind > 0 { place.width } else { usize::MAX });
+        Self { to: place.first, left: place.width, raw: 0, patch, behind, head, last: _mm512_setzero_si512(), pick }
+    }
+
+    /// Writes a line.
+    ///
+    /// # Safety
+    /// The rows of the sink must lie inside the buffer `out`, and have room for the line.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,popcnt")]
+    unsafe fn put(&mut self, line: __m512i, place: Place, out: *mut u8) {
+        let whole = _mm512_permutex2var_epi64(self.last, self.pick, line);
+        self.last = line;
+        if self.left == self.head {
+            // SAFETY: the line's own place.
+            unsafe { quarters(out.add(self.to), line, 0..4 - self.behind / QUARTER) };
+        } else {
+            // SAFETY: the caller vouches for the rows, and the line before is there if it has a part in this one.
+            unsafe { _mm512_stream_si512(out.add(self.to - self.behind).cast(), whole) };
+        }
+        self.to += LINE;
+        self.left = self.left.wrapping_sub(LINE);
+        if self.left == 0 {
+            // SAFETY: as above.
+            unsafe { self.end(out) };
+            self.to += place.stride - place.width;
+            self.left = place.width;
+        }
+    }
+
+    /// Writes what is left of the last line.
+    ///
+    /// # Safety
+    /// It must have been put into `out`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,popcnt")]
+    unsafe fn end(&self, out: *mut u8) {
+        if self.behind > 0 {
+            // SAFETY: the line's own place.
+            unsafe { quarters(out.add(self.to - LINE), self.last, 4 - self.behind / QUARTER..4) };
+        }
+    }
+}
+
+/// Writes some quarters of a line whose place is `to`. (With stores by mask decoding took five times as long.)
+///
+/// # Safety
+/// These quarters must lie in a buffer.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,popcnt")]
+unsafe fn quarters(to: *mut u8, line: __m512i, which: std::ops::Range<usize>) {
+    let parts = [
+        _mm512_castsi512_si128(line),
+        _mm512_extracti32x4_epi32::<1>(line),
+        _mm512_extracti32x4_epi32::<2>(line),
+        _mm512_extracti32x4_epi32::<3>(line),
+    ];
+    for (i, &part) in parts.iter().enumerate() {
+        if which.contains(&i) {
+            // SAFETY: the caller vouches for them.
+            unsafe { _mm_storeu_si128(to.add(QUARTER * i).cast(), part) };
+        }
+    }
 }
 
 /// See [`Avx512::fused`]; `FUSION` is every sink's.
@@ -70,18 +153,24 @@ fn chunks<const N: usize, const FUSION: u8>(
 ) -> usize {
     let fence = Fence;
     let mut lanes = Lanes::load(runs);
-    let mut cursors: [Cursor; N] = std::array::from_fn(|n| {
-        let Sink { place, patches, .. } = &sinks[n];
-        Cursor { to: place.first, left: place.width, raw: 0, patch: (patches.position(0), 0) }
-    });
+    let mut cursors = [Cursor::new(&sinks[0], out); N];
+    for (cursor, sink) in cursors.iter_mut().zip(sinks).skip(1) {
+        *cursor = Cursor::new(sink, out);
+    }
     let mut done = 0;
     while done < most && lanes.may_go_on(runs) {
         let symbols = avx512::chunk::<N, LANE_RUN>(runs, &mut lanes);
         done += 1;
         for n in 0..N {
-            // SAFETY: `Sink::chunks` allowed for `most` chunks in the raw plane and in the rows, whose ends are inside of `out` and
-            // whose lines are on cache lines (`Sink::new`).
+            // SAFETY: `Sink::chunks` allowed for `most` chunks in the raw plane and in the rows, whose ends are inside of `out`
+            // (`Avx512::fused`).
             unsafe { emit::<FUSION>(&symbols[n], &sinks[n], &mut cursors[n], done, out.as_mut_ptr()) };
+        }
+    }
+    for (cursor, sink) in cursors.iter().zip(sinks) {
+        if cursor.left != sink.place.width {
+            // SAFETY: a line of a row was put there, after which none was.
+            unsafe { cursor.end(out.as_mut_ptr()) };
         }
     }
     lanes.store(runs);
@@ -92,7 +181,7 @@ fn chunks<const N: usize, const FUSION: u8>(
 /// Joins a chunk, the `done`-th, and writes it.
 ///
 /// # Safety
-/// The raw plane must have bytes for the chunk, and the rows of the sink must lie inside the buffer `out` and have room for it, on lines.
+/// The raw plane must have bytes for the chunk, and the rows of the sink must be as [`Cursor::put`] says.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,popcnt")]
 unsafe fn emit<const FUSION: u8>(symbols: &[__m512i; 2], sink: &Sink<'_>, cursor: &mut Cursor, done: usize, out: *mut u8) {
@@ -112,12 +201,7 @@ unsafe fn emit<const FUSION: u8>(symbols: &[__m512i; 2], sink: &Sink<'_>, cursor
     }
     for &line in joined.iter().take(lines) {
         // SAFETY: the caller vouches for the rows.
-        unsafe { _mm512_stream_si512(out.add(cursor.to).cast(), line) };
-        cursor.to += LINE;
-        cursor.left = cursor.left.wrapping_sub(LINE);
-        let row_ends = cursor.left == 0;
-        cursor.to += if row_ends { sink.place.stride - sink.place.width } else { 0 };
-        cursor.left = if row_ends { sink.place.width } else { cursor.left };
+        unsafe { cursor.put(line, sink.place, out) };
     }
 }
 
