@@ -8,11 +8,17 @@
 //! core. Options: `--raw-mb` (269; the ratio of `devices.toml` where it is not given), `--copy-gb-s` (what one core makes tensors of raw
 //! bytes at; no time where it is not given), `--cores 2`, `--latency-us 100`, `--unit-mib 1`, `--reads 16`, `--slots 32`, `--open-ms 0`.
 
+//!
+//! `cargo bench --bench load_model -- --against models/FILE.safetensors`: the model against real loads of that file's archive by the CPU, on this
+//! machine, with its rates (`load/against.rs`). Options: `--runs 7`.
+
+#[path = "load/against.rs"]
+mod against;
 mod common;
 mod load;
 
 use common::{Args, Result};
-use load::simulate::{Decode, Link, Piece, Pipeline, simulate};
+use load::simulate::{Cpu, Decode, Link, Piece, Pipeline, simulate};
 use load::{Parameters, compare};
 use serde::Serialize;
 use wcodec::schedule::Limits;
@@ -20,6 +26,9 @@ use wcodec::schedule::Limits;
 fn main() -> Result<()> {
     let Some(args) = Args::of_cargo_bench() else { return Ok(()) };
     let parameters = Parameters::read()?;
+    if args.has("--against") {
+        return against::run(&args);
+    }
     if args.has("--file-mb") { one(&args, &parameters) } else { table(&args, &parameters) }
 }
 
@@ -119,13 +128,17 @@ fn one(args: &Args, p: &Parameters) -> Result<()> {
         disk: Link { gb_s: needed("--disk-gb-s")?, latency_us: args.value("--latency-us", 100.0)? },
         bus: Link { gb_s: f64::INFINITY, latency_us: 0.0 },
         decode: Decode::Core { gb_s: decode_gb_s },
+        cpu: Cpu { cores: cores as f64, ..Cpu::FREE },
+        disk_shared: false,
         limits: Limits { slots: args.value("--slots", 32)?, reads: args.value("--reads", 16)?, stages: 0, lanes: cores },
         open_us: 1e3 * args.value("--open-ms", 0.0)?,
     };
     let load = |stored: f64, decode: Decode| -> Result<_> {
         let count = (stored / unit).ceil().max(1.0) as u32;
         let each = |total: f64| total / f64::from(count);
-        let pieces: Vec<_> = (0..count).map(|u| Piece { stored: each(stored), decoded: each(raw), tensors: vec![u] }).collect();
+        let pieces: Vec<_> = (0..count)
+            .map(|u| Piece { stored: each(stored), decoded: each(raw), tensors: vec![u], ..Piece::default() })
+            .collect();
         Ok(simulate(&pieces, count, &Pipeline { decode, ..pipeline })?)
     };
     let copy = match args.value("--copy-gb-s", 0.0)? {

@@ -6,22 +6,23 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::path::Path;
-use wcodec::{Archive, Dtype, Encoder, Gpu, TensorInput};
+use wcodec::{Archive, Dtype, Encoder, Gpu, Profile, TensorInput};
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// Name, checkpoint, the type whose tensors are decoded, its weights in a byte.
-pub(crate) type Case = (&'static str, &'static str, Dtype, f64);
+/// Name, checkpoint, the type whose tensors are decoded, its weights in a byte, how they are encoded.
+pub(crate) type Case = (&'static str, &'static str, Dtype, f64, Profile);
 
 /// What is decoded.
-pub(crate) const CASES: [Case; 7] = [
-    ("BF16", "minilm-bf16.safetensors", Dtype::BF16, 0.5),
-    ("FP16", "minilm-fp16.safetensors", Dtype::F16, 0.5),
-    ("FP32", "minilm/model.safetensors", Dtype::F32, 0.25),
-    ("FP8 E4M3", "minilm-fp8.safetensors", Dtype::F8_E4M3, 1.0),
-    ("INT8 per channel", "minilm-int8-channel.safetensors", Dtype::I8, 1.0),
-    ("INT8 per tensor", "minilm-int8-tensor.safetensors", Dtype::I8, 1.0),
-    ("INT4 g128", "minilm-int4-g128.safetensors", Dtype::U8, 2.0),
+pub(crate) const CASES: [Case; 8] = [
+    ("BF16", "minilm-bf16.safetensors", Dtype::BF16, 0.5, Profile::Default),
+    ("FP16", "minilm-fp16.safetensors", Dtype::F16, 0.5, Profile::Default),
+    ("FP32", "minilm/model.safetensors", Dtype::F32, 0.25, Profile::Default),
+    ("FP8 E4M3", "minilm-fp8.safetensors", Dtype::F8_E4M3, 1.0, Profile::Default),
+    ("INT8 per channel", "minilm-int8-channel.safetensors", Dtype::I8, 1.0, Profile::Default),
+    ("INT8 per tensor", "minilm-int8-tensor.safetensors", Dtype::I8, 1.0, Profile::Default),
+    ("INT4 g128", "minilm-int4-g128.safetensors", Dtype::U8, 2.0, Profile::Default),
+    ("BF16 max", "minilm-bf16.safetensors", Dtype::BF16, 0.5, Profile::Max),
 ];
 
 /// The emulator, counting, and what is known of real GPUs.
@@ -45,12 +46,12 @@ impl Model {
 
     /// Decodes the case's tensors, as many as `most` bytes hold; `None` where the models are not there.
     pub(crate) fn measure(&self, case: &Case, models: &Path, most: u64) -> Result<Option<Row>> {
-        let (weights, file, dtype, per_byte) = *case;
+        let (weights, file, dtype, per_byte, profile) = *case;
         let path = models.join(file);
         if !path.exists() {
             return Ok(None);
         }
-        let (archive, bytes) = largest(&std::fs::read(path)?, dtype, most)?;
+        let (archive, bytes) = largest(&std::fs::read(path)?, dtype, most, profile)?;
         self.counters.reset();
         let tensors: Vec<_> = archive.tensors().collect();
         self.gpu.decode(&tensors)?;
@@ -154,7 +155,7 @@ pub(crate) struct Modelled {
 const SECTOR: f64 = 32.0;
 
 /// An archive of the largest tensors of a type, as many as `most` bytes hold (at least one), and their bytes.
-fn largest(source: &[u8], dtype: Dtype, most: u64) -> Result<(Archive, u64)> {
+fn largest(source: &[u8], dtype: Dtype, most: u64, profile: Profile) -> Result<(Archive, u64)> {
     let all = safetensors::SafeTensors::deserialize(source)?;
     let mut views: Vec<_> = all.iter().filter(|(_, v)| Some(format!("{:?}", v.dtype()).as_str()) == dtype.name()).collect();
     views.sort_by(|(a, v), (b, w)| w.data().len().cmp(&v.data().len()).then(a.cmp(b)));
@@ -173,7 +174,7 @@ fn largest(source: &[u8], dtype: Dtype, most: u64) -> Result<(Archive, u64)> {
     let inputs: Vec<_> =
         chosen.iter().zip(&shapes).map(|((name, v), shape)| TensorInput { name, dtype, shape, data: v.data() }).collect();
     let mut out = Cursor::new(Vec::new());
-    Encoder::new().encode_tensors(&inputs, &mut out)?;
+    Encoder::new().profile(profile).encode_tensors(&inputs, &mut out)?;
     Ok((Archive::from_bytes(out.into_inner())?, bytes))
 }
 

@@ -4,7 +4,7 @@
 pub(crate) mod simulate;
 
 use serde::{Deserialize, Serialize};
-use simulate::{Decode, Link, Piece, Pipeline, Times, simulate};
+use simulate::{Cpu, Decode, Link, Piece, Pipeline, Times, simulate};
 use wcodec::schedule::Limits;
 
 #[derive(Deserialize)]
@@ -103,7 +103,7 @@ impl Model {
 /// Reads of at least `unit` stored bytes (but for the last), made of whole tiles, which is what can be decoded by itself.
 pub(crate) fn pieces(tensors: &[u64], tile: u64, unit: f64, ratio: f64) -> Vec<Piece> {
     let mut pieces = Vec::new();
-    let mut open = Piece { stored: 0.0, decoded: 0.0, tensors: Vec::new() };
+    let mut open = Piece::default();
     for (number, &bytes) in (0..).zip(tensors) {
         let mut left = bytes;
         while left > 0 {
@@ -116,7 +116,7 @@ pub(crate) fn pieces(tensors: &[u64], tile: u64, unit: f64, ratio: f64) -> Vec<P
             open.stored += taken as f64 * ratio;
             open.decoded += taken as f64;
             if open.stored >= unit {
-                pieces.push(std::mem::replace(&mut open, Piece { stored: 0.0, decoded: 0.0, tensors: Vec::new() }));
+                pieces.push(std::mem::take(&mut open));
             }
         }
     }
@@ -158,6 +158,8 @@ pub(crate) fn compare(p: &Parameters, model: &Model, gpu: &Gpu, storage: &Storag
         disk: Link { gb_s: storage.gb_s, latency_us: storage.latency_us },
         bus: Link { gb_s: gpu.pcie_gb_s, latency_us: p.transfer.copy_us },
         decode,
+        cpu: Cpu::FREE,
+        disk_shared: false,
         limits: Limits { slots: storage.slots, reads: storage.reads, stages: p.loader.stages, lanes: p.loader.lanes },
         open_us: p.loader.open_reads * storage.latency_us + 1e3 * p.loader.open_ms,
     };

@@ -16,6 +16,7 @@
 //! | 130 | interrupted |
 
 mod args;
+mod base;
 mod commands;
 mod device;
 mod failure;

@@ -24,7 +24,8 @@ pub struct TileJob {
     pub stream: u64,
     /// First byte of the tile in the output.
     pub output: u64,
-    /// Decoded planes that are joined with the stream's (16-byte aligned), in the order of the layout.
+    /// Decoded planes that are joined with the stream's (16-byte aligned), in the order of the layout. Contexts: the leading plane, for deep
+    /// ones; classes of the tile's rows; classes of its columns.
     pub planes: [u64; SIDE_PLANES],
     /// Bytes from one of the tile's rows to the next in the output.
     pub stride: u64,
@@ -40,8 +41,10 @@ pub struct TileJob {
     pub base: u32,
     /// Position of this job's status in the launch's list.
     pub status: u32,
-    /// Zero.
-    pub reserved: [u32; 2],
+    /// Contexts: elements of one row of the tile.
+    pub columns: u32,
+    /// Contexts: position in the launch's list of [`ContextSet`]s.
+    pub set: u32,
 }
 
 impl TileJob {
@@ -65,6 +68,30 @@ pub struct BlockJob {
     pub jobs: u32,
     /// Zero.
     pub reserved: u32,
+}
+
+/// Contexts of a plane.
+pub const CONTEXTS: usize = 64;
+/// Bytes of a table as `expand_tables` leaves it in global memory: the symbol of each slot, then for each symbol its first slot and, in
+/// the upper half, its frequency.
+pub const EXPANDED_BYTES: u32 = 4096 + 256 * 4;
+
+/// How the symbols of a tensor's tiles find their tables.
+#[repr(C, align(16))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct ContextSet {
+    /// Where each context's expanded table begins, in bytes; those that are not used have the last one's.
+    pub tables: [u32; CONTEXTS],
+    /// The same of deep contexts.
+    pub deep: [u32; CONTEXTS],
+    /// Greatest context.
+    pub last: u32,
+    /// Greatest deep context.
+    pub deep_last: u32,
+    /// Classes in an octave.
+    pub units: u32,
+    /// What is taken off a deep context.
+    pub bias: i32,
 }
 
 /// A payload whose checksum is to be verified.

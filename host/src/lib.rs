@@ -38,13 +38,15 @@ mod progress;
 pub mod schedule;
 mod source;
 
-pub use archive::{Archive, Backing, PlaneReport, Tensor, TensorReport, VerifyReport};
+pub use archive::{Archive, Backing, Base, PlaneReport, Tensor, TensorReport, VerifyReport};
 pub use cpu::Backend;
 pub use dtype::Dtype;
 pub use encode::{EncodeReport, Encoder, Profile, TensorInput};
 pub use error::{Error, ErrorKind, Result};
 pub use gpu::{Device, DeviceChoice, DeviceTensor, EMULATOR_NAME, Gpu, GpuFacts, emulator_path, gpu_facts};
 pub use io::{IoChoice, forget};
+#[doc(hidden)]
+pub use load::{Alone, Probe};
 pub use load::{Data, HostMemory, HostTensor, Load, LoadProgress, Loaded, Loader, Shard, Split, TensorInfo, VecMemory};
 pub use progress::Flow;
 pub use source::{FileReader, MappedFile, ReadAt};

@@ -17,7 +17,7 @@ use wcodec::{Archive, Backend, Backing, Dtype};
 type Coded = (u8, usize, u8);
 
 /// Name, what it is there for, and whether its archive is of tensors in memory.
-const GOLDENS: [(&str, &[Coded], bool); 10] = [
+const GOLDENS: [(&str, &[Coded], bool); 13] = [
     ("bf16", &[(128, 0, 3), (128, 1, 0), (128, 0, 2)], false),
     ("f32", &[(129, 0, 3), (129, 1, 0), (129, 3, 0)], false),
     ("f16", &[(2, 0, 0), (2, 1, 2)], false),
@@ -28,6 +28,9 @@ const GOLDENS: [(&str, &[Coded], bool); 10] = [
     ("unknown", &[], false),
     ("memory", &[(128, 0, 3)], true),
     ("every_mode", &EVERY_MODE, false),
+    ("contexts", &[(128, 0, 4)], true),
+    ("contexts_bytes", &[(1, 0, 4)], true),
+    ("contexts_everywhere", &[(128, 0, 4), (129, 0, 4), (129, 1, 4), (130, 0, 4), (3, 2, 4)], false),
 ];
 
 /// What the format allows and the encoder may not choose: this one is not the encoder's.
@@ -87,6 +90,12 @@ fn tensors(name: &str) -> Vec<Owned> {
             new("complex", Dtype::C64, &[99], Fill::Gaussian, 21),
             new("none", Dtype::F32, &[0], Fill::Constant, 22),
         ],
+        "contexts" => vec![Owned::scaled("w", Dtype::BF16, [139, 131], 23)],
+        "contexts_bytes" => vec![
+            Owned::scaled("i8", Dtype::I8, [130, 131], 24),
+            Owned::scaled("fp8", Dtype::F8_E4M3, [131, 130], 25),
+            new("noise", Dtype::U8, &[1001], Fill::Random, 26),
+        ],
         _ => unreachable!(),
     }
 }
@@ -98,8 +107,8 @@ fn sprinkled(mut t: Owned) -> Owned {
 }
 
 fn source(name: &str) -> Vec<u8> {
-    if name == "every_mode" {
-        return every_mode().iter().flat_map(|r| r.data.clone()).collect();
+    if let Some(records) = forced(name) {
+        return records.iter().flat_map(|r| r.data.clone()).collect();
     }
     if name != "unknown" {
         return safetensors(&tensors(name));
@@ -109,9 +118,29 @@ fn source(name: &str) -> Vec<u8> {
     raw_safetensors(&format!("{{ \"__metadata__\": {{\"format\": \"pt\"}},\n {} }}   ", entries.join(", ")), &data)
 }
 
-/// Small tiles, of every layout with exponents and some without, in every mode.
-fn every_mode() -> Vec<Record> {
-    use Mode::{Bytes, Pairs, Raw};
+/// The records of an archive that is not the encoder's.
+fn forced(name: &str) -> Option<Vec<Record>> {
+    use Mode::{Bytes, Contexts, Pairs, Raw};
+    match name {
+        "every_mode" => Some(every_layout([
+            &[Pairs, Raw, Bytes, Bytes, Raw],
+            &[Pairs, Raw, Bytes, Raw, Bytes],
+            &[Pairs, Raw, Bytes],
+            &[Bytes, Raw],
+        ])),
+        "contexts_everywhere" => Some(every_layout([
+            &[Contexts, Contexts, Contexts, Raw, Bytes],
+            &[Contexts, Contexts, Raw, Raw],
+            &[Contexts, Raw],
+            &[Bytes, Raw, Contexts],
+        ])),
+        _ => None,
+    }
+}
+
+/// Small tiles, of every layout with exponents and some without, in these modes.
+fn every_layout(modes: [&[Mode]; 4]) -> Vec<Record> {
+    use Mode::Raw;
     let tensors = [
         sprinkled(Owned::new("bf16", Dtype::BF16, &[9, 301], Fill::Gaussian, 40)),
         Owned::new("f32", Dtype::F32, &[9, 151], Fill::Outliers, 41),
@@ -122,8 +151,6 @@ fn every_mode() -> Vec<Record> {
     let header = header[..header.len() - tensors.iter().map(|t| t.data.len()).sum::<usize>()].to_vec();
     let n = header.len();
     let mut records = vec![Record { blob: true, shape: vec![], ..Record::new("", 1, [1, 1], [n, n], header, &[Raw]) }];
-    let modes: [&[Mode]; 4] =
-        [&[Pairs, Raw, Bytes, Bytes, Raw], &[Pairs, Raw, Bytes, Raw, Bytes], &[Pairs, Raw, Bytes], &[Bytes, Raw]];
     for ((t, modes), (layout, tile)) in tensors.into_iter().zip(modes).zip([(128, 202), (129, 300), (130, 205), (3, 60)]) {
         let width = t.data.len() / 9;
         let record = Record::new(&t.name, layout, [9, 4], [width, tile], t.data, modes);
@@ -194,7 +221,8 @@ fn write_missing_goldens() {
         }
         let source = source(name);
         let archive = match name {
-            "every_mode" => write(&every_mode()),
+            _ if forced(name).is_some() => write(&forced(name).unwrap()),
+            "contexts" | "contexts_bytes" => encode_max(&tensors(name)),
             _ if in_memory => encode_tensors(&tensors(name)),
             _ => encode_source(&source).unwrap(),
         };

@@ -10,10 +10,15 @@ mod support;
 use model::{CASES, Model};
 use std::path::Path;
 use support::target::skipped;
+use wcodec::Profile;
 
 /// GB/s that are modelled on an RTX 5090 at least.
 fn promised(weights: &str) -> f64 {
-    if weights == "BF16" { 930.0 } else { 800.0 }
+    match weights {
+        "BF16" => 930.0,
+        "BF16 max" => 200.0,
+        _ => 800.0,
+    }
 }
 
 #[test]
@@ -30,10 +35,14 @@ fn the_kernels_keep_what_is_promised_of_them() {
         println!("{}", lines.join("\n"));
         assert!(lines.iter().all(|line| line.contains("modelled")), "{lines:?}");
         assert_eq!(lines.len(), 1 + row.modelled.len());
-        assert!(row.full_stores >= 0.95, "{}: {} of store sectors full", row.weights, row.full_stores);
-        assert!(row.read_ratio <= 1.05, "{}: {} x the compressed bytes read", row.weights, row.read_ratio);
         let best = row.modelled.iter().find(|m| m.device == "RTX 5090").unwrap();
         assert!(best.gb_s >= promised(row.weights), "{}: {} GB/s", row.weights, best.gb_s);
+        if case.4 == Profile::Max {
+            // Planes go through scratch memory.
+            continue;
+        }
+        assert!(row.full_stores >= 0.95, "{}: {} of store sectors full", row.weights, row.full_stores);
+        assert!(row.read_ratio <= 1.05, "{}: {} x the compressed bytes read", row.weights, row.read_ratio);
         assert_eq!(best.bound_by, "DRAM", "{}", row.weights);
     }
 }

@@ -3,7 +3,7 @@
 #[path = "../../benches/load/mod.rs"]
 mod load;
 
-use load::simulate::{Decode, Link, Piece, Pipeline, simulate};
+use load::simulate::{Cpu, Decode, Link, Piece, Pipeline, simulate};
 use load::{Parameters, compare, pieces};
 use wcodec::schedule::Limits;
 
@@ -70,13 +70,15 @@ const PIPELINE: Pipeline = Pipeline {
     disk: Link { gb_s: 2.0, latency_us: 100.0 },
     bus: Link { gb_s: 10.0, latency_us: 5.0 },
     decode: Decode::Instant,
+    cpu: Cpu::FREE,
+    disk_shared: false,
     limits: Limits { slots: 8, reads: 4, stages: 0, lanes: 2 },
     open_us: 0.0,
 };
 
 /// A hundred units of 1 MB stored, 2 MB decoded.
 fn milliseconds(pipeline: Pipeline) -> f64 {
-    let pieces: Vec<_> = (0..100).map(|u| Piece { stored: 1e6, decoded: 2e6, tensors: vec![u] }).collect();
+    let pieces: Vec<_> = (0..100).map(|u| Piece { stored: 1e6, decoded: 2e6, tensors: vec![u], ..Piece::default() }).collect();
     simulate(&pieces, 100, &pipeline).expect("it loads").total_ms
 }
 
@@ -102,4 +104,43 @@ fn what_is_slowest_decides() {
     let fast = Pipeline { decode: gpu(1000.0), limits, ..PIPELINE };
     close(milliseconds(fast), 0.1 + 100.0 * half + 0.005 + 0.1 + 0.07);
     close(milliseconds(Pipeline { decode: gpu(1.0), ..fast }), core + 0.105 + 0.01 + 100.0 * 2.0);
+}
+
+/// Lanes and readers take cores from each other.
+#[test]
+fn cores_are_shared() {
+    let fast = Link { gb_s: f64::INFINITY, latency_us: 0.0 };
+    let cpu = |cores, readers| Cpu { cores, readers, read_gb_s: 4.0, wake_us: 0.0 };
+    let pipeline = Pipeline { disk: fast, decode: Decode::Core { gb_s: 2.0 }, ..PIPELINE };
+    // 0.25 ms of reading and 1 ms of decoding a unit, on one core, whoever does it.
+    close(milliseconds(Pipeline { cpu: cpu(1.0, 1), ..pipeline }), 125.0);
+    close(milliseconds(Pipeline { cpu: cpu(1.0, 2), ..pipeline }), 125.0);
+    // A core for each: two lanes of 50 ms, which begin when their first units are there.
+    let each = milliseconds(Pipeline { cpu: cpu(8.0, 2), ..pipeline });
+    close(each, 0.25 + 50.0);
+    // Two cores are never idle but at the ends.
+    let two = milliseconds(Pipeline { cpu: cpu(2.0, 2), ..pipeline });
+    assert!((62.5..63.5).contains(&two), "{two}");
+    // Nobody has more than one core.
+    let one_lane = Limits { lanes: 1, ..PIPELINE.limits };
+    close(milliseconds(Pipeline { cpu: cpu(8.0, 1), limits: one_lane, ..pipeline }), 0.25 + 100.0);
+}
+
+/// A disk that serves all reads at once brings the first of them last, and everything as soon.
+#[test]
+fn a_shared_disk_is_late_at_first_and_not_in_the_end() {
+    let pipeline = Pipeline { disk: Link { gb_s: 2.0, latency_us: 0.0 }, disk_shared: true, ..PIPELINE };
+    let pieces: Vec<_> = (0..100).map(|u| Piece { stored: 1e6, decoded: 2e6, tensors: vec![u], ..Piece::default() }).collect();
+    let times = simulate(&pieces, 100, &pipeline).expect("it loads");
+    close(times.total_ms, 100.0 * 0.5);
+    close(times.ready_ms[0], 4.0 * 0.5);
+}
+
+/// Of each unit, one lane is told, and tells.
+#[test]
+fn wakes_are_between_units() {
+    let cpu = Cpu { wake_us: 50.0, ..Cpu::FREE };
+    let limits = Limits { lanes: 1, ..PIPELINE.limits };
+    let pipeline = Pipeline { cpu, limits, decode: Decode::Core { gb_s: 1.0 }, ..PIPELINE };
+    close(milliseconds(pipeline), 0.1 + 0.5 + 0.05 + 100.0 * (2.0 + 2.0 * 0.05));
 }

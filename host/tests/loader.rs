@@ -294,3 +294,29 @@ fn on_the_emulator() {
     assert_eq!(e.kind(), ErrorKind::Corrupt);
     assert!(e.tensor().is_some() && e.tile().is_some(), "{e}");
 }
+
+/// Archives of the profile for size, on the CPU and on the emulator: whole tensors of several units, and shards that cut tiles.
+#[test]
+fn with_contexts() {
+    let gpu = Device::open(DeviceChoice::Emulator).unwrap_or_else(|e| panic!("{e}: `cargo build --release` builds the emulator"));
+    let dtypes = [Dtype::BF16, Dtype::F32, Dtype::F16, Dtype::I8, Dtype::F8_E4M3, Dtype::BF16];
+    let shapes = [(2100, 600), (300, 576), (576, 300), (200, 771), (771, 200), (64, 4096)];
+    let tensors: Vec<_> = dtypes
+        .iter()
+        .zip(shapes)
+        .zip(["self_attn.q_proj", "self_attn.k_proj", "self_attn.o_proj", "mlp.up_proj", "mlp.down_proj", "mlp.gate_proj"])
+        .map(|((&dtype, (rows, columns)), name)| {
+            Owned::scaled(&format!("model.layers.0.{name}.weight"), dtype, [rows, columns], rows)
+        })
+        .collect();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("model.wcodec");
+    std::fs::write(&path, encode_max(&tensors)).unwrap();
+    for tensor in Archive::open(&path).unwrap().report().unwrap() {
+        assert!(tensor.planes.iter().any(|p| p.contexts > 0), "{} has no contexts", tensor.name);
+    }
+    for device in [Device::Cpu, gpu] {
+        check(Loader::open(&path).unwrap().device(device.clone()).budget(16 << 20).threads(2).load().unwrap(), &tensors);
+        check_shards(&path, &tensors, 2, &device);
+    }
+}

@@ -90,12 +90,53 @@ fn whatever_the_format_allows() {
     modes.dedup();
     // Each layout with exponents, with each mode for them; each mode for bytes.
     for layout in [128, 129, 130] {
-        (0..4).for_each(|mode| assert!(modes.contains(&(layout, 0, mode)), "{layout} {mode}"));
+        (0..5).for_each(|mode| assert!(modes.contains(&(layout, 0, mode)), "{layout} {mode}"));
         (0..3).for_each(|mode| assert!(modes.contains(&(layout, 1, mode)), "{layout} {mode}"));
     }
     for layout in [1, 2, 3, 4, 5, 8, 16, 33, 64] {
-        (0..3).for_each(|mode| assert!(modes.contains(&(layout, layout as usize - 1, mode)), "{layout} {mode}"));
+        let wanted = [0, 1, 2, 4].map(|mode| (layout, layout as usize - 1, mode));
+        wanted.iter().for_each(|mode| assert!(modes.contains(mode), "{mode:?}"));
     }
+    assert!(modes.contains(&(128, 1, 4)) && modes.contains(&(129, 1, 4)), "no deep contexts");
+}
+
+/// Profile `max` codes weights whose rows and columns have scales with contexts, and smaller than without.
+#[test]
+fn contexts_as_the_encoder_chooses_them() {
+    let scaled = Owned::scaled;
+    let tensors = [
+        scaled("bf16", Dtype::BF16, [900, 531], 1),
+        scaled("f32", Dtype::F32, [203, 98], 2),
+        scaled("f16", Dtype::F16, [97, 300], 3),
+        scaled("i8", Dtype::I8, [301, 130], 4),
+        scaled("fp8", Dtype::F8_E4M3, [128, 129], 5),
+        scaled("u8", Dtype::U8, [131, 260], 6),
+        Owned::new("noise", Dtype::BF16, &[128, 200], Fill::Random, 7),
+        Owned::new("special", Dtype::F32, &[128, 200], Fill::Special, 8),
+        Owned::new("constant", Dtype::F16, &[128, 200], Fill::Constant, 9),
+    ];
+    let archive = encode_max(&tensors);
+    let truth = check_parity(&archive);
+    for (t, theirs) in tensors.iter().zip(&truth.tensors) {
+        assert!(t.data == theirs.bytes, "{}", t.name);
+    }
+    for wanted in [(128, 0, 4), (128, 1, 4), (129, 0, 4), (129, 1, 4), (2, 1, 4), (1, 0, 4)] {
+        assert!(truth.modes.contains(&wanted), "no (layout, plane, mode) {wanted:?} among {:?}", truth.modes);
+    }
+    let plain = encode_tensors(&tensors);
+    assert!(archive.len() * 100 < plain.len() * 97, "{} of {}", archive.len(), plain.len());
+    for (backend, a) in on_every_backend(&archive) {
+        for (t, theirs) in tensors.iter().zip(a.tensors()) {
+            let slice = theirs.decode_slice(3..theirs.rows() - 5, 7..theirs.columns() - 1).unwrap();
+            let (width, size) = (t.shape[1] as usize, t.data.len() / (t.shape[0] * t.shape[1]) as usize);
+            let rows = t.data.chunks(width * size).skip(3).take(t.shape[0] as usize - 8);
+            let expected: Vec<u8> = rows.flat_map(|row| &row[7 * size..(width - 1) * size]).copied().collect();
+            assert!(slice == expected, "{} on {}", t.name, backend.name());
+        }
+    }
+    // The same bytes whatever the threads.
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    assert!(pool.install(|| encode_max(&tensors)) == archive);
 }
 
 #[test]

@@ -4,14 +4,16 @@
 
 #![allow(missing_docs)]
 
+#[path = "parity/contexts.rs"]
+mod contexts;
 #[path = "parity/suite.rs"]
 mod suite;
 mod support;
 
 macro_rules! decoders {
-    ($($name:ident: $target:expr, $cases:expr $(, $ignore:literal)?;)*) => {$(
+    ($($name:ident: $target:expr, $cases:expr, $context_cases:expr $(, $ignore:literal)?;)*) => {$(
         mod $name {
-            use super::suite;
+            use super::{contexts, suite};
             use super::support::target::Target;
 
             const TARGET: Target = $target;
@@ -26,6 +28,12 @@ macro_rules! decoders {
             $(#[ignore = $ignore])?
             fn modes() {
                 suite::modes(TARGET);
+            }
+
+            #[test]
+            $(#[ignore = $ignore])?
+            fn contexts() {
+                contexts::contexts(TARGET);
             }
 
             #[test]
@@ -51,16 +59,22 @@ macro_rules! decoders {
             fn damage() {
                 suite::damage(TARGET, $cases);
             }
+
+            #[test]
+            $(#[ignore = $ignore])?
+            fn damage_contexts() {
+                contexts::damage(TARGET, $context_cases);
+            }
         }
     )*};
 }
 
 decoders! {
-    portable: Target::Cpu(wcodec::Backend::Portable), 3000;
-    avx2: Target::Cpu(wcodec::Backend::Avx2), 3000;
-    avx512: Target::Cpu(wcodec::Backend::Avx512), 3000;
-    emulator: Target::Emulator, 100_000;
-    gpu: Target::Cuda, 20_000, "needs a GPU";
+    portable: Target::Cpu(wcodec::Backend::Portable), 3000, 500;
+    avx2: Target::Cpu(wcodec::Backend::Avx2), 3000, 500;
+    avx512: Target::Cpu(wcodec::Backend::Avx512), 3000, 500;
+    emulator: Target::Emulator, 100_000, 2000;
+    gpu: Target::Cuda, 20_000, 2000, "needs a GPU";
 }
 
 #[test]

@@ -317,3 +317,37 @@ fn files_on_disk() {
     // Nothing else was left behind.
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 4);
 }
+
+/// Each level of effort round-trips every type, gives the same bytes whatever the threads, and (but for parameters) none is larger than the first.
+#[test]
+fn every_effort() {
+    let mut tensors: Vec<_> = [Dtype::BF16, Dtype::F32, Dtype::F16, Dtype::I8, Dtype::F8_E4M3, Dtype::F8_E5M2, Dtype::U8]
+        .into_iter()
+        .enumerate()
+        .map(|(i, dtype)| Owned::scaled(&format!("scaled.{i}"), dtype, [160, 131 + i as u64], i as u64))
+        .collect();
+    for (i, &dtype) in DTYPES.iter().enumerate() {
+        let fill = FILLS[i % FILLS.len()];
+        tensors.push(Owned::new(&format!("t.{i}"), dtype, &[24, 8 * (i as u64 + 1)], fill, i as u64));
+    }
+    let inputs: Vec<_> = tensors.iter().map(Owned::input).collect();
+    let encode = |level, threads| {
+        let mut out = std::io::Cursor::new(Vec::new());
+        pool(threads).install(|| wcodec::Encoder::new().effort(level).encode_tensors(&inputs, &mut out)).unwrap();
+        out.into_inner()
+    };
+    let first = encode(1, 2);
+    assert!(first == encode_tensors(&tensors) && first == encode(0, 1));
+    for level in 1..=9 {
+        let archive = encode(level, 1);
+        assert!(archive == encode(level, 2), "effort {level}: threads make a difference");
+        assert!(archive.len() * 1000 <= first.len() * 1005, "effort {level}: {} of {}", archive.len(), first.len());
+        for (backend, a) in on_every_backend(&archive) {
+            for (t, (_, bytes)) in tensors.iter().zip(a.decode_all().unwrap()) {
+                assert!(t.data == bytes, "{} with effort {level} on {}", t.name, backend.name());
+            }
+        }
+    }
+    assert!(encode(9, 1).len() * 100 < first.len() * 98);
+    assert!(encode(9, 1) == encode(200, 1) && encode(9, 1) == encode_max(&tensors));
+}

@@ -35,7 +35,7 @@ struct Row {
     /// wcodec's time over raw's.
     ratio: f64,
     reader: &'static str,
-    /// The share of the time of decoding in which nothing was being read.
+    /// The share of the load's time in which something was decoded and nothing was being read.
     decode_not_overlapped: f64,
 }
 
@@ -81,7 +81,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
                 }
             }
             ours.push(start.elapsed().as_secs_f64());
-            alone.push(last.overlap(Stage::Decode, Stage::Read).exposed_share());
+            alone.push(last.exposed_share(Stage::Decode, Stage::Read));
         }
         gpu = device.gpu_facts();
         if !forgotten {
@@ -132,7 +132,7 @@ fn text(r: &Report) -> String {
     );
     for row in &r.loads {
         text += &format!(
-            "{:5} raw {:8.1} ms   wcodec {:8.1} ms ({:.2} × raw; first tensor {:.1} ms; {}; {:.0} % of decoding not behind reads)\n",
+            "{:5} raw {:8.1} ms   wcodec {:8.1} ms ({:.2} × raw; first tensor {:.1} ms; {}; {:.1} % of the time decoding with no read beside it)\n",
             row.cache,
             row.raw_ms,
             row.wcodec_ms,

@@ -1,5 +1,6 @@
 //! `wcodec decompress`.
 
+use crate::base::BaseArg;
 use crate::device::DeviceArg;
 use crate::failure::Result;
 use crate::progress::Progress;
@@ -12,6 +13,7 @@ use wcodec::{Archive, Backing};
 const AFTER_HELP: &str = "\
 Examples:
   wcodec decompress model.wcodec model.safetensors
+  wcodec decompress --base base.safetensors fine_tuned.wcodec fine_tuned.safetensors
   wcodec decompress --force --threads 4 model.wcodec model.safetensors";
 
 /// Restore the file that an archive was made of, byte for byte
@@ -31,6 +33,8 @@ pub(crate) struct Args {
     #[arg(short, long)]
     force: bool,
     #[command(flatten)]
+    base: BaseArg,
+    #[command(flatten)]
     device: DeviceArg,
 }
 
@@ -41,6 +45,7 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     // Positioned reads keep memory bounded, and an archive that is cut short meanwhile gives an
     // error.
     let mut archive = Archive::open_with(&args.archive, Backing::Read)?;
+    args.base.apply(&mut archive)?;
     args.device.apply(&mut archive)?;
     let progress = Progress::new("decompressing", quiet);
     let report = archive.decompress_file(&args.output, args.force, progress.callback())?;

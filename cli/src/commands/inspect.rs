@@ -16,7 +16,8 @@ Examples:
   wcodec inspect --json model.wcodec | jq '.tensors[] | {name, bits_per_weight}'
 
 PLANES says how each byte plane of the elements is kept: raw, const (one byte repeated), bytes or pairs (entropy-coded); where
-the tiles of a tensor differ, with the number of tiles. BITS is the bits for each element, RATIO archive to source.";
+the tiles of a tensor differ, with the number of tiles. Of tensors that are coded against a base it says first how: same (nothing is stored), xor
+or subtract. BITS is the bits for each element, RATIO archive to source.";
 
 /// Show what an archive holds and how it is coded
 #[derive(Debug, clap::Args)]
@@ -51,6 +52,8 @@ struct Totals {
     tables: usize,
     /// Lower-case hexadecimal; null where the archive was made of tensors in memory.
     source_sha256: Option<String>,
+    /// The same of the base's safetensors file; null without a base.
+    base_sha256: Option<String>,
 }
 
 impl Totals {
@@ -65,9 +68,14 @@ impl Totals {
             ratio: archive_bytes as f64 / source_bytes.max(1) as f64,
             tensors: archive.tensors().len(),
             tables: archive.tables(),
-            source_sha256: archive.source_sha256().map(|sum| sum.iter().map(|b| format!("{b:02x}")).collect()),
+            source_sha256: archive.source_sha256().map(hex),
+            base_sha256: archive.base_sha256().map(hex),
         }
     }
+}
+
+fn hex(sum: [u8; 32]) -> String {
+    sum.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -94,12 +102,20 @@ fn text(report: &Report) -> String {
     let _ = writeln!(out, "tables   {}", t.tables);
     let _ = writeln!(out, "format   {}", t.format_version);
     let _ = writeln!(out, "sha-256  {}", t.source_sha256.as_deref().unwrap_or(none));
+    if let Some(base) = &t.base_sha256 {
+        let _ = writeln!(out, "base     {base} (SHA-256 of the file that tensors are coded against)");
+    }
     out
 }
 
 fn row(t: &TensorReport) -> [String; 7] {
     let shape: Vec<_> = t.shape.iter().map(u64::to_string).collect();
     let planes: Vec<_> = t.planes.iter().map(plane).collect();
+    let planes = match t.base {
+        Some("same") => "same".into(),
+        Some(method) => format!("{method}: {}", planes.join(" | ")),
+        None => planes.join(" | "),
+    };
     let tables: BTreeSet<_> = t.planes.iter().flat_map(|p| &p.tables).collect();
     let empty = t.bytes == 0;
     let or_dash = |s: String, known: bool| if known { s } else { "-".into() };
@@ -107,7 +123,7 @@ fn row(t: &TensorReport) -> [String; 7] {
         plain(&t.name),
         plain(&t.dtype),
         format!("[{}]", shape.join(", ")),
-        or_dash(planes.join(" | "), !empty),
+        or_dash(planes, !empty),
         tables.len().to_string(),
         or_dash(format!("{:.3}", t.bits_per_weight), t.bits_per_weight > 0.0),
         or_dash(percent(t.ratio), !empty),

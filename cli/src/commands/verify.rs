@@ -1,5 +1,6 @@
 //! `wcodec verify`.
 
+use crate::base::BaseArg;
 use crate::device::DeviceArg;
 use crate::failure::{Exit, Failure, Result};
 use crate::output;
@@ -14,6 +15,7 @@ const AFTER_HELP: &str = "\
 Examples:
   wcodec verify model.safetensors model.wcodec
   wcodec verify model.wcodec
+  wcodec verify --base base.wcodec fine_tuned.wcodec
 
 Exits with 0 if everything is right, 1 if the archive is sound but differs from the original, 5 if the archive is damaged.";
 
@@ -31,6 +33,8 @@ pub(crate) struct Args {
     #[arg(required = true, value_hint = ValueHint::FilePath)]
     archive: PathBuf,
     #[command(flatten)]
+    base: BaseArg,
+    #[command(flatten)]
     device: DeviceArg,
 }
 
@@ -43,6 +47,7 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
             failure => failure,
         }
     })?;
+    args.base.apply(&mut archive)?;
     args.device.apply(&mut archive)?;
     let progress = Progress::new("verifying", quiet);
     let report = match &args.original {

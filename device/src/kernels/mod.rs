@@ -4,6 +4,7 @@
 //! each kind that it has, whatever tensors they are from.
 
 mod check;
+mod contexts;
 mod crop;
 mod intrinsics;
 mod join;
@@ -11,7 +12,7 @@ mod layouts;
 mod stream;
 mod table;
 
-use crate::job::{BlockJob, CheckJob, CropJob, TileJob};
+use crate::job::{BlockJob, CheckJob, ContextSet, CropJob, EXPANDED_BYTES, TileJob};
 use intrinsics::{block, lane_id, thread};
 
 /// The block's table in place, each warp decodes its job.
@@ -68,6 +69,75 @@ decoders! {
     decode_f8e4_pairs: F8e4Pairs,
     /// FP8 E4 from exponents.
     decode_f8e4_bytes: F8e4Bytes,
+}
+
+/// Expands frequency tables for streams with contexts; a block takes one of the `list`, the table's position in the pool.
+///
+/// # Safety
+/// As for the decoders.
+#[unsafe(no_mangle)]
+pub unsafe extern "ptx-kernel" fn expand_tables(tables: *const u16, list: *const u32, expanded: u64) {
+    let i = block();
+    // SAFETY: the list has as many tables as there are blocks.
+    unsafe {
+        table::expand(tables.add(*list.add(i as usize) as usize * 256));
+        table::publish(expanded + i as u64 * EXPANDED_BYTES as u64);
+    }
+}
+
+/// Each warp decodes its job, a stream with contexts.
+#[inline(always)]
+unsafe fn decode_with<const DEEP: bool>(
+    sets: *const ContextSet,
+    tables: u64,
+    blocks: *const BlockJob,
+    jobs: *const TileJob,
+    statuses: *mut u32,
+) {
+    // SAFETY: as for `decode`.
+    unsafe {
+        let this = *blocks.add(block() as usize);
+        let warp = thread() / 32;
+        if warp < this.jobs {
+            let job = &*jobs.add((this.first + warp) as usize);
+            let status = contexts::decode::<DEEP>(job, &*sets.add(job.set as usize), tables);
+            if lane_id() == 0 {
+                *statuses.add(job.status as usize) = status;
+            }
+        }
+    }
+}
+
+/// Leading planes, each symbol with the table of its row and column.
+///
+/// # Safety
+/// As for the other decoders.
+#[unsafe(no_mangle)]
+pub unsafe extern "ptx-kernel" fn decode_contexts(
+    sets: *const ContextSet,
+    tables: u64,
+    blocks: *const BlockJob,
+    jobs: *const TileJob,
+    statuses: *mut u32,
+) {
+    // SAFETY: by contract.
+    unsafe { decode_with::<false>(sets, tables, blocks, jobs, statuses) }
+}
+
+/// Planes under leading ones, each symbol with the table of its exponent, row and column.
+///
+/// # Safety
+/// As for the other decoders.
+#[unsafe(no_mangle)]
+pub unsafe extern "ptx-kernel" fn decode_deep(
+    sets: *const ContextSet,
+    tables: u64,
+    blocks: *const BlockJob,
+    jobs: *const TileJob,
+    statuses: *mut u32,
+) {
+    // SAFETY: by contract.
+    unsafe { decode_with::<true>(sets, tables, blocks, jobs, statuses) }
 }
 
 /// Joins tiles whose planes are all decoded; a warp takes a job, as many as `count`.

@@ -328,7 +328,7 @@ pub(super) unsafe fn decode<J: Join>(job: &TileJob) -> u32 {
 /// None is applied before all positions are known to ascend: only then is each element one lane's. Not inlined: it would cost the loops
 /// registers.
 #[inline(never)]
-unsafe fn patch<J: Join>(job: &TileJob) -> u32 {
+pub(super) unsafe fn patch<J: Join>(job: &TileJob) -> u32 {
     let lane = lane_id();
     // Behind this, the elements that other lanes have stored are there.
     sync_warp();

@@ -9,7 +9,7 @@
 //!
 //! A table is 512 bytes in memory and 16 KiB expanded: reading it expanded would be 5 % of all bytes that a block reads.
 
-use super::intrinsics::{lane_id, shared, shuffle_up, sync_block, thread};
+use super::intrinsics::{global, lane_id, shared, shuffle_up, sync_block, thread};
 use crate::job::THREADS;
 use crate::rans::{Entry, SLOTS};
 
@@ -83,4 +83,27 @@ pub(super) fn expand(freqs: *const u16) {
         k += 1;
     }
     sync_block();
+}
+
+/// Writes the expanded table to global memory, at `out` (16-byte aligned), as streams with contexts want it: the symbols of all slots, then for
+/// each symbol its first slot and frequency. All threads of the block call it.
+///
+/// # Safety
+/// [`EXPANDED_BYTES`](crate::job::EXPANDED_BYTES) lie at `out`.
+#[inline(always)]
+pub(super) unsafe fn publish(out: u64) {
+    let mine = thread() * RUN;
+    let mut symbols = [0; RUN as usize / 4];
+    let mut k = 0;
+    while k < RUN {
+        let entry = Entry(shared::load(mine + k));
+        symbols[k as usize / 4] |= (entry.symbol() as u32) << (k % 4 * 8);
+        if entry.offset() == 0 {
+            // SAFETY: by contract; a symbol has one first slot.
+            unsafe { global::store1(out + (SLOTS as u32 + 4 * entry.symbol() as u32) as u64, mine + k | entry.freq() << 16) };
+        }
+        k += 1;
+    }
+    // SAFETY: by contract.
+    unsafe { global::store4(out + mine as u64, symbols) };
 }

@@ -5,8 +5,8 @@ use bytemuck::{Pod, Zeroable};
 pub const MAGIC: [u8; 8] = *b"WCODEC\0\0";
 /// Major version written and read: a reader refuses any other.
 pub const VERSION_MAJOR: u16 = 1;
-/// Minor version written: a reader accepts any, unknown *required* features are refused by bit.
-pub const VERSION_MINOR: u16 = 0;
+/// Minor version written where a feature is required, 0 elsewhere: a reader accepts any, unknown *required* features are refused by bit.
+pub const VERSION_MINOR: u16 = 1;
 /// Bytes of the superblock; the first tensor's segment follows.
 pub const SUPERBLOCK_BYTES: u64 = size_of::<Superblock>() as u64;
 
@@ -21,7 +21,7 @@ pub mod feature {
     /// Planes stored one after another, so that a coarse model comes first.
     pub const PROGRESSIVE: u64 = 8;
     /// Every required bit that this version understands.
-    pub const KNOWN_REQUIRED: u64 = CONTEXTS;
+    pub const KNOWN_REQUIRED: u64 = CONTEXTS | BASE;
 
     /// What a bit stands for, where that is known.
     pub fn name(bit: u64) -> Option<&'static str> {
@@ -75,8 +75,12 @@ pub struct Superblock {
     pub index_crc: u32,
     /// Number of entries in the index, blobs included.
     pub entries: u32,
+    /// SHA-256 of the source file of the base (zero without [`feature::BASE`]).
+    pub base_sha256: [u8; 32],
+    /// Length of the source file of the base.
+    pub base_len: u64,
     /// Zero.
-    pub reserved: [u64; 17],
+    pub reserved: [u64; 12],
     /// Zero.
     pub reserved2: u32,
     /// CRC-32C of the 252 bytes before this field.
@@ -85,6 +89,7 @@ pub struct Superblock {
 
 assert_offsets!(Superblock, 256, {
     magic: 0, major: 8, minor: 10, source_kind: 12, required: 16, optional: 24, source_len: 32, source_sha256: 40,
-    file_len: 72, index_off: 80, index_len: 88, directory_off: 96, index_crc: 104, entries: 108, reserved: 112, reserved2: 248,
+    file_len: 72, index_off: 80, index_len: 88, directory_off: 96, index_crc: 104, entries: 108, base_sha256: 112, base_len: 144,
+    reserved: 152, reserved2: 248,
     crc: 252,
 });

@@ -2,7 +2,9 @@
 
 use super::Archive;
 use crate::checksum;
+use crate::container::base_contexts::{BaseContexts, BaseRows, TileContexts};
 use crate::container::contexts::Contexts;
+use crate::container::difference::{self, Difference};
 use crate::container::grid::{Grid, Piece, TileRect};
 use crate::container::index::Entry;
 use crate::cpu::fused::Place;
@@ -118,7 +120,7 @@ impl<'a> Tensor<'a> {
         if out.is_empty() {
             return Ok(());
         }
-        if let Device::Gpu(gpu) = &self.archive.device {
+        if let (Device::Gpu(gpu), false) = (&self.archive.device, self.has_base()) {
             return gpu.decode_slice(self, rows, columns)?.copy_to(0, out).map_err(|e| self.place(e));
         }
         let grid = &self.entry.grid;
@@ -143,7 +145,7 @@ impl<'a> Tensor<'a> {
     }
 
     /// Part of a band: byte columns `bytes` of `rows`, which lie in one row of tiles.
-    fn decode_band_slice(
+    pub(super) fn decode_band_slice(
         &self,
         directory: &Directory<'_>,
         rows: Range<u64>,
@@ -178,7 +180,9 @@ impl<'a> Tensor<'a> {
         let rect = self.entry.grid.rect(tile);
         whole.resize(whole.len().max(MAX_TILE_BYTES), 0);
         let decoded = &mut whole[..rect.rows * rect.width];
-        self.decode_tiles(directory, tile..tile + 1, payload, scratch, decoded, Stores::Cached, |rect| (0, rect.width))?;
+        let base = self.base_tile(directory, rect)?;
+        let tiles = tile..tile + 1;
+        self.decode_tiles(directory, tiles, payload, base.as_deref(), scratch, decoded, Stores::Cached, |rect| (0, rect.width))?;
         let from = bytes.start.max(rect.column);
         let to = bytes.end.min(rect.column + rect.width as u64);
         let skip = (from - rect.column) as usize;
@@ -200,8 +204,9 @@ impl<'a> Tensor<'a> {
         Ok((rows.end - rows.start, (columns.end - columns.start) * self.column_bytes()))
     }
 
-    /// A zeroed buffer; the file's own size vouches for the tensor's (see `docs/format.md`), but memory may still be short.
+    /// A zeroed buffer; the file's own size, or the base's, vouches for the tensor's (see `docs/format.md`), but memory may still be short.
     fn buffer(&self, len: u64) -> Result<Vec<u8>> {
+        self.base()?;
         let len = usize::try_from(len).map_err(|_| self.place(Error::argument(format!("{len} bytes do not fit into memory"))))?;
         zeroed(len).map_err(|e| self.place(Error::io("decoding", e)))
     }
@@ -235,9 +240,15 @@ impl<'a> Tensor<'a> {
             return Err(self.place(e));
         }
         let damaged = |why: &str| self.place(Error::corrupt(why.to_owned()).at(self.entry.directory_off));
-        let contexts = self.contexts(&bytes).map_err(damaged)?;
-        let directory =
-            Directory { bytes, first: self.entry.prefix_len() as usize, stride: self.entry.directory_stride(), contexts };
+        let (params, classes) = bytes[..self.entry.prefix_len() as usize].split_at(16 * record.params16 as usize);
+        // Those of the difference come last.
+        let last = if self.has_base() && !self.entry.is_same() { difference::BYTES } else { 0 };
+        let (own, last) =
+            params.split_at_checked(params.len().wrapping_sub(last)).ok_or_else(|| damaged("too few parameters"))?;
+        let (contexts, base_contexts) = self.contexts(own, classes).map_err(damaged)?;
+        let difference = self.difference(last).map_err(damaged)?;
+        let first = self.entry.prefix_len() as usize;
+        let directory = Directory { bytes, first, stride: self.entry.directory_stride(), contexts, base_contexts, difference };
         if directory.len() > 0 && directory.offset(0) != 0 {
             return Err(
                 self.place(Error::corrupt("its first tile does not begin the segment").with_tile(0).at(self.entry.directory_off))
@@ -247,20 +258,25 @@ impl<'a> Tensor<'a> {
     }
 
     /// The contexts that head the directory, if the tensor has any.
-    fn contexts(&self, directory: &[u8]) -> Result<Option<Arc<Contexts>>, &'static str> {
+    fn contexts(&self, params: &[u8], classes: &[u8]) -> Result<SomeContexts, &'static str> {
         let Entry { record, grid, layout, .. } = self.entry;
-        if record.tools & tool::CONTEXTS == 0 {
-            return Ok(None);
-        }
-        let (params, classes) = directory[..self.entry.prefix_len() as usize].split_at(16 * record.params16 as usize);
-        let columns = grid.row_bytes as usize / layout.record_bytes();
         let tables = self.archive.index.tables.freqs().len();
-        Contexts::read(params, classes, grid.rows as usize, columns, *layout, tables).map(|c| Some(Arc::new(c)))
+        if record.tools & tool::CONTEXTS == 0 {
+            return if params.is_empty() { Ok((None, None)) } else { Err("parameters of no tool") };
+        }
+        if self.has_base() {
+            return BaseContexts::read(params, *layout, tables).map(|c| (None, Some(Arc::new(c))));
+        }
+        let columns = grid.row_bytes as usize / layout.record_bytes();
+        Contexts::read(params, classes, grid.rows as usize, columns, *layout, tables).map(|c| (Some(Arc::new(c)), None))
     }
 
     /// Where the payloads of consecutive tiles lie in the archive.
     pub(crate) fn payload_range(&self, directory: &Directory<'_>, tiles: &Range<u64>) -> Result<Range<u64>> {
         let record = &self.entry.record;
+        if self.entry.is_same() {
+            return Ok(self.entry.segment_off..self.entry.segment_off);
+        }
         let start = directory.offset(tiles.start);
         let end = if tiles.end == directory.len() { record.segment_len } else { directory.offset(tiles.end) };
         if start > end || end > record.segment_len {
@@ -277,19 +293,24 @@ impl<'a> Tensor<'a> {
     }
 
     /// Checks and decodes tiles, a group at a time. `payload` holds theirs and begins with the first's; `place` says where in `out` a
-    /// rectangle goes: its first byte, and from row to row.
+    /// rectangle goes: its first byte, and from row to row. The base's bytes, where there is one, lie as those of `out`.
     fn decode_tiles(
         &self,
         directory: &Directory<'_>,
         tiles: Range<u64>,
         payload: &[u8],
+        base: Option<&[u8]>,
         scratch: &mut Scratch,
         out: &mut [u8],
         stores: Stores,
         place: impl Fn(TileRect) -> (usize, usize),
     ) -> Result<()> {
         let entry = self.entry;
-        let base = directory.offset(tiles.start);
+        if let (true, Some(base)) = (entry.is_same(), base) {
+            out.copy_from_slice(base);
+            return Ok(());
+        }
+        let start = directory.offset(tiles.start);
         let fail = |tile: u64, why: String| self.fault(directory, tile, why);
         // Groups of equal size rather than full ones and a rest: a stream by itself takes almost as long as three.
         let count = tiles.end - tiles.start;
@@ -301,7 +322,7 @@ impl<'a> Tensor<'a> {
             let mut inputs = Vec::with_capacity(GROUP);
             for (tile, planes) in group.clone().zip(&mut records) {
                 let range = self.payload_range(directory, &(tile..tile + 1))?;
-                let at = (range.start - entry.segment_off).checked_sub(base);
+                let at = (range.start - entry.segment_off).checked_sub(start);
                 let len = (range.end - range.start) as usize;
                 let part = at.and_then(|s| payload.get(s as usize..s as usize + len));
                 let part = part.ok_or_else(|| fail(tile, "its payload is out of order".into()))?;
@@ -311,12 +332,15 @@ impl<'a> Tensor<'a> {
                 let rect = entry.grid.rect(tile);
                 let (at, stride) = place(rect);
                 let place = Place { first: at, rows: rect.rows, width: rect.width, stride };
-                let contexts = directory.contexts.as_deref().map(|c| (c, rect));
+                let contexts = directory.tile_contexts(rect, base, place);
                 inputs.push(TileInput { layout: entry.layout, planes, payload: part, place, contexts });
             }
-            let tables = |n| self.archive.index.tables.get(n);
+            let tables = &self.archive.index.tables;
             decode_tiles(self.archive.backend, tables, &inputs, scratch, out, stores)
                 .map_err(|(t, fault)| fail(first + t as u64, fault.to_string()))?;
+        }
+        if let (Some(difference), Some(base)) = (&directory.difference, base) {
+            difference.undo(out, base);
         }
         Ok(())
     }
@@ -346,11 +370,17 @@ impl<'a> Tensor<'a> {
     ) -> Result<()> {
         let grid: &Grid = &self.entry.grid;
         let stride = grid.row_bytes as usize;
-        self.decode_tiles(directory, piece.tiles.clone(), payload, scratch, out, stores, |rect| {
+        let base = self.base_bytes(directory, piece.bytes.clone())?;
+        // What is undone is read again at once.
+        let stores = if base.is_some() { Stores::Cached } else { stores };
+        self.decode_tiles(directory, piece.tiles.clone(), payload, base.as_deref(), scratch, out, stores, |rect| {
             ((rect.row * grid.row_bytes + rect.column - piece.bytes.start) as usize, stride)
         })
     }
 }
+
+/// Contexts of one kind or the other, or none.
+type SomeContexts = (Option<Arc<Contexts>>, Option<Arc<BaseContexts>>);
 
 /// A tensor's tile directory, its checksum verified.
 pub(crate) struct Directory<'a> {
@@ -358,7 +388,10 @@ pub(crate) struct Directory<'a> {
     /// Where the tiles' entries begin.
     first: usize,
     stride: usize,
-    pub(super) contexts: Option<Arc<Contexts>>,
+    pub(crate) contexts: Option<Arc<Contexts>>,
+    /// The contexts of differences.
+    pub(super) base_contexts: Option<Arc<BaseContexts>>,
+    pub(super) difference: Option<Difference>,
 }
 
 impl Directory<'_> {
@@ -369,6 +402,15 @@ impl Directory<'_> {
 
     fn len(&self) -> u64 {
         ((self.bytes.len() - self.first) / self.stride) as u64
+    }
+
+    /// The contexts of a tile that goes to `place`, beside which the base's bytes lie.
+    fn tile_contexts<'b>(&'b self, rect: TileRect, base: Option<&'b [u8]>, place: Place) -> Option<TileContexts<'b>> {
+        if let (Some(contexts), Some(base)) = (&self.base_contexts, base) {
+            let rows = BaseRows { bytes: &base[place.first..], pitch: place.stride, rows: place.rows, width: place.width };
+            return Some(TileContexts::Base(contexts, rows));
+        }
+        self.contexts.as_deref().map(|c| TileContexts::Classes(c, rect))
     }
 
     fn head(&self, tile: u64) -> TileHead {
@@ -409,8 +451,16 @@ impl Archive {
             }
         }
         if let Device::Gpu(gpu) = &self.device {
-            return decode_many_on(gpu, jobs);
+            let (mut with, mut without): (Vec<_>, Vec<_>) =
+                jobs.iter_mut().map(|(t, out)| (*t, &mut out[..])).partition(|(t, _)| t.has_base());
+            decode_many_on(gpu, &mut without)?;
+            return self.decode_many_here(&mut with);
         }
+        self.decode_many_here(jobs)
+    }
+
+    /// [`decode_many`](Self::decode_many) on the CPU.
+    fn decode_many_here(&self, jobs: &mut [(Tensor<'_>, &mut [u8])]) -> Result<()> {
         let total: u64 = jobs.iter().map(|(t, _)| t.byte_len()).sum();
         let stores = if total < STREAM_FROM { Stores::Cached } else { Stores::Stream };
         let directories = jobs.iter().map(|(t, _)| t.directory()).collect::<Result<Vec<_>>>()?;

@@ -3,10 +3,14 @@
 //! Opening reads the superblock and the index. A tensor's tile directory and tiles are read when it is decoded, and nothing else.
 //! Nothing in the file is believed: every position is checked before it is used, every tile's checksum before it is decoded.
 
+mod base;
 mod decode;
+mod rebuild;
 mod report;
 mod restore;
 
+pub use base::Base;
+pub(crate) use base::BaseTensor;
 pub use decode::Tensor;
 pub(crate) use decode::{Directory, EMPTY_PLANE};
 pub use report::{PlaneReport, TensorReport};
@@ -41,6 +45,7 @@ pub struct Archive {
     pub(crate) index: Index,
     backend: Backend,
     pub(crate) device: Device,
+    base: Option<Base>,
 }
 
 impl std::fmt::Debug for Archive {
@@ -79,7 +84,7 @@ impl Archive {
         }
         let index = read_index(&bytes, &superblock)?;
         drop(bytes);
-        Ok(Self { data, path: None, superblock, index, backend: Backend::best(), device: Device::Cpu })
+        Ok(Self { data, path: None, superblock, index, backend: Backend::best(), device: Device::Cpu, base: None })
     }
 
     /// Opens an archive in memory.
@@ -88,7 +93,6 @@ impl Archive {
     }
 
     /// Gives the archive a name for its errors.
-    #[cfg_attr(not(feature = "object-store"), allow(dead_code))]
     pub(crate) fn named(mut self, name: PathBuf) -> Self {
         self.path = Some(name);
         self
@@ -187,8 +191,11 @@ fn read_superblock(data: &dyn ReadAt) -> Result<Superblock> {
     }
     let unknown = sb.required & !feature::KNOWN_REQUIRED;
     if unknown != 0 {
-        let why =
-            format!("the archive requires features that this version does not know (bits {unknown:#x}): a newer wcodec reads it");
+        let bits = (0..64).map(|bit| unknown & 1 << bit).filter(|&bit| bit != 0);
+        let names: Vec<String> =
+            bits.map(|bit| feature::name(bit).map_or(format!("{bit:#x}"), |name| format!("{name}, {bit:#x}"))).collect();
+        let names = names.join("; ");
+        let why = format!("the archive requires features that this version does not know ({names}): a newer wcodec reads it");
         return Err(Error::new(ErrorKind::Unsupported, why));
     }
     if sb.source_kind > source_kind::SAFETENSORS {

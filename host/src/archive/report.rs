@@ -52,6 +52,8 @@ pub struct TensorReport {
     pub tile: (u64, u64),
     /// Its planes, in order.
     pub planes: Vec<PlaneReport>,
+    /// How it follows from the base's tensor: `same`, `xor`, `subtract`; none without a base.
+    pub base: Option<&'static str>,
 }
 
 impl Tensor<'_> {
@@ -59,7 +61,7 @@ impl Tensor<'_> {
     pub fn report(&self) -> Result<TensorReport> {
         let entry = self.entry;
         let directory = self.directory()?;
-        let tiles = entry.grid.tiles().unwrap_or(0);
+        let tiles = entry.tiles();
         let mut planes = vec![PlaneReport::default(); entry.planes.len()];
         for tile in 0..tiles {
             let mut coded = [EMPTY_PLANE; 64];
@@ -72,6 +74,9 @@ impl Tensor<'_> {
                     Some(PlaneMode::Pairs) => report.pairs += 1,
                     Some(PlaneMode::Contexts) => {
                         report.contexts += 1;
+                        if let Some(contexts) = &directory.base_contexts {
+                            report.tables.extend(&contexts.planes[p]);
+                        }
                         if let Some(contexts) = &directory.contexts {
                             let deep = Some(p) == contexts::deep(entry.layout);
                             report.tables.extend(if deep { &contexts.deep } else { &contexts.tables });
@@ -100,6 +105,7 @@ impl Tensor<'_> {
             tiles,
             tile: (entry.grid.tile_rows, entry.grid.tile_row_bytes),
             planes,
+            base: directory.difference.map(|d| d.method.name()),
         })
     }
 }

@@ -202,7 +202,10 @@ fn decode_parts_on<'a>(gpu: &Gpu, chunk: Vec<Todo<'a>>) -> Result<Vec<Part<'a>>>
 
 fn decode_parts<'a>(device: &Device, chunk: Vec<Todo<'a>>) -> Result<Vec<Part<'a>>> {
     if let Device::Gpu(gpu) = device {
-        return decode_parts_on(gpu, chunk);
+        // Tensors with a base are decoded here, without they are there; each chunk is of one kind after the other.
+        let runs = chunk.chunk_by(|a, b| a.0.has_base() == b.0.has_base()).map(<[_]>::to_vec);
+        let parts = runs.map(|run| if run[0].0.has_base() { decode_parts(&Device::Cpu, run) } else { decode_parts_on(gpu, run) });
+        return Ok(parts.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect());
     }
     let one = |scratch: &mut Scratch, (tensor, piece)| {
         let Some((directory, piece)): Option<(Arc<Directory<'_>>, Piece)> = piece else {

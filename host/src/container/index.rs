@@ -46,16 +46,26 @@ impl Entry {
     /// Bytes before the tiles' entries: the tools' parameters, then, with contexts, the classes of rows and columns, two to a byte.
     pub(crate) fn prefix_len(&self) -> u64 {
         let params = 16 * self.record.params16 as u64;
-        if self.record.tools & tool::CONTEXTS == 0 {
+        if self.record.tools & (tool::CONTEXTS | tool::BASE) != tool::CONTEXTS {
             return params;
         }
         let columns = self.grid.row_bytes / self.layout.record_bytes() as u64;
         params + self.grid.rows.div_ceil(2) + columns.div_ceil(2)
     }
 
+    /// Whether it is the base's tensor: nothing of it is stored but its record.
+    pub(crate) fn is_same(&self) -> bool {
+        self.record.tools & tool::BASE != 0 && self.record.params16 == 0
+    }
+
+    /// Tiles in the archive. Cannot overflow once the entry is checked.
+    pub(crate) fn tiles(&self) -> u64 {
+        if self.is_same() { 0 } else { self.grid.tiles().unwrap_or(0) }
+    }
+
     /// Bytes of the tile directory. Cannot overflow once the entry is checked.
     pub(crate) fn directory_len(&self) -> u64 {
-        self.prefix_len() + self.grid.tiles().unwrap_or(0) * self.directory_stride() as u64
+        self.prefix_len() + self.tiles() * self.directory_stride() as u64
     }
 
     pub(crate) fn is_tensor(&self) -> bool {
@@ -156,7 +166,8 @@ pub(crate) fn read_index(bytes: &[u8], superblock: &Superblock) -> Result<Index>
     for (i, record) in records.into_iter().enumerate() {
         let at = superblock.index_off + (size_of::<IndexHeader>() + i * size_of::<TensorRecord>()) as u64;
         let mut entry = read_entry(record, &mut parts).map_err(|e| e.at(at))?;
-        if entry.record.tools & tool::CONTEXTS != 0 && superblock.required & feature::CONTEXTS == 0 {
+        let announced = [(tool::CONTEXTS, feature::CONTEXTS), (tool::BASE, feature::BASE)];
+        if announced.iter().any(|&(tool, feature)| record.tools & tool != 0 && superblock.required & feature == 0) {
             return Err(Error::corrupt("a tool that the superblock does not announce").with_tensor(&entry.name).at(at));
         }
         let place = |at: &mut u64, len: u64, end: u64, what: &str| {
@@ -218,6 +229,12 @@ fn read_named(record: TensorRecord, parts: &mut Parts<'_>, name: &str) -> Result
     let fail = |why: String| Err(Error::corrupt(why));
     if record.tools & !tool::KNOWN != 0 || (record.tools == 0 && record.params16 != 0) || record.kind > kind::BLOB {
         return fail("its record has unknown fields".into());
+    }
+    if record.tools & tool::BASE != 0 {
+        let same = record.params16 == 0;
+        if record.kind != kind::TENSOR || (same && (record.tools != tool::BASE || record.segment_len != 0)) {
+            return fail("it is no difference from a tensor of the base".into());
+        }
     }
     let Some(dtype) = Dtype::from_number(record.dtype) else { return fail(format!("unknown dtype {}", record.dtype)) };
     let bytes = take(&mut parts.names, record.dtype_len as usize, "dtype's name")?;

@@ -17,11 +17,13 @@ const MAX_TABLES: usize = 4096;
 pub(crate) struct TablePool {
     freqs: Vec<Freqs>,
     decode: Vec<OnceLock<Box<[Entry; SLOTS]>>>,
+    /// All of them side by side, for streams that go from one to the other.
+    all: OnceLock<Box<[[Entry; SLOTS]]>>,
 }
 
 impl TablePool {
     pub(crate) fn new(freqs: Vec<Freqs>) -> Self {
-        Self { decode: freqs.iter().map(|_| OnceLock::new()).collect(), freqs }
+        Self { decode: freqs.iter().map(|_| OnceLock::new()).collect(), freqs, all: OnceLock::new() }
     }
 
     pub(crate) fn freqs(&self) -> &[Freqs] {
@@ -33,10 +35,18 @@ impl TablePool {
         let freqs = self.freqs.get(n as usize)?;
         Some(self.decode[n as usize].get_or_init(|| {
             let mut table = Box::new([Entry::default(); SLOTS]);
-            let sound = expand_table(freqs, &mut table);
-            debug_assert_eq!(sound, Ok(()), "checked by read_from");
+            expand(freqs, &mut table);
             table
         }))
+    }
+
+    /// All decode tables.
+    pub(crate) fn all(&self) -> &[[Entry; SLOTS]] {
+        self.all.get_or_init(|| {
+            let mut tables = vec![[Entry::default(); SLOTS]; self.freqs.len()];
+            self.freqs.iter().zip(&mut tables).for_each(|(freqs, table)| expand(freqs, table));
+            tables.into()
+        })
     }
 
     /// Appends all tables to `out`.
@@ -97,6 +107,11 @@ impl TablePool {
         }
         Ok(Self::new(freqs))
     }
+}
+
+fn expand(freqs: &Freqs, table: &mut [Entry; SLOTS]) {
+    let sound = expand_table(freqs, table);
+    debug_assert_eq!(sound, Ok(()), "checked by read_from");
 }
 
 #[cfg(test)]

@@ -1,63 +1,108 @@
 //! Streams whose symbols each have a table of their own: the loop of `portable.rs` with a table for each lane and step.
 
-use super::StreamFault;
 use super::tile::Table;
-use crate::cpu::Body;
-use wcodec_device::rans::{CHUNK, FLOOR, LANE_RUN, LANES, advance, needs_word, refill, slot};
-
-/// Tables by context; contexts are below 64.
-pub(super) type Tables<'a> = [&'a Table; 64];
+use super::{Backend, Body, StreamFault};
+use wcodec_device::rans::{CHUNK, FLOOR, LANE_RUN, LANES, SLOTS, advance, needs_word, refill, slot};
 
 /// A stream as it lies in a payload, and the context of each symbol.
 pub(super) struct ContextStream<'a> {
-    pub tables: &'a Tables<'a>,
-    pub contexts: &'a [u8],
-    pub states: &'a [u8; 4 * LANES],
-    pub words: &'a [u8],
+    /// The file's tables.
+    pool: &'a [Table],
+    /// The first slot of each context's table, counted through the pool.
+    pub(super) first_slots: [u32; 64],
+    /// One for each symbol, below 64.
+    pub(super) contexts: &'a [u8],
+    states: &'a [u8; 4 * LANES],
+    words: &'a [u8],
 }
 
-/// Decodes the stream to as many symbols as `out` has bytes; contexts are as many. Compiled for an instruction set by [`super::Backend::run`].
-pub(super) struct Decode<'a, 'o> {
-    pub stream: ContextStream<'a>,
-    pub out: &'o mut [u8],
-    pub result: &'o mut Result<(), StreamFault>,
+/// A stream in the middle of decoding.
+pub(super) struct Progress<'a> {
+    pub(super) state: [u32; LANES],
+    pub(super) words: &'a [u8],
+    /// Chunks that are decoded.
+    pub(super) chunks: usize,
 }
 
-impl Body for Decode<'_, '_> {
+impl<'a> ContextStream<'a> {
+    /// A stream of which context c has table `numbers[c]` of `pool`, or the last one's; `None` if a table is not there.
+    pub(super) fn new(
+        pool: &'a [Table],
+        numbers: &[u16],
+        contexts: &'a [u8],
+        states: &'a [u8; 4 * LANES],
+        words: &'a [u8],
+    ) -> Option<Self> {
+        let last = *numbers.last()?;
+        let mut first_slots = [0; 64];
+        for (c, first) in first_slots.iter_mut().enumerate() {
+            let number = *numbers.get(c).unwrap_or(&last) as usize;
+            pool.get(number)?;
+            *first = (number * SLOTS) as u32;
+        }
+        Some(Self { pool, first_slots, contexts, states, words })
+    }
+
+    /// Decodes to as many symbols as `out` has bytes; contexts are as many.
+    pub(super) fn decode(&self, backend: Backend, out: &mut [u8]) -> Result<(), StreamFault> {
+        let mut progress = Progress { state: [0; LANES], words: self.words, chunks: 0 };
+        for (s, bytes) in progress.state.iter_mut().zip(self.states.as_chunks::<4>().0) {
+            *s = u32::from_le_bytes(*bytes);
+        }
+        if progress.state.iter().any(|&s| s < FLOOR) {
+            return Err(StreamFault::Start);
+        }
+        backend.context_chunks(self, &mut progress, out);
+        let mut result = Ok(());
+        backend.run(Rest { stream: self, progress, out, result: &mut result });
+        result
+    }
+
+    /// The pool, slot by slot.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    pub(super) fn slots(&self) -> &'a [wcodec_device::rans::Entry] {
+        self.pool.as_flattened()
+    }
+}
+
+/// [`rest`], compiled for the CPU.
+struct Rest<'a, 's, 'o> {
+    stream: &'a ContextStream<'s>,
+    progress: Progress<'s>,
+    out: &'o mut [u8],
+    result: &'o mut Result<(), StreamFault>,
+}
+
+impl Body for Rest<'_, '_, '_> {
     #[inline(always)]
     fn run(self) {
-        *self.result = decode(&self.stream, self.out);
+        *self.result = rest(self.stream, self.progress, self.out);
     }
 }
 
+/// Decodes what is left of a stream.
 #[inline(always)]
-fn decode(stream: &ContextStream<'_>, out: &mut [u8]) -> Result<(), StreamFault> {
-    let ContextStream { tables, contexts, states, mut words } = *stream;
-    let mut state = [0; LANES];
-    for (s, bytes) in state.iter_mut().zip(states.as_chunks::<4>().0) {
-        *s = u32::from_le_bytes(*bytes);
-    }
-    if state.iter().any(|&s| s < FLOOR) {
-        return Err(StreamFault::Start);
-    }
+fn rest(stream: &ContextStream<'_>, progress: Progress<'_>, out: &mut [u8]) -> Result<(), StreamFault> {
+    let Progress { mut state, mut words, chunks: done } = progress;
+    let tables: [&Table; 64] = stream.first_slots.map(|first| &stream.pool[first as usize / SLOTS]);
     let table = |context: u8| tables[context as usize & 63];
     let full = out.len() / CHUNK;
     let (chunks, partial) = out.as_chunks_mut::<CHUNK>();
-    let (chunk_contexts, partial_contexts) = contexts.as_chunks::<CHUNK>();
-    for (c, (chunk, contexts)) in chunks.iter_mut().zip(chunk_contexts).enumerate() {
+    let (chunk_contexts, partial_contexts) = stream.contexts.as_chunks::<CHUNK>();
+    for (c, (chunk, contexts)) in chunks.iter_mut().zip(chunk_contexts).enumerate().skip(done) {
         let steps = if c + 1 == full { LANE_RUN - 2 } else { LANE_RUN };
         for j in 0..steps {
             match words.first_chunk::<{ 2 * LANES }>() {
                 Some(window) => {
                     let mut taken = 0;
-                    for lane in 0..LANES {
+                    for (lane, state) in state.iter_mut().enumerate() {
                         let i = LANE_RUN * lane + j;
-                        let entry = table(contexts[i])[slot(state[lane])];
-                        let x = advance(state[lane], entry);
+                        let entry = table(contexts[i])[slot(*state)];
+                        let x = advance(*state, entry);
                         let at = 2 * (taken & (LANES - 1));
                         let filled = refill(x, u16::from_le_bytes([window[at], window[at + 1]]));
                         let need = needs_word(x);
-                        state[lane] = if need { filled } else { x };
+                        *state = if need { filled } else { x };
                         taken += need as usize;
                         chunk[i] = entry.symbol();
                     }

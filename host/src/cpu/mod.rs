@@ -12,6 +12,7 @@ pub(crate) mod view;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+use contexts::{ContextStream, Progress};
 use fused::Sink;
 use std::sync::OnceLock;
 use wcodec_device::rans::{CHUNK, Entry, LANES, SLOTS};
@@ -119,6 +120,17 @@ impl Backend {
         }
         let _ = (sinks, out);
         self.decode_symbols(jobs).map(|()| 0)
+    }
+
+    /// Decodes first chunks of a stream with contexts, if this backend has a loop for that.
+    fn context_chunks(self, stream: &ContextStream<'_>, progress: &mut Progress<'_>, out: &mut [u8]) {
+        #[cfg(target_arch = "x86_64")]
+        if self == Self::Avx512
+            && let Some(cpu) = x86::Avx512::new()
+        {
+            return cpu.context_chunks(stream, progress, out);
+        }
+        let _ = (stream, progress, out);
     }
 
     /// Decodes streams, each to as many symbols as its buffer has bytes. The error names the stream that failed.

@@ -4,12 +4,13 @@
 //! then each tile's planes are put together. Where a tile has one stream and lines of the output to itself, the second step is part of the
 //! first: see `fused.rs`.
 
-use super::contexts::{ContextStream, Decode};
+use super::contexts::ContextStream;
 use super::fused::{Fusion, Place, Sink};
 use super::view::{Line, PATCH_OUTSIDE, Patches, Ready, Stores, View};
 use super::{Backend, Job, Stream, StreamFault};
+use crate::container::base_contexts::TileContexts;
 use crate::container::contexts::{self, Contexts};
-use crate::container::grid::TileRect;
+use crate::container::tables::TablePool;
 use wcodec_device::job::status;
 use wcodec_device::layout::{MAX_TILE_BYTES, PlaneMode, TILE_ALIGN, TilePlane};
 use wcodec_device::planes::Layout;
@@ -68,8 +69,8 @@ pub(crate) struct TileInput<'a> {
     pub payload: &'a [u8],
     /// `width` is a multiple of the record.
     pub place: Place,
-    /// The tensor's contexts, if it has any, and where in it the tile is.
-    pub contexts: Option<(&'a Contexts, TileRect)>,
+    /// The tensor's contexts, if it has any.
+    pub contexts: Option<TileContexts<'a>>,
 }
 
 impl TileInput<'_> {
@@ -111,7 +112,7 @@ impl<'a> Cursor<'a> {
 /// Decodes up to [`GROUP`] tiles to their places in `out`. The error names the tile that failed.
 pub(crate) fn decode_tiles<'a>(
     backend: Backend,
-    tables: impl Fn(u16) -> Option<&'a Table>,
+    pool: &'a TablePool,
     tiles: &[TileInput<'a>],
     scratch: &mut Scratch,
     out: &mut [u8],
@@ -139,7 +140,7 @@ pub(crate) fn decode_tiles<'a>(
                 }
                 Some(PlaneMode::Constant) => resize_for(buffer, bytes).fill(plane.base),
                 Some(mode @ (PlaneMode::Bytes | PlaneMode::Pairs)) => {
-                    let table = tables(plane.table).ok_or((t, TileFault::Table(p, plane.table)))?;
+                    let table = pool.get(plane.table).ok_or((t, TileFault::Table(p, plane.table)))?;
                     let RawStream { states, bytes: words, words: len, patches } =
                         take_stream(&mut cursor, plane).map_err(fail)?;
                     let stream = Stream { table, states, bytes: words, words: len };
@@ -157,7 +158,7 @@ pub(crate) fn decode_tiles<'a>(
                     owners.push((t, p, patches));
                 }
                 Some(PlaneMode::Contexts) => {
-                    check_contexts(tile, p).map_err(|why| (t, TileFault::Plane(p, why)))?;
+                    check_tile_contexts(tile, p).map_err(|why| (t, TileFault::Plane(p, why)))?;
                     let stream = take_stream(&mut cursor, plane).map_err(fail)?;
                     if stream.patches.iter().last().is_some_and(|(at, _)| at >= bytes) {
                         return Err((t, TileFault::Plane(p, PATCH_OUTSIDE)));
@@ -186,7 +187,8 @@ pub(crate) fn decode_tiles<'a>(
     }
     for (t, p, stream) in deferred {
         let fault = |fault| (t, TileFault::Stream(p, fault));
-        decode_contexts(backend, &tables, &tiles[t], p, &stream, &mut scratch.planes[t], &mut scratch.contexts).map_err(fault)?;
+        decode_contexts(backend, pool.all(), &tiles[t], p, &stream, &mut scratch.planes[t], &mut scratch.contexts)
+            .map_err(fault)?;
     }
     for (t, (tile, planes)) in tiles.iter().zip(&ready).enumerate() {
         join_tile(backend, t, tile, planes, joined, scratch, out, stores);
@@ -266,46 +268,50 @@ pub(crate) fn check_pairs(layout: Layout, plane: usize, base: u8) -> Result<(), 
 }
 
 /// Whether plane `p` of a tile may be coded with contexts.
-fn check_contexts(tile: &TileInput<'_>, p: usize) -> Result<(), &'static str> {
-    let Some((contexts, _)) = tile.contexts else { return Err("contexts where the tensor has none") };
-    let leading = contexts::leading(tile.layout);
-    let deep = Some(p) == contexts::deep(tile.layout) && !contexts.deep.is_empty();
-    match p == leading || deep && tile.planes[leading].mode == PlaneMode::Contexts as u8 {
-        true => Ok(()),
-        false => Err("contexts where there can be none"),
-    }
+pub(crate) fn check_contexts(
+    layout: Layout,
+    planes: &[TilePlane],
+    contexts: Option<&Contexts>,
+    p: usize,
+) -> Result<(), &'static str> {
+    let Some(contexts) = contexts else { return Err("contexts where the tensor has none") };
+    let leading = contexts::leading(layout);
+    let deep = Some(p) == contexts::deep(layout) && !contexts.deep.is_empty();
+    if p == leading || deep && planes[leading].mode == PlaneMode::Contexts as u8 { Ok(()) } else { Err(NO_CONTEXTS) }
 }
 
-/// Decodes plane `p`, a leading one or the one under it, to its buffer.
-fn decode_contexts<'a>(
+const NO_CONTEXTS: &str = "contexts where there can be none";
+
+/// [`check_contexts`], of whichever kind the tile's are.
+fn check_tile_contexts(tile: &TileInput<'_>, p: usize) -> Result<(), &'static str> {
+    let classes = match tile.contexts {
+        Some(TileContexts::Base(contexts, _)) => {
+            return if contexts.planes.get(p).is_some_and(|tables| !tables.is_empty()) { Ok(()) } else { Err(NO_CONTEXTS) };
+        }
+        Some(TileContexts::Classes(contexts, _)) => Some(contexts),
+        None => None,
+    };
+    check_contexts(tile.layout, tile.planes, classes, p)
+}
+
+/// Decodes plane `p`, which may be coded with contexts, to its buffer.
+fn decode_contexts(
     backend: Backend,
-    tables: &impl Fn(u16) -> Option<&'a Table>,
+    pool: &[Table],
     tile: &TileInput<'_>,
     p: usize,
     stream: &RawStream<'_>,
     buffers: &mut [Vec<u8>],
     scratch: &mut Vec<u8>,
 ) -> Result<(), StreamFault> {
-    let Some((contexts, rect)) = tile.contexts else { return Ok(()) };
-    let leading = contexts::leading(tile.layout);
-    contexts.of_tile(rect, tile.layout.record_bytes(), scratch);
-    let mut numbers = &contexts.tables;
-    if p != leading {
-        contexts.deepen(scratch, &buffers[leading]);
-        numbers = &contexts.deep;
-    }
-    // Every number was looked up when the directory was read.
-    let first = tables(numbers[0]).ok_or(StreamFault::State)?;
-    let mut by_context = [first; contexts::MOST];
-    for (table, &number) in by_context.iter_mut().zip(numbers) {
-        *table = tables(number).ok_or(StreamFault::State)?;
-    }
+    let Some(contexts) = tile.contexts else { return Ok(()) };
+    let leading = buffers.get(contexts::leading(tile.layout)).map(|b| &b[..]);
+    let numbers = contexts.of_plane(p, tile.layout, leading, scratch).ok_or(StreamFault::State)?;
     let out = &mut buffers[p][..scratch.len()];
     let RawStream { states, bytes, words, patches } = *stream;
-    let stream = ContextStream { tables: &by_context, contexts: scratch, states, words: &bytes[..words] };
-    let mut result = Ok(());
-    backend.run(Decode { stream, out: &mut *out, result: &mut result });
-    result?;
+    // Every number was looked up when the directory was read.
+    let stream = ContextStream::new(pool, numbers, scratch, states, &bytes[..words]).ok_or(StreamFault::State)?;
+    stream.decode(backend, out)?;
     patches.apply(out);
     Ok(())
 }

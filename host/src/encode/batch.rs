@@ -1,10 +1,14 @@
 //! The second pass: pieces of tensors, read and encoded on all threads a batch at a time.
 
+use super::base::Against;
 use super::plan::{Data, Job};
 use super::split::Rows;
 use super::tile::{Scratch, Tables, encode_tile};
+use crate::archive::BaseTensor;
 use crate::checksum;
+use crate::container::base_contexts::{BaseContexts, BaseRows, TileContexts};
 use crate::container::contexts::Contexts;
+use crate::container::difference::{Difference, Method};
 use crate::container::grid::Piece;
 use crate::error::{Error, Result};
 use crate::source::ReadAt;
@@ -14,6 +18,9 @@ use std::sync::Mutex;
 use wcodec_device::layout::TilePlane;
 use wcodec_device::planes::Layout;
 
+/// Bytes as they are coded, and the base's.
+type Coded<'a> = (Vec<u8>, Cow<'a, [u8]>);
+
 /// What is encoded.
 pub(crate) struct Input<'a> {
     pub source: Option<&'a dyn ReadAt>,
@@ -22,6 +29,10 @@ pub(crate) struct Input<'a> {
     pub layouts: Vec<Layout>,
     /// Each job's contexts, where it has any.
     pub contexts: Vec<Option<Contexts>>,
+    /// The contexts of each job's differences, where it has any.
+    pub base_contexts: Vec<Option<BaseContexts>>,
+    /// What the file is coded against, if anything.
+    pub against: Option<Against<'a>>,
     /// Buffers of pieces that are written: fresh ones of this size would cost a page fault every 4 KiB.
     pub spare: Mutex<Vec<Vec<u8>>>,
     /// What threads keep from batch to batch.
@@ -35,9 +46,38 @@ impl<'a> Input<'a> {
             jobs,
             layouts: jobs.iter().map(|j| j.layout).collect(),
             contexts: jobs.iter().map(|_| None).collect(),
+            base_contexts: jobs.iter().map(|_| None).collect(),
+            against: None,
             spare: Mutex::default(),
             scratch: Mutex::default(),
         }
+    }
+
+    /// How a job differs from the base's tensor, if it is coded against one.
+    pub(crate) fn difference(&self, job: usize) -> Option<&(BaseTensor<'a>, Difference)> {
+        self.against.as_ref()?.differences[job].as_ref()
+    }
+
+    /// Whether nothing of a job is coded: it is the base's tensor.
+    pub(crate) fn is_same(&self, job: usize) -> bool {
+        self.difference(job).is_some_and(|(_, d)| d.method == Method::Same)
+    }
+
+    /// What is coded of bytes `at..at + len` of job `job`.
+    pub(crate) fn read_coded(&self, job: usize, at: u64, len: usize) -> Result<Cow<'a, [u8]>> {
+        let bytes = self.read(job, at, len)?;
+        Ok(self.coded(job, at, &bytes)?.map_or(bytes, |(difference, _)| Cow::Owned(difference)))
+    }
+
+    /// The difference of a job's bytes from `at` on from the base's, and these; `None` where they are coded as they are.
+    pub(crate) fn coded(&self, job: usize, at: u64, bytes: &[u8]) -> Result<Option<Coded<'a>>> {
+        let Some((tensor, difference)) = self.difference(job) else { return Ok(None) };
+        let base = tensor.read(at..at + bytes.len() as u64)?;
+        let mut coded = take(&self.spare);
+        coded.clear();
+        coded.extend_from_slice(bytes);
+        difference.take(&mut coded, &base);
+        Ok(Some((coded, base)))
     }
 
     /// Bytes `at..at + len` of job `job`.
@@ -90,7 +130,7 @@ pub(crate) fn batches<'a>(jobs: &'a [Job<'a>], size: u64) -> impl Iterator<Item 
 pub(crate) fn encode<'a>(input: &Input<'a>, tables: &Tables, batch: Vec<(usize, Piece)>) -> Result<Vec<PieceDone<'a>>> {
     let piece = |(job, piece): (usize, Piece)| {
         let bytes = input.read(job, piece.bytes.start, piece.len())?;
-        Ok(encode_piece(input, tables, job, &piece, bytes))
+        encode_piece(input, tables, job, &piece, bytes)
     };
     batch.into_par_iter().map(piece).collect()
 }
@@ -102,7 +142,12 @@ pub(crate) fn encode_piece<'a>(
     job: usize,
     piece: &Piece,
     bytes: Cow<'a, [u8]>,
-) -> PieceDone<'a> {
+) -> Result<PieceDone<'a>> {
+    if input.is_same(job) {
+        return Ok(PieceDone { job, bytes, payload: Vec::new(), tiles: Vec::new() });
+    }
+    let difference = input.coded(job, piece.bytes.start, &bytes)?;
+    let (coded, base) = difference.as_ref().map_or((&bytes[..], &[][..]), |(coded, base)| (coded, base));
     let mut scratch = take(&input.scratch);
     let Job { grid, .. } = &input.jobs[job];
     let mut payload = take(&input.spare);
@@ -111,15 +156,25 @@ pub(crate) fn encode_piece<'a>(
     for tile in piece.tiles.clone() {
         let rect = grid.rect(tile);
         let first = (rect.row * grid.row_bytes + rect.column - piece.bytes.start) as usize;
-        let rows = Rows { bytes: &bytes[first..], pitch: grid.row_bytes as usize, rows: rect.rows, width: rect.width };
+        let pitch = grid.row_bytes as usize;
+        let rows = Rows { bytes: &coded[first..], pitch, rows: rect.rows, width: rect.width };
         let start = payload.len();
-        let contexts = input.contexts[job].as_ref().map(|c| (c, rect));
+        let contexts = match (&input.contexts[job], &input.base_contexts[job]) {
+            (_, Some(c)) => {
+                Some(TileContexts::Base(c, BaseRows { bytes: &base[first..], pitch, rows: rect.rows, width: rect.width }))
+            }
+            (Some(c), None) => Some(TileContexts::Classes(c, rect)),
+            (None, None) => None,
+        };
         let planes = encode_tile(input.layouts[job], contexts, tables, rows, &mut scratch, &mut payload);
         let crc = checksum(&payload[start..]);
         tiles.push(TileDone { len: payload.len() - start, crc, planes });
     }
     put_back(&input.scratch, scratch);
-    PieceDone { job, bytes, payload, tiles }
+    if let Some((difference, _)) = difference {
+        put_back(&input.spare, difference);
+    }
+    Ok(PieceDone { job, bytes, payload, tiles })
 }
 
 /// One of `pool`, or a new one.

@@ -1,11 +1,12 @@
 //! The first pass: what is to be encoded, and the tables learnt from a sample of it.
 
+use super::TensorInput;
 use super::batch::Input;
 use super::cluster::cluster;
 use super::contexts;
+use super::effort::{Effort, Learning};
 use super::frequency::{Histogram, entropy, histogram};
 use super::tile::{Look, PAIR_PATCH_BITS, PATCH_BITS, Scratch, Tables, min_gain, survey};
-use super::{Profile, TensorInput};
 use crate::container::grid::Grid;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -67,7 +68,7 @@ impl<'a> Job<'a> {
 
 /// Gives FP8 tensors whose mantissas depend on their exponents one byte plane instead of exponents and mantissas apart: weights
 /// scaled to the type's range save about 1 % so, for half the decoding speed. Tensors of other types keep their layout.
-pub(crate) fn choose_layouts(input: &Input<'_>, profile: Profile) -> Result<Vec<Layout>> {
+pub(crate) fn choose_layouts(input: &Input<'_>, effort: Effort) -> Result<Vec<Layout>> {
     let choose = |(j, job): (usize, &Job<'_>)| {
         if job.layout != Layout::F8E4 {
             return Ok(job.layout);
@@ -88,20 +89,18 @@ pub(crate) fn choose_layouts(input: &Input<'_>, profile: Profile) -> Result<Vec<
             });
             whole += entropy(&histogram(&bytes));
         }
-        Ok(if whole < apart * (1.0 - min_gain(profile) / 5.0) { Layout::Columns(1) } else { Layout::F8E4 })
+        Ok(if whole < apart * (1.0 - min_gain(effort) / 5.0) { Layout::Columns(1) } else { Layout::F8E4 })
     };
     input.jobs.par_iter().enumerate().map(choose).collect()
 }
 
 /// Learns the file's tables.
-pub(crate) fn learn(input: &mut Input<'_>, profile: Profile) -> Result<Tables> {
-    let (most_samples, most_tables, rounds) = match profile {
-        Profile::Default => (512, 32, 4),
-        Profile::Max => (16384, 128, 12),
-    };
+pub(crate) fn learn(input: &mut Input<'_>, effort: Effort) -> Result<Tables> {
+    let Learning { samples: most_samples, tables: most_tables, rounds } = effort.learning();
     // A sample is a stretch of consecutive bytes rather than a tile: one read, and the same statistics.
     let size = MAX_TILE_BYTES as u64;
-    let counts: Vec<u64> = input.jobs.iter().map(|j| j.grid.bytes().div_ceil(size)).collect();
+    let count = |(job, j): (usize, &Job<'_>)| if input.is_same(job) { 0 } else { j.grid.bytes().div_ceil(size) };
+    let counts: Vec<u64> = input.jobs.iter().enumerate().map(count).collect();
     let total: u64 = counts.iter().sum();
     let stride = total.div_ceil(most_samples).max(1);
     let mut picked = Vec::new();
@@ -116,7 +115,7 @@ pub(crate) fn learn(input: &mut Input<'_>, profile: Profile) -> Result<Tables> {
         .par_iter()
         .map_init(Scratch::default, |scratch, &(job, at)| {
             let len = size.min(input.jobs[job].grid.bytes() - at) as usize;
-            let bytes = input.read(job, at, len)?;
+            let bytes = input.read_coded(job, at, len)?;
             let (mut single, mut pairs) = (Vec::new(), Vec::new());
             survey(input.layouts[job], &bytes, scratch, |look| match look {
                 Look::Bytes(h) => single.push(*h),
@@ -132,8 +131,15 @@ pub(crate) fn learn(input: &mut Input<'_>, profile: Profile) -> Result<Tables> {
     let single = cluster(&single, most_tables, rounds, weight, PATCH_BITS);
     let pairs = cluster(&pairs, most_tables, rounds, weight, PAIR_PATCH_BITS);
     let mut in_contexts = Vec::new();
-    if profile == Profile::Max {
-        (input.contexts, in_contexts) = contexts::learn(input, most_tables, single.len() + pairs.len())?;
+    if !effort.units().is_empty() {
+        let first = single.len() + pairs.len();
+        (input.contexts, in_contexts) = contexts::learn(input, effort, first)?;
     }
-    Ok(Tables::new(single, pairs, in_contexts, profile))
+    if input.against.is_some() {
+        let first = single.len() + pairs.len() + in_contexts.len();
+        let (base_contexts, tables) = contexts::base::learn(input, effort, first)?;
+        input.base_contexts = base_contexts;
+        in_contexts.extend(tables);
+    }
+    Ok(Tables::new(single, pairs, in_contexts, effort))
 }

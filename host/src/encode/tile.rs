@@ -1,12 +1,12 @@
 //! One tile: its planes, how each is best coded, its payload.
 
-use super::Profile;
 use super::contexts;
+use super::effort::Effort;
 use super::frequency::{Histogram, costs, entropy, half_histogram, histogram, total_costs};
 use super::split::{Rows, best_base, pair, split};
 use super::stream::{Codes, codes, encode_symbols};
-use crate::container::contexts::{Contexts, deep, leading};
-use crate::container::grid::TileRect;
+use crate::container::base_contexts::TileContexts;
+use crate::container::contexts::leading;
 use crate::container::tables::Freqs;
 use crate::cpu::{Backend, Body};
 use wcodec_device::layout::{PlaneMode, TILE_ALIGN, TilePlane};
@@ -32,10 +32,10 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
-    pub(crate) fn new(bytes: Vec<Freqs>, pairs: Vec<Freqs>, contexts: Vec<Freqs>, profile: Profile) -> Self {
+    pub(crate) fn new(bytes: Vec<Freqs>, pairs: Vec<Freqs>, contexts: Vec<Freqs>, effort: Effort) -> Self {
         let pairs_from = bytes.len();
         // Half of them would mistake gains of a per mille for losses, and the reverse.
-        let count = if profile == Profile::Max { histogram } else { half_histogram };
+        let count = if effort.size_alone() { histogram } else { half_histogram };
         let contexts_from = pairs_from + pairs.len();
         let freqs = [bytes, pairs, contexts].concat();
         let patch_bits = |t: usize| if (pairs_from..contexts_from).contains(&t) { PAIR_PATCH_BITS } else { PATCH_BITS };
@@ -45,7 +45,7 @@ impl Tables {
             costs,
             pairs_from,
             contexts_from,
-            min_gain: min_gain(profile),
+            min_gain: min_gain(effort),
             count,
             freqs,
         }
@@ -95,8 +95,8 @@ const SPARSE: usize = 512;
 const MIN_GAIN: f32 = 0.01;
 
 /// [`MIN_GAIN`], or nothing where only size counts.
-pub(crate) fn min_gain(profile: Profile) -> f32 {
-    if profile == Profile::Max { 0.0 } else { MIN_GAIN }
+pub(crate) fn min_gain(effort: Effort) -> f32 {
+    if effort.size_alone() { 0.0 } else { MIN_GAIN }
 }
 
 fn is_noise(plane: &[u8]) -> bool {
@@ -192,7 +192,7 @@ pub(crate) fn survey(layout: Layout, bytes: &[u8], scratch: &mut Scratch, mut se
 /// Encodes a tile: appends its payload to `out`, a multiple of 16 bytes, and returns its planes.
 pub(crate) fn encode_tile(
     layout: Layout,
-    contexts: Option<(&Contexts, TileRect)>,
+    contexts: Option<TileContexts<'_>>,
     tables: &Tables,
     tile: Rows<'_>,
     scratch: &mut Scratch,
@@ -205,16 +205,9 @@ pub(crate) fn encode_tile(
     // In the order of planes, which is that of the payload: a deep plane comes after the leading one where there is one.
     (0..planes.len())
         .map(|p| {
-            let chosen = contexts.and_then(|(contexts, rect)| {
-                let numbers = if p == leading(layout) {
-                    contexts.of_tile(rect, layout.record_bytes(), of);
-                    &contexts.tables
-                } else if Some(p) == deep(layout) && leading_in_contexts && !contexts.deep.is_empty() {
-                    contexts.deepen(of, &planes[leading(layout)]);
-                    &contexts.deep
-                } else {
-                    return None;
-                };
+            let chosen = contexts.and_then(|contexts| {
+                let leading = leading_in_contexts.then(|| &planes[leading(layout)][..]);
+                let numbers = contexts.of_plane(p, layout, leading, of)?;
                 encode_contexts(layout, p, &planes[p], of, numbers, tables, pairs, patches, words, rare, out)
             });
             if let Some(plane) = chosen {

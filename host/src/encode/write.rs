@@ -1,5 +1,6 @@
 //! The container, written front to back; only the superblock is filled in at the end.
 
+use super::base;
 use super::batch::{Input, PIECE, PieceDone, TileDone, batches, encode, encode_piece, put_back};
 use super::plan::{choose_layouts, learn};
 use super::{EncodeOptions, EncodeReport};
@@ -62,19 +63,22 @@ struct Writer<'a, W> {
 }
 
 /// Encodes all of `input` to `out`.
-pub(crate) fn run<W: Write + Seek + Send>(
-    mut input: Input<'_>,
+pub(crate) fn run<'a, W: Write + Seek + Send>(
+    mut input: Input<'a>,
     kind: u32,
-    options: &EncodeOptions,
+    options: &'a EncodeOptions,
     progress: Option<&(dyn Fn(u64, u64) -> Flow + Send + Sync)>,
     mut out: W,
 ) -> Result<EncodeReport> {
     let start = out.stream_position().map_err(|e| Error::io("seeking in the archive", e).elsewhere())?;
     let total: u64 = input.jobs.iter().map(|j| j.grid.bytes()).sum();
-    input.layouts = choose_layouts(&input, options.profile)?;
+    input.layouts = choose_layouts(&input, options.effort)?;
     let tell = |done| progress.map_or(Ok(()), |progress| progress(done, total).check());
     tell(0)?;
-    let tables = learn(&mut input, options.profile)?;
+    if let Some(base) = &options.base {
+        input.against = Some(base::choose(&mut input, base, options.effort)?);
+    }
+    let tables = learn(&mut input, options.effort)?;
     let input = &input;
     tracing::debug!(tables = tables.freqs.len(), "learnt frequency tables");
     let mut writer = Writer {
@@ -96,7 +100,7 @@ pub(crate) fn run<W: Write + Seek + Send>(
         for (job, piece) in batches(input.jobs, PIECE).flatten() {
             let bytes = input.read(job, piece.bytes.start, piece.len())?;
             writer.hash(job, &bytes)?;
-            let done = encode_piece(input, &tables, job, &piece, bytes);
+            let done = encode_piece(input, &tables, job, &piece, bytes)?;
             writer.piece(done)?;
             tell(writer.source_at)?;
         }
@@ -167,7 +171,15 @@ impl<W: Write + Seek> Writer<'_, W> {
     fn begin(&mut self, job: usize) -> Result<()> {
         self.next_job = job + 1;
         let j = &self.input.jobs[job];
-        let contexts = self.input.contexts[job].as_ref().map(Contexts::write);
+        let (mut params, classes) = self.input.contexts[job].as_ref().map(Contexts::write).unwrap_or_default();
+        if let Some(contexts) = &self.input.base_contexts[job] {
+            params = contexts.write();
+        }
+        let mut tools = if params.is_empty() { 0 } else { tool::CONTEXTS };
+        if let Some((_, difference)) = self.input.difference(job) {
+            params.extend(difference.write());
+            tools |= tool::BASE;
+        }
         let record = TensorRecord {
             rows: j.grid.rows,
             row_bytes: j.grid.row_bytes,
@@ -179,11 +191,11 @@ impl<W: Write + Seek> Writer<'_, W> {
             ndim: j.shape.len() as u8,
             name_len: u32::try_from(j.name.len()).map_err(|_| Error::argument("a name above 4 GiB"))?,
             dtype_len: if j.dtype.name().is_none() { j.dtype_name.len() as u8 } else { 0 },
-            tools: if contexts.is_some() { tool::CONTEXTS } else { 0 },
-            params16: contexts.as_ref().map_or(0, |(params, _)| (params.len() / 16) as u8),
+            tools,
+            params16: (params.len() / 16) as u8,
             ..bytemuck::Zeroable::zeroed()
         };
-        let prefix = contexts.map(|(params, classes)| [params, classes].concat()).unwrap_or_default();
+        let prefix = [params, classes].concat();
         self.open = Some(Open { job, segment_off: self.out.at, record, prefix, hash: Xxh3::new(), tiles: Vec::new() });
         Ok(())
     }
@@ -243,12 +255,17 @@ impl<W: Write + Seek> Writer<'_, W> {
         self.out.put(&index)?;
         let from_file = self.kind == source_kind::SAFETENSORS;
         let tools = self.entries.iter().fold(0, |tools, e| tools | e.record.tools);
+        let announced = [(tool::CONTEXTS, feature::CONTEXTS), (tool::BASE, feature::BASE)];
+        let required = announced.iter().filter(|(tool, _)| tools & tool != 0).fold(0, |bits, (_, feature)| bits | feature);
+        let (base_sha256, base_len) = self.input.against.as_ref().and_then(|a| a.identity).unwrap_or_default();
         let mut superblock = Superblock {
             magic: MAGIC,
             major: VERSION_MAJOR,
-            minor: VERSION_MINOR,
+            minor: if tools != 0 { VERSION_MINOR } else { 0 },
             source_kind: self.kind,
-            required: if tools & tool::CONTEXTS != 0 { feature::CONTEXTS } else { 0 },
+            required,
+            base_sha256,
+            base_len,
             source_len: if from_file { total } else { 0 },
             source_sha256: if from_file { self.sha.finalize().into() } else { [0; 32] },
             file_len: self.out.at + size_of::<Superblock>() as u64,

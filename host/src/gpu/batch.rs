@@ -155,6 +155,7 @@ fn add(
             crc: head.crc,
             output,
             stride,
+            contexts: item.directory.contexts.as_ref().map(|contexts| (contexts, rect)),
         };
         let tables = item.tensor.archive.index.tables.freqs().len();
         plan.add(&tile_job, tables, payload.is_none()).map_err(|fault| fail(fault.to_string()))?;

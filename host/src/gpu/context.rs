@@ -15,10 +15,13 @@ const PTX: &str = include_str!("../../../shaders-ptx/wcodec.ptx");
 /// Oldest driver that reads the PTX, as `cuDriverGetVersion` counts.
 const OLDEST_DRIVER: i32 = 12000;
 
-/// Kernels, in the order in which a batch launches them: streams that others need come first, joins of decoded planes last.
+/// Kernels, in the order in which a batch launches them: what others need comes first, joins of decoded planes last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Kernel {
     CheckPayloads,
+    ExpandTables,
+    Contexts,
+    Deep,
     Bytes,
     Columns2,
     Bf16Pairs,
@@ -32,8 +35,11 @@ pub(super) enum Kernel {
 }
 
 impl Kernel {
-    const ALL: [(Self, &str); 11] = [
+    const ALL: [(Self, &str); 14] = [
         (Self::CheckPayloads, "check_payloads"),
+        (Self::ExpandTables, "expand_tables"),
+        (Self::Contexts, "decode_contexts"),
+        (Self::Deep, "decode_deep"),
         (Self::Bytes, "decode_bytes"),
         (Self::Columns2, "decode_columns2"),
         (Self::Bf16Pairs, "decode_bf16_pairs"),

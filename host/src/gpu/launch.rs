@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::context::{Gpu, Kernel, failed};
-use super::plan::{Bases, Plan, Ready};
+use super::plan::{Bases, Plan, Ready, Sets};
 use crate::error::{Error, Result};
 use bytemuck::Pod;
 use cudarc::driver::sys::{CUevent_flags, CUresult};
@@ -68,6 +68,30 @@ pub(super) struct Batch {
     joins: CudaSlice<u8>,
     checks: CudaSlice<u8>,
     statuses: CudaSlice<u8>,
+    contexts: Option<ContextBuffers>,
+}
+
+/// What streams with contexts need.
+struct ContextBuffers {
+    sets: CudaSlice<u8>,
+    classes: CudaSlice<u8>,
+    /// Numbers of the tables to expand, and what that gives.
+    list: CudaSlice<u8>,
+    expanded: CudaSlice<u8>,
+}
+
+impl ContextBuffers {
+    fn upload(gpu: &Gpu, sets: &Sets) -> Result<Option<Self>, Failure> {
+        if sets.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            sets: upload(gpu, &sets.sets)?,
+            classes: upload(gpu, &sets.classes)?,
+            list: upload(gpu, &sets.tables)?,
+            expanded: allocate(gpu, sets.expanded_bytes())?,
+        }))
+    }
 }
 
 /// What the kernels say of a batch.
@@ -85,10 +109,12 @@ impl Batch {
         let mut scratch = allocate(gpu, plan.scratch)?;
         let mut lists = allocate(gpu, plan.list_bytes())?;
         let tables = upload(gpu, tables)?;
+        let contexts = ContextBuffers::upload(gpu, &plan.sets)?;
         let bases = Bases {
             payload: payload.as_ref().map_or(0, |p| address(gpu, p)),
             scratch: address(gpu, &scratch),
             lists: address(gpu, &lists),
+            classes: contexts.as_ref().map_or(0, |c| address(gpu, &c.classes)),
         };
         let ready = plan.finish(bases);
         // A stream that is damaged leaves its plane unfinished; what is joined with it is no secret then, but it is defined.
@@ -108,7 +134,19 @@ impl Batch {
         let joins = upload(gpu, &ready.joins)?;
         let checks = upload(gpu, &ready.checks)?;
         let statuses = upload(gpu, &vec![status::UNTOUCHED; ready.owners.len() + ready.checks.len()])?;
-        Ok(Self { ready, _payload: payload, _scratch: scratch, _lists: lists, tables, blocks, jobs, joins, checks, statuses })
+        Ok(Self {
+            ready,
+            _payload: payload,
+            _scratch: scratch,
+            _lists: lists,
+            tables,
+            blocks,
+            jobs,
+            joins,
+            checks,
+            statuses,
+            contexts,
+        })
     }
 
     /// Tile and plane of each stream.
@@ -132,10 +170,26 @@ impl Batch {
                 let mut args = [arg(&mut checks), arg(&mut count), arg(&mut payload_statuses)];
                 gpu.launch(Kernel::CheckPayloads, count.div_ceil(WARPS), SHARED_BYTES, &mut args).map_err(&doing)?;
             }
+            let (mut sets, mut expanded) = (0, 0);
+            if let Some(contexts) = &self.contexts {
+                let mut list = address(gpu, &contexts.list);
+                (sets, expanded) = (address(gpu, &contexts.sets), address(gpu, &contexts.expanded));
+                let mut args = [arg(&mut tables), arg(&mut list), arg(&mut expanded)];
+                let count = ready.sets.tables.len() as u32;
+                gpu.launch(Kernel::ExpandTables, count, SHARED_BYTES, &mut args).map_err(&doing)?;
+            }
             for launch in &ready.launches {
                 let mut first = address(gpu, &self.blocks) + (launch.blocks.start * size_of_val(&ready.blocks[0])) as u64;
-                let mut args = [arg(&mut tables), arg(&mut first), arg(&mut jobs), arg(&mut stream_statuses)];
-                gpu.launch(launch.kernel, launch.blocks.len() as u32, SHARED_BYTES, &mut args).map_err(&doing)?;
+                let [first, jobs, statuses] = [arg(&mut first), arg(&mut jobs), arg(&mut stream_statuses)];
+                let blocks = launch.blocks.len() as u32;
+                match launch.kernel {
+                    kernel @ (Kernel::Contexts | Kernel::Deep) => {
+                        let mut args = [arg(&mut sets), arg(&mut expanded), first, jobs, statuses];
+                        gpu.launch(kernel, blocks, 0, &mut args)
+                    }
+                    kernel => gpu.launch(kernel, blocks, SHARED_BYTES, &mut [arg(&mut tables), first, jobs, statuses]),
+                }
+                .map_err(&doing)?;
             }
             if !ready.joins.is_empty() {
                 let mut count = ready.joins.len() as u32;

@@ -4,17 +4,27 @@
 //! lie decoded in memory by then, so their own streams (rare) go to scratch memory in an earlier launch. A tile without a fused stream is
 //! joined at the end.
 //!
-//! Addresses are not known here: a job says where in the payload, scratch, lists or output buffer a thing lies ([`Plan::relocate`]).
+//! Planes with contexts are decoded to scratch memory too, leading ones before those under them (`contexts.rs`); their tiles are joined at the
+//! end, as no other stream of theirs is one that is fused.
+//!
+//! Addresses are not known here: a job says where in the payload, scratch, lists, classes or output buffer a thing lies ([`Plan::finish`]).
+
+mod contexts;
 
 use super::context::Kernel;
-use crate::cpu::tile::{TileFault, check_pairs};
+use crate::container::contexts::{Contexts, leading};
+use crate::container::grid::TileRect;
+use crate::cpu::tile::{TileFault, check_contexts, check_pairs};
+pub(super) use contexts::Sets;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use wcodec_device::job::{BlockJob, CheckJob, SIDE_PLANES, TileJob, WARPS};
 use wcodec_device::layout::{PlaneMode, TILE_ALIGN, TilePlane};
 use wcodec_device::planes::Layout;
 use wcodec_device::rans::STATE_BYTES;
 
 /// Which buffer an address lies in, until it is relocated: the top bits.
+const CLASSES: u64 = 1 << 61;
 const SCRATCH: u64 = 1 << 62;
 const LISTS: u64 = 1 << 63;
 /// No address at all.
@@ -35,6 +45,8 @@ pub(super) struct Tile<'a> {
     /// Where its first byte goes, a device address, and bytes from row to row there.
     pub output: u64,
     pub stride: u64,
+    /// The tensor's contexts, if it has any, and where in it the tile is.
+    pub contexts: Option<(&'a Arc<Contexts>, TileRect)>,
 }
 
 /// A job and what it needs besides.
@@ -58,6 +70,8 @@ pub(super) struct Plan {
     pub scratch: usize,
     /// Bytes of scratch memory to be filled with a value: planes that are constant.
     pub fills: BTreeMap<u8, (u64, usize)>,
+    /// What streams with contexts need.
+    pub sets: Sets,
     tiles: u32,
 }
 
@@ -67,6 +81,7 @@ pub(super) struct Bases {
     pub payload: u64,
     pub scratch: u64,
     pub lists: u64,
+    pub classes: u64,
 }
 
 /// A launch: its kernel and which blocks of the batch are its.
@@ -107,9 +122,14 @@ impl Plan {
                     if mode == PlaneMode::Pairs {
                         check_pairs(tile.layout, p, plane.base).map_err(|why| TileFault::Plane(p, why))?;
                     }
-                    STATE_BYTES + 2 * plane.words as usize + 3 * plane.patches as usize
+                    stream_len(plane)
                 }
-                _ => return Err(TileFault::Plane(p, "unknown mode")),
+                Some(PlaneMode::Contexts) => {
+                    check_contexts(tile.layout, tile.planes, tile.contexts.map(|(c, _)| &**c), p)
+                        .map_err(|why| TileFault::Plane(p, why))?;
+                    stream_len(plane)
+                }
+                Some(PlaneMode::PerTile) | None => return Err(TileFault::Plane(p, "unknown mode")),
             };
             at += len.next_multiple_of(TILE_ALIGN);
         }
@@ -137,11 +157,19 @@ impl Plan {
             others.push(match PlaneMode::from_u8(plane.mode) {
                 Some(PlaneMode::Raw) => starts[p],
                 Some(PlaneMode::Constant) => self.constant(plane.base, bytes),
-                _ => {
+                mode => {
                     let scratch = self.reserve(bytes);
                     let width = bytes as u32;
                     let job = TileJob { output: scratch, stride: bytes as u64, width, elements: width, ..job };
-                    self.stream(number, p, Kernel::Bytes, plane, starts[p], job);
+                    let (kernel, job) = match (mode, tile.contexts) {
+                        (Some(PlaneMode::Contexts), Some((contexts, rect))) => {
+                            // The planes before this one were asked for first: a leading one under which there are deep ones is among them.
+                            let deep = (p != leading(tile.layout)).then(|| others[leading(tile.layout)]);
+                            self.sets.job(contexts, rect, tile.layout.record_bytes(), deep, job)
+                        }
+                        _ => (Kernel::Bytes, job),
+                    };
+                    self.stream(number, p, kernel, plane, starts[p], job);
                     scratch
                 }
             });
@@ -166,11 +194,9 @@ impl Plan {
         self.owners.push((tile, p as u8));
         let (words, patches) = (plane.words as u32, plane.patches as u32);
         let base = if plane.mode == PlaneMode::Pairs as u8 { plane.base as u32 } else { 0 };
-        self.planned.push(Planned {
-            kernel,
-            table: plane.table,
-            job: TileJob { stream: at, words, patches, base, status, ..job },
-        });
+        // What has a table for each context has none of its own.
+        let table = if plane.mode == PlaneMode::Contexts as u8 { 0 } else { plane.table };
+        self.planned.push(Planned { kernel, table, job: TileJob { stream: at, words, patches, base, status, ..job } });
     }
 
     /// Scratch memory that holds `bytes` times `value`: one run for each value, as long as the longest plane.
@@ -190,6 +216,7 @@ impl Plan {
         let relocate = |place: u64| match place {
             p if p & LISTS != 0 => bases.lists + (p & !LISTS),
             p if p & SCRATCH != 0 => bases.scratch + (p & !SCRATCH),
+            p if p & CLASSES != 0 => bases.classes + (p & !CLASSES),
             p => bases.payload + p,
         };
         // Long streams first: the blocks that come last are short, and no SM works long alone.
@@ -222,7 +249,7 @@ impl Plan {
         ready.checks = self.checks;
         ready.checks.iter_mut().for_each(|c| c.payload = relocate(c.payload));
         ready.fills = self.fills.into_iter().map(|(value, (at, len))| (value, relocate(at), len)).collect();
-        ready.owners = self.owners;
+        (ready.owners, ready.sets) = (self.owners, self.sets);
         ready
     }
 
@@ -230,6 +257,11 @@ impl Plan {
     pub(super) fn list_bytes(&self) -> usize {
         self.lists.len() * 8
     }
+}
+
+/// Bytes that a coded plane takes of the payload.
+fn stream_len(plane: &TilePlane) -> usize {
+    STATE_BYTES + 2 * plane.words as usize + 3 * plane.patches as usize
 }
 
 /// A plan with addresses.
@@ -244,6 +276,7 @@ pub(super) struct Ready {
     /// Value, address, bytes.
     pub fills: Vec<(u8, u64, usize)>,
     pub owners: Vec<(u32, u8)>,
+    pub sets: Sets,
 }
 
 /// The kernel that decodes a stream of this tile and joins it with the other planes, and which plane the stream is.

@@ -80,6 +80,11 @@ pub(crate) trait Reads: Send + Sync {
         1
     }
 
+    /// Threads that copy what is read, where they do; 0 where a device brings it.
+    fn threads(&self) -> usize {
+        0
+    }
+
     /// The bytes in place, where they are in memory.
     fn view(&self, range: Range<u64>) -> Option<&[u8]> {
         let _ = range;

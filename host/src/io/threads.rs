@@ -110,6 +110,10 @@ impl<S: ReadAt + 'static> Reads for Pool<S> {
         self.shared.source.size()
     }
 
+    fn threads(&self) -> usize {
+        self.threads.len()
+    }
+
     fn submit(&self, request: Request) {
         lock(&self.shared.queue).requests.push_back(request);
         self.shared.change.notify_one();

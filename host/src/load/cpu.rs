@@ -2,13 +2,21 @@
 #![allow(unsafe_code)]
 
 use super::memory::Target;
+use super::pages::Pages;
 use super::plan::{Part, Unit};
+use super::run::{Event, panicked};
 use crate::archive::{Archive, Directory};
 use crate::container::grid::Piece;
 use crate::cpu::tile::Scratch;
 use crate::cpu::view::Stores;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::io::{Buffer, Reads};
+use crate::observe::{Stage, Timeline};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Instant;
 
 /// What decoding needs to know of a load.
 pub(super) struct Job {
@@ -63,4 +71,54 @@ impl Job {
         }
         Ok(())
     }
+}
+
+/// A unit for a decoding thread: its bytes, or none where they are in place.
+pub(super) struct Work {
+    pub unit: u32,
+    pub start: u64,
+    pub slot: Option<(u32, Buffer)>,
+}
+
+/// Starts a decoding thread.
+pub(super) fn worker(
+    lane: usize,
+    job: &Arc<Job>,
+    targets: &Arc<[Target]>,
+    pages: &Arc<Pages>,
+    reads: &Arc<dyn Reads>,
+    events: &Sender<Event>,
+    timeline: Option<&Timeline>,
+    workers: &mut Vec<JoinHandle<()>>,
+) -> Result<Sender<Work>> {
+    let (sender, inbox) = channel::<Work>();
+    let (job, targets, pages, reads, events, timeline) =
+        (job.clone(), targets.clone(), pages.clone(), reads.clone(), events.clone(), timeline.cloned());
+    let run = move || {
+        // While the first reads are on their way.
+        pages.work();
+        let mut buffers = Buffers::default();
+        for Work { unit, start, slot } in inbox {
+            let began = Instant::now();
+            let range = &job.units[unit as usize].range;
+            let decode = || match &slot {
+                Some((_, buffer)) => job.decode(unit, start, buffer, &targets, &mut buffers),
+                None => match reads.view(range.clone()) {
+                    Some(bytes) => job.decode(unit, range.start, bytes, &targets, &mut buffers),
+                    None => Err(Error::corrupt("the file was cut short while it was loaded").at(range.start)),
+                },
+            };
+            let result = catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| Err(panicked()));
+            let ended = Instant::now();
+            // Whatever a subscriber of `tracing` does: the driver waits for this event.
+            let _ = events.send(Event::Decoded { unit, slot, result });
+            if let Some(timeline) = &timeline {
+                let bytes = job.units[unit as usize].output_bytes();
+                timeline.record(Stage::Decode, lane as u32, job.name(unit), began, ended, bytes);
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name(format!("wcodec-decode-{lane}")).spawn(run);
+    workers.push(thread.map_err(|e| Error::io("starting a thread", e))?);
+    Ok(sender)
 }

@@ -3,34 +3,41 @@
 //! ```text
 //! request   which tensors, which slice of each, in which order a model needs them
 //! plan      pure: units (one read each) of parts (consecutive tiles)
+//! limits    pure: how many buffers, reads and lanes a budget has room for
 //! run       one thread drives: the scheduler says what is next (schedule/), reads (io/) and workers do it and report
 //! cpu, gpu  the workers
+//! handle    the load as its caller has it
 //! memory    where tensors go on the host
 //! pages     how large the pages are there
+//! probe     reading alone and decoding alone, for the model of a load
 //! ```
 
 #[cfg(feature = "object-store")]
 mod bucket;
 mod cpu;
 mod gpu;
+mod handle;
+mod limits;
 mod memory;
 mod pages;
 mod plan;
+mod probe;
 mod request;
 mod run;
 #[cfg(test)]
 mod tests;
 
+pub use handle::{Load, LoadProgress};
 pub use memory::{HostMemory, HostTensor, VecMemory};
+pub use probe::{Alone, Probe};
 pub use request::{Shard, Split};
-pub use run::{Load, LoadProgress};
 
 use crate::archive::{Archive, Backing};
 use crate::cpu::view::Stores;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::gpu::{Device, DeviceTensor};
-use crate::io::IoChoice;
+use crate::io::{IoChoice, Reads};
 use crate::observe::{Stage, Timeline};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,8 +53,6 @@ const UNIT: u64 = (4 << 20) - ENDS;
 const GPU_UNIT: u64 = (8 << 20) - ENDS;
 /// A block at either end.
 const ENDS: u64 = 2 * 4096;
-/// Reads in flight.
-const DEPTH: usize = 8;
 /// Outputs of this many bytes and more are written past the caches.
 const STREAM_FROM: u64 = 4 << 20;
 
@@ -164,6 +169,17 @@ impl Loader {
         }
     }
 
+    /// Loads with `base`, on the CPU only (see [`Archive::set_base`](crate::Archive::set_base)).
+    ///
+    /// # Errors
+    /// Another base than the archive's; a loader that has been cloned.
+    pub fn base(mut self, base: crate::Base) -> Result<Self> {
+        let archive =
+            Arc::get_mut(&mut self.archive).ok_or_else(|| Error::argument("a loader is given its base before it is cloned"))?;
+        archive.set_base(base)?;
+        Ok(self)
+    }
+
     /// The archive.
     pub fn archive(&self) -> &Archive {
         &self.archive
@@ -232,23 +248,48 @@ impl Loader {
     /// mid-load come out of [`Load`].
     pub fn load(self) -> Result<Load> {
         let began = Instant::now();
+        let (job, infos) = self.plan()?;
+        if let Some(timeline) = &self.timeline {
+            timeline.record(Stage::Open, 0, "plan", began, Instant::now(), 0);
+        }
+        let budget = self.budget_bytes();
+        run::start(self, job, infos, budget)
+    }
+
+    fn on_gpu(&self) -> bool {
+        matches!(self.device, Device::Gpu(_))
+    }
+
+    fn budget_bytes(&self) -> u64 {
+        self.budget.unwrap_or(if self.on_gpu() { GPU_BUDGET } else { BUDGET })
+    }
+
+    /// What is to be read and decoded, and into which tensors.
+    fn plan(&self) -> Result<(cpu::Job, Vec<TensorInfo>)> {
         let wants = request::wants(&self.archive, self.names.as_deref(), self.shard.as_ref())?;
+        for want in &wants {
+            // Before memory is reserved: what a base vouches for must be there.
+            let tensor = self.archive.entry_tensor(want.entry);
+            if self.on_gpu() { tensor.need_no_base()? } else { _ = tensor.base()? }
+        }
         let directories =
             wants.iter().map(|w| Ok(self.archive.entry_tensor(w.entry).directory()?.into_owned())).collect::<Result<Vec<_>>>()?;
         let infos: Vec<_> = wants.iter().map(|want| info(&self.archive, want)).collect();
-        let on_gpu = matches!(self.device, Device::Gpu(_));
-        let budget = self.budget.unwrap_or(if on_gpu { GPU_BUDGET } else { BUDGET });
         // Several units must fit, or nothing would overlap.
-        let unit = (if on_gpu { GPU_UNIT } else { UNIT }).min(budget / 8).max(1);
+        let unit = (if self.on_gpu() { GPU_UNIT } else { UNIT }).min(self.budget_bytes() / 8).max(1);
         let units = plan::units(&self.archive, &wants, &directories, unit)?;
         let total: u64 = infos.iter().map(|i| i.byte_len).sum();
         let stores = if total < STREAM_FROM { Stores::Cached } else { Stores::Stream };
         let entries = wants.iter().map(|w| w.entry).collect();
-        let job = cpu::Job { archive: self.archive.clone(), entries, directories, units, stores };
-        if let Some(timeline) = &self.timeline {
-            timeline.record(Stage::Open, 0, "plan", began, Instant::now(), 0);
-        }
-        run::start(self, job, infos, budget)
+        Ok((cpu::Job { archive: self.archive.clone(), entries, directories, units, stores }, infos))
+    }
+
+    /// What there is room for, of `units` that `reads` reads.
+    fn room(&self, units: &[plan::Unit], reads: &dyn Reads, budget: u64) -> limits::Room {
+        let longest = units.iter().map(|u| u.span(reads.alignment())).map(|s| s.end - s.start).max().unwrap_or(0);
+        let threads = self.threads.unwrap_or_else(rayon::current_num_threads).clamp(1, 64);
+        let slot_bytes = longest.next_multiple_of(4096).max(4096);
+        limits::Room { budget, slot_bytes, threads, on_gpu: self.on_gpu(), units: units.len() }
     }
 }
 

@@ -39,6 +39,11 @@ impl Unit {
         self.parts.iter().map(|p| p.output.end - p.output.start).sum()
     }
 
+    /// Its bytes of the archive, widened to multiples of `alignment`.
+    pub(crate) fn span(&self, alignment: u64) -> Range<u64> {
+        self.range.start / alignment * alignment..self.range.end.next_multiple_of(alignment)
+    }
+
     /// The tensors it has parts of, each once.
     pub(crate) fn tensors(&self) -> Vec<u32> {
         let mut tensors: Vec<u32> = self.parts.iter().map(|p| p.tensor).collect();
@@ -53,11 +58,24 @@ const GAP: u64 = 64 << 10;
 /// Decoded bytes of a unit, in targets: more than any but constant and nearly constant tensors have.
 const OUTPUT: u64 = 4;
 
+/// Bytes of the last units, about.
+const LEAST: u64 = 512 << 10;
+
 /// Units of about `target` bytes for all that is wanted, in the order wanted.
 pub(crate) fn units(archive: &Archive, wants: &[Want], directories: &[Directory<'_>], target: u64) -> Result<Vec<Unit>> {
     let mut units: Vec<Unit> = Vec::new();
+    let stored = |want: &Want| {
+        let tensor = archive.entry_tensor(want.entry);
+        let share = want.bytes() as f64 / tensor.byte_len().max(1) as f64;
+        (tensor.entry.record.segment_len as f64 * share) as u64
+    };
+    let mut left: u64 = wants.iter().map(stored).sum();
     for (number, (want, directory)) in wants.iter().zip(directories).enumerate() {
         let tensor = archive.entry_tensor(want.entry);
+        // Reads that are in flight together end together, and what the last of them bring is decoded while nothing is read: so they
+        // become smaller.
+        let target = (left / super::limits::DEPTH as u64).clamp(LEAST.min(target), target);
+        left = left.saturating_sub(stored(want));
         for part in parts(&tensor, number as u32, want, directory, target)? {
             match units.last_mut() {
                 Some(unit) if joins(unit, &part, target) => {

@@ -1,23 +1,21 @@
 //! The thread that drives a load: asks the scheduler what is next, has reads and workers do it, and tells it what came of it.
 
-use super::cpu::{Buffers, Job};
+use super::cpu::{self, Job, Work};
 use super::gpu::{self, Stages};
+use super::handle::{Counters, Load, LoadProgress};
+use super::limits::DEPTH;
 use super::memory::{HostMemory, HostTensor, Target};
 use super::pages::Pages;
-use super::plan::Unit;
-use super::{DEPTH, Data, Loaded, Loader, TensorInfo, too_small};
+use super::{Data, Loaded, Loader, TensorInfo, too_small};
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Device, DeviceTensor};
 use crate::io::{self, Buffer, Completion, OnDone, Reads, Request};
 use crate::observe::{Stage, Timeline};
-use crate::schedule::{Action, Limits, Outcome, Place, Scheduler};
-use std::ops::Range;
+use crate::schedule::{Action, Outcome, Place, Scheduler};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -43,107 +41,6 @@ pub(super) enum Event {
     Cancel,
 }
 
-/// How far a load is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct LoadProgress {
-    /// Bytes of the archive read, and to be read.
-    pub read: u64,
-    /// See [`read`](Self::read).
-    pub to_read: u64,
-    /// Decoded bytes, and those to be decoded.
-    pub decoded: u64,
-    /// See [`decoded`](Self::decoded).
-    pub to_decode: u64,
-    /// Tensors that are ready, and all.
-    pub ready: u64,
-    /// See [`ready`](Self::ready).
-    pub tensors: u64,
-}
-
-#[derive(Default)]
-struct Counters {
-    read: AtomicU64,
-    decoded: AtomicU64,
-    ready: AtomicU64,
-}
-
-/// A load in progress: an iterator, and a stream, of tensors as they become ready; after an error there are no more. Dropping it cancels
-/// the load and waits until nothing is in flight.
-pub struct Load {
-    tensors: Pin<Box<async_channel::Receiver<Result<Loaded>>>>,
-    events: Sender<Event>,
-    counters: Arc<Counters>,
-    totals: LoadProgress,
-    reader: &'static str,
-    driver: Option<JoinHandle<()>>,
-}
-
-impl Load {
-    /// How far it is.
-    pub fn progress(&self) -> LoadProgress {
-        LoadProgress {
-            read: self.counters.read.load(Ordering::Relaxed),
-            decoded: self.counters.decoded.load(Ordering::Relaxed),
-            ready: self.counters.ready.load(Ordering::Relaxed),
-            ..self.totals
-        }
-    }
-
-    /// What reads: `io_uring direct`, `threads`, `mmap` and so on.
-    pub fn reader(&self) -> &'static str {
-        self.reader
-    }
-
-    /// Waits for the next tensor; `None` at the end. From any thread: each tensor comes out once.
-    pub fn wait(&self) -> Option<Result<Loaded>> {
-        self.tensors.recv_blocking().ok()
-    }
-
-    /// Asks the load to stop: what is in flight is awaited, then [`Cancelled`](ErrorKind::Cancelled) comes out, unless all was done.
-    pub fn cancel(&self) {
-        // Nobody listens any more: it is over already.
-        let _ = self.events.send(Event::Cancel);
-    }
-
-    /// All tensors, or the first error.
-    pub fn collect_all(self) -> Result<Vec<Loaded>> {
-        self.collect()
-    }
-}
-
-impl Iterator for Load {
-    type Item = Result<Loaded>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.wait()
-    }
-}
-
-impl futures_core::Stream for Load {
-    type Item = Result<Loaded>;
-
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.get_mut().tensors.as_mut().poll_next(context)
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        self.cancel();
-        if let Some(driver) = self.driver.take() {
-            // It does not panic; and if it did, that was said already.
-            let _ = driver.join();
-        }
-    }
-}
-
-impl std::fmt::Debug for Load {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Load").field("progress", &self.progress()).field("reader", &self.reader).finish_non_exhaustive()
-    }
-}
-
 /// Where a tensor goes.
 enum Output {
     Host(Box<dyn HostMemory>),
@@ -151,14 +48,17 @@ enum Output {
     Taken,
 }
 
-/// Reserves memory, opens what reads, starts the threads.
-pub(super) fn start(loader: Loader, job: Job, infos: Vec<TensorInfo>, budget: u64) -> Result<Load> {
-    let (events, inbox) = channel();
-    let sender = Mutex::new(events.clone());
+/// Opens what reads the loader's archive. Each completion goes to `to`, as what `wrap` makes of it.
+pub(super) fn open_reads<T: Send + 'static>(
+    loader: &Loader,
+    to: Sender<T>,
+    wrap: impl Fn(Completion) -> T + Send + Sync + 'static,
+) -> Result<Arc<dyn Reads>> {
+    let to = Mutex::new(to);
     let on_done: OnDone = Box::new(move |completion| {
         // A poisoned lock is none: sending cannot panic half-way.
-        let sender = sender.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let _ = sender.send(Event::Read(completion));
+        let to = to.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let _ = to.send(wrap(completion));
     });
     let opened = match &loader.reads {
         Some(open) => open(DEPTH, on_done),
@@ -169,25 +69,19 @@ pub(super) fn start(loader: Loader, job: Job, infos: Vec<TensorInfo>, budget: u6
         let why = format!("it has {} bytes now, and had {} when it was opened", reads.size(), loader.archive.archive_bytes());
         return Err(loader.archive.place(Error::corrupt(format!("the file has changed: {why}"))));
     }
+    Ok(reads)
+}
 
-    let threads = loader.threads.unwrap_or_else(rayon::current_num_threads).clamp(1, 64);
-    let span = |unit: &Unit| aligned(&unit.range, reads.alignment());
-    let slot_bytes = job.units.iter().map(|u| span(u).end - span(u).start).max().unwrap_or(0).next_multiple_of(4096).max(4096);
-    // What a slot and a stage take besides: an alignment's page, the slack behind payloads.
-    let buffer_bytes = if matches!(loader.device, Device::Gpu(_)) { slot_bytes + 4096 } else { slot_bytes };
-    let buffers = (budget / buffer_bytes) as usize;
+/// Reserves memory, opens what reads, starts the threads.
+pub(super) fn start(loader: Loader, job: Job, infos: Vec<TensorInfo>, budget: u64) -> Result<Load> {
+    let (events, inbox) = channel();
+    let reads = open_reads(&loader, events.clone(), Event::Read)?;
     let gpu = match &loader.device {
         Device::Gpu(gpu) => Some(gpu.clone()),
         _ => None,
     };
-    let least = if gpu.is_some() { 2 } else { 1 };
-    if buffers < least {
-        return Err(loader.archive.place(too_small(budget, least as u64 * buffer_bytes)));
-    }
-    let lanes = if gpu.is_some() { threads.min(4) } else { threads };
-    let stages = if gpu.is_some() { (buffers / 2).min(lanes + 1) } else { 0 };
-    let slots = (buffers - stages).min(DEPTH + 2 * lanes).min(job.units.len().max(1));
-    let limits = Limits { slots, reads: DEPTH.min(slots), stages, lanes };
+    let room = loader.room(&job.units, &*reads, budget);
+    let limits = room.limits().map_err(|needed| loader.archive.place(too_small(budget, needed)))?;
     let tensors = infos.len() as u32;
     let scheduled = job.units.iter().map(|u| crate::schedule::Unit { tensors: u.tensors() }).collect();
     let scheduler =
@@ -211,15 +105,15 @@ pub(super) fn start(loader: Loader, job: Job, infos: Vec<TensorInfo>, budget: u6
     let stages = match &gpu {
         Some(gpu) => {
             let addresses = outputs.iter().map(|o| if let Output::Device(d) = o { d.address() } else { 0 }).collect();
-            Some(Stages::start(gpu, &job, addresses, limits, slot_bytes, &events, timeline.as_ref(), &mut workers)?)
+            Some(Stages::start(gpu, &job, addresses, limits, room.slot_bytes, &events, timeline.as_ref(), &mut workers)?)
         }
         None => None,
     };
     let lanes = if gpu.is_some() {
         Vec::new()
     } else {
-        (0..lanes)
-            .map(|lane| worker(lane, &job, &targets, &pages, &reads, &events, timeline.as_ref(), &mut workers))
+        (0..limits.lanes)
+            .map(|lane| cpu::worker(lane, &job, &targets, &pages, &reads, &events, timeline.as_ref(), &mut workers))
             .collect::<Result<_>>()?
     };
     let reader = reads.name();
@@ -229,8 +123,8 @@ pub(super) fn start(loader: Loader, job: Job, infos: Vec<TensorInfo>, budget: u6
         infos,
         outputs,
         reads,
-        slots: (0..slots).map(|_| Slot::Empty).collect(),
-        slot_bytes,
+        slots: (0..limits.slots).map(|_| Slot::Empty).collect(),
+        slot_bytes: room.slot_bytes,
         lanes,
         stages,
         inbox,
@@ -275,61 +169,6 @@ fn outputs(loader: &Loader, gpu: Option<&crate::gpu::Gpu>, infos: &[TensorInfo])
         Ok(Output::Host(memory))
     };
     infos.iter().zip(&lens).map(own).collect()
-}
-
-/// `range`, widened to multiples of `alignment`.
-fn aligned(range: &Range<u64>, alignment: u64) -> Range<u64> {
-    range.start / alignment * alignment..range.end.next_multiple_of(alignment)
-}
-
-/// A unit for a decoding thread: its bytes, or none where they are in place.
-struct Work {
-    unit: u32,
-    start: u64,
-    slot: Option<(u32, Buffer)>,
-}
-
-/// Starts a decoding thread.
-fn worker(
-    lane: usize,
-    job: &Arc<Job>,
-    targets: &Arc<[Target]>,
-    pages: &Arc<Pages>,
-    reads: &Arc<dyn Reads>,
-    events: &Sender<Event>,
-    timeline: Option<&Timeline>,
-    workers: &mut Vec<JoinHandle<()>>,
-) -> Result<Sender<Work>> {
-    let (sender, inbox) = channel::<Work>();
-    let (job, targets, pages, reads, events, timeline) =
-        (job.clone(), targets.clone(), pages.clone(), reads.clone(), events.clone(), timeline.cloned());
-    let run = move || {
-        // While the first reads are on their way.
-        pages.work();
-        let mut buffers = Buffers::default();
-        for Work { unit, start, slot } in inbox {
-            let began = Instant::now();
-            let range = &job.units[unit as usize].range;
-            let decode = || match &slot {
-                Some((_, buffer)) => job.decode(unit, start, buffer, &targets, &mut buffers),
-                None => match reads.view(range.clone()) {
-                    Some(bytes) => job.decode(unit, range.start, bytes, &targets, &mut buffers),
-                    None => Err(Error::corrupt("the file was cut short while it was loaded").at(range.start)),
-                },
-            };
-            let result = catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| Err(panicked()));
-            let ended = Instant::now();
-            // Whatever a subscriber of `tracing` does: the driver waits for this event.
-            let _ = events.send(Event::Decoded { unit, slot, result });
-            if let Some(timeline) = &timeline {
-                let bytes = job.units[unit as usize].output_bytes();
-                timeline.record(Stage::Decode, lane as u32, job.name(unit), began, ended, bytes);
-            }
-        }
-    };
-    let thread = std::thread::Builder::new().name(format!("wcodec-decode-{lane}")).spawn(run);
-    workers.push(thread.map_err(|e| Error::io("starting a thread", e))?);
-    Ok(sender)
 }
 
 pub(super) fn panicked() -> Error {
@@ -441,7 +280,7 @@ impl Driver {
             self.scheduler.read_done(unit, true);
             return;
         }
-        let span = aligned(&range, self.reads.alignment());
+        let span = self.job.units[unit as usize].span(self.reads.alignment());
         let buffer = match std::mem::replace(&mut self.slots[slot as usize], Slot::Empty) {
             Slot::Free(buffer) | Slot::Full(_, Some(buffer)) => Ok(buffer),
             _ => gpu::slot_buffer(self.gpu.as_ref(), self.slot_bytes as usize),
@@ -463,7 +302,7 @@ impl Driver {
     fn read_done(&mut self, done: Completion) {
         let (unit, slot) = (done.id as u32, (done.id >> 32) as usize);
         let range = &self.job.units[unit as usize].range;
-        let start = aligned(range, self.reads.alignment()).start;
+        let start = self.job.units[unit as usize].span(self.reads.alignment()).start;
         if let Some(timeline) = &self.timeline {
             timeline.record(Stage::Read, slot as u32, self.job.name(unit), done.began, done.ended, range.end - range.start);
         }

@@ -19,7 +19,8 @@ impl Overlap {
         self.total_us - self.covered_us
     }
 
-    /// [`exposed_us`](Self::exposed_us) as a share of `total_us`, from 0 to 1; 0 if the stage took no time.
+    /// [`exposed_us`](Self::exposed_us) as a share of `total_us`, from 0 to 1; 0 if the stage took no time. Of the whole load's time:
+    /// [`Timeline::exposed_share`](super::Timeline::exposed_share).
     #[must_use]
     pub fn exposed_share(&self) -> f64 {
         if self.total_us > 0.0 { self.exposed_us() / self.total_us } else { 0.0 }

@@ -143,7 +143,19 @@ fn nothing_recorded() {
     assert!(rows(&svg(&timeline)).is_empty());
     let overlap = timeline.overlap(Stage::Decode, Stage::Read);
     assert_eq!((overlap, overlap.exposed_share()), (Overlap::default(), 0.0));
-    assert_eq!(timeline.elapsed_us(), 0.0);
+    assert_eq!((timeline.elapsed_us(), timeline.exposed_share(Stage::Decode, Stage::Read)), (0.0, 0.0));
+}
+
+/// A share of the load's time, not of the stage's.
+#[test]
+fn exposed_of_all() {
+    let timeline = timeline([
+        span(Stage::Read, 0, "a", 0.0, 60.0),
+        span(Stage::Decode, 0, "a", 50.0, 70.0),
+        span(Stage::Ready, 0, "a", 100.0, 100.0),
+    ]);
+    assert_eq!(timeline.overlap(Stage::Decode, Stage::Read).exposed_share(), 0.5);
+    assert_eq!(timeline.exposed_share(Stage::Decode, Stage::Read), 0.1);
 }
 
 #[test]

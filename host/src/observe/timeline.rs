@@ -106,6 +106,14 @@ impl Timeline {
         Overlap::between(&self.lock(), of, with)
     }
 
+    /// The share of the [elapsed time](Self::elapsed_us) in which `of` ran and `with` did not, from 0 to 1: by how much the load would be shorter
+    /// if all of `of` were hidden behind `with`.
+    #[must_use]
+    pub fn exposed_share(&self, of: Stage, with: Stage) -> f64 {
+        let elapsed = self.elapsed_us();
+        if elapsed > 0.0 { (self.overlap(of, with).exposed_us() / elapsed).min(1.0) } else { 0.0 }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Span>> {
         // A panic of another thread leaves whole spans behind.
         self.0.spans.lock().unwrap_or_else(PoisonError::into_inner)

@@ -7,7 +7,16 @@
 // Loops are written as the document writes them.
 #![allow(clippy::needless_range_loop, clippy::manual_is_multiple_of)]
 
+mod base;
+mod contexts;
+mod layout;
+mod stream;
+mod tile;
+
+use contexts::{Contexts, classes_len};
+use layout::layout_shape;
 use sha2::{Digest, Sha256};
+use tile::{decode_record, tiles};
 
 /// An archive, decoded.
 #[derive(Debug)]
@@ -104,6 +113,8 @@ struct Record {
     blob: bool,
     shape: Vec<u64>,
     planes: Vec<(u8, u8)>,
+    tools: u8,
+    params16: u64,
 }
 
 /// A frequency table: for each slot the symbol, for each symbol its start and frequency.
@@ -115,6 +126,11 @@ struct Table {
 
 /// Decodes a whole archive and checks every checksum and hash in it.
 pub fn decode(file: &[u8]) -> Result<Decoded> {
+    decode_with(file, None)
+}
+
+/// The same of an archive with a base, given as a safetensors file.
+pub fn decode_with(file: &[u8], base: Option<&[u8]>) -> Result<Decoded> {
     ensure(file.len() >= 512, "shorter than two superblocks")?;
     let sb = &file[..256];
     ensure(&sb[..8] == b"WCODEC\0\0", "magic")?;
@@ -126,7 +142,8 @@ pub fn decode(file: &[u8]) -> Result<Decoded> {
     ensure(sb == &file[file.len() - 256..], "the superblock's copy")?;
     let source_kind = u32_at(sb, 12);
     ensure(source_kind <= 1, "source kind")?;
-    ensure(u64_at(sb, 16) == 0, "an unknown required feature")?;
+    let required = u64_at(sb, 16);
+    ensure(required & !3 == 0, "an unknown required feature")?;
     let (source_len, source_sha) = (u64_at(sb, 32), &sb[40..72]);
     ensure(u64_at(sb, 72) == file.len() as u64, "file length")?;
     let (index_off, index_len, directory_off) = (u64_at(sb, 80), u64_at(sb, 88), u64_at(sb, 96));
@@ -137,16 +154,39 @@ pub fn decode(file: &[u8]) -> Result<Decoded> {
     ensure(crc32c(index) == u32_at(sb, 104), "index CRC")?;
 
     let (records, tables) = parse_index(index, u32_at(sb, 108), source_kind)?;
+    let base = match base {
+        Some(base) if required & 2 == 2 => Some(base::Base::open(base, u64_at(sb, 144))?),
+        _ => None,
+    };
     let mut segments = &file[256..directory_off as usize];
     let mut directories = &file[directory_off as usize..index_off as usize];
     let mut out = Decoded { source_kind, tensors: Vec::new(), source: Vec::new(), modes: Vec::new() };
     for r in records {
         let segment = take(&mut segments, r.segment_len)?;
+        ensure(u64::from(r.tools) & !required == 0, "a tool that is not required")?;
         let entry = 8 + 8 * r.planes.iter().filter(|p| p.0 == 255).count() as u64;
-        let directory_len = tiles(&r).and_then(|n| n.checked_mul(entry)).ok_or("too many tiles")?;
+        let same = r.tools & 2 == 2 && r.params16 == 0;
+        let entries_len = (if same { Some(0) } else { tiles(&r) }).and_then(|n| n.checked_mul(entry));
+        let directory_len =
+            entries_len.and_then(|n| n.checked_add(16 * r.params16 + classes_len(&r)?)).ok_or("too many tiles")?;
         let directory = take(&mut directories, directory_len)?;
         ensure(crc32c(directory) == r.directory_crc, "directory CRC")?;
-        let bytes = decode_record(&r, segment, directory, entry as usize, &tables, &mut out.modes)?;
+        let mut entries = directory;
+        let parameters = take(&mut entries, 16 * r.params16)?;
+        let differences = match r.tools & 2 {
+            2 => Some(base::Differences::parse(&r, parameters, base.as_ref(), tables.len())?),
+            _ => None,
+        };
+        let contexts = if r.tools & 3 == 1 { Some(Contexts::parse(&r, parameters, &mut entries, tables.len())?) } else { None };
+        let differences = differences.as_ref();
+        let bytes = match differences {
+            Some(d) if d.is_same() => d.undo(&r, &[])?,
+            _ => {
+                let heads = (contexts.as_ref(), differences);
+                let decoded = decode_record(&r, segment, entries, entry as usize, heads, &tables, &mut out.modes)?;
+                differences.map_or(Ok(decoded.clone()), |d| d.undo(&r, &decoded))?
+            }
+        };
         ensure(xxhash_rust::xxh3::xxh3_128(&bytes) == r.hash, "hash of a record")?;
         out.source.extend_from_slice(&bytes);
         if !r.blob {
@@ -197,9 +237,12 @@ fn parse_index(mut index: &[u8], entries: u32, source_kind: u32) -> Result<(Vec<
             blob: r[59] == 1,
             shape: Vec::new(),
             planes: Vec::new(),
+            tools: r[62],
+            params16: u64::from(r[63]),
         };
         ensure(r[59] <= 1, "kind of a record")?;
-        ensure(r[62] == 0 && r[63] == 0, "reserved bytes of a record")?;
+        ensure(r[62] & !3 == 0 && (r[62] != 0 || r[63] == 0), "tools of a record")?;
+        ensure(r[62] & 2 == 0 || r[59] == 0, "a blob with a base")?;
         for _ in 0..r[60] {
             rec.shape.push(u64_at(take(&mut dims, 8)?, 0));
         }
@@ -292,222 +335,4 @@ fn parse_table(b: &mut &[u8]) -> Result<Table> {
         table.symbol.resize(table.symbol.len() + table.freq[usize::from(s)] as usize, s);
     }
     Ok(table)
-}
-
-// ------------------------------------------------------------------------------------------------------------------------------
-// Section 2: tiles
-// ------------------------------------------------------------------------------------------------------------------------------
-
-fn tiles(r: &Record) -> Option<u64> {
-    r.rows.div_ceil(r.tile_rows).checked_mul(r.row_bytes.div_ceil(r.tile_row_bytes))
-}
-
-fn decode_record(
-    r: &Record,
-    segment: &[u8],
-    directory: &[u8],
-    entry: usize,
-    tables: &[Table],
-    modes: &mut Vec<(u8, usize, u8)>,
-) -> Result<Vec<u8>> {
-    let count = directory.len() / entry;
-    let mut out = vec![0u8; (r.rows * r.row_bytes) as usize];
-    let begin = |tile: usize| 16 * u64::from(u32_at(directory, tile * entry));
-    let across = r.row_bytes.div_ceil(r.tile_row_bytes);
-    ensure(count == 0 || begin(0) == 0, "the first tile does not begin the segment")?;
-    for tile in 0..count {
-        let end = if tile + 1 < count { begin(tile + 1) } else { segment.len() as u64 };
-        let len = end.checked_sub(begin(tile)).ok_or("a tile ends before it begins")?;
-        let payload = range(segment, begin(tile), len)?;
-        let entry = &directory[tile * entry..][..entry];
-        ensure(crc32c(payload) == u32_at(entry, 4), "tile CRC")?;
-
-        let (top, left) = (tile as u64 / across * r.tile_rows, tile as u64 % across * r.tile_row_bytes);
-        let height = r.tile_rows.min(r.rows - top) as usize;
-        let width = r.tile_row_bytes.min(r.row_bytes - left) as usize;
-        let bytes = decode_tile(r, payload, &entry[8..], height * width, tables, modes)?;
-        for y in 0..height {
-            let at = (top as usize + y) * r.row_bytes as usize + left as usize;
-            out[at..at + width].copy_from_slice(&bytes[y * width..][..width]);
-        }
-    }
-    Ok(out)
-}
-
-fn decode_tile(
-    r: &Record,
-    mut payload: &[u8],
-    mut entries: &[u8],
-    len: usize,
-    tables: &[Table],
-    modes: &mut Vec<(u8, usize, u8)>,
-) -> Result<Vec<u8>> {
-    let (element, _) = layout_shape(r.layout)?;
-    let e = len / element as usize;
-    let mut planes: Vec<Vec<u8>> = Vec::new();
-    for (p, &(mode, value)) in r.planes.iter().enumerate() {
-        let b = if r.layout == 130 && p == 1 { e.div_ceil(2) } else { e };
-        // A plane that is the same in all tiles has no entry; it is as if each tile had this one.
-        let entry = if mode == 255 { take(&mut entries, 8)? } else { &[mode, value, 0, 0, 0, 0, 0, 0] };
-        modes.push((r.layout, p, entry[0]));
-        if modes.len() > 64 {
-            modes.sort_unstable();
-            modes.dedup();
-        }
-        planes.push(decode_plane(r.layout, p, entry, &mut payload, b, e, tables)?);
-    }
-    ensure(payload.is_empty(), "bytes left in a tile")?;
-    Ok(join(r.layout, &planes, e))
-}
-
-/// One plane: its bytes from the front of `payload`, padded to 16.
-fn decode_plane(
-    layout: u8,
-    plane: usize,
-    entry: &[u8],
-    payload: &mut &[u8],
-    b: usize,
-    e: usize,
-    tables: &[Table],
-) -> Result<Vec<u8>> {
-    let (mode, base) = (entry[0], entry[1]);
-    let (words, patches) = (usize::from(u16_at(entry, 4)), usize::from(u16_at(entry, 6)));
-    let before = payload.len();
-    let mut bytes = match mode {
-        0 => take(payload, b as u64)?.to_vec(),
-        1 => vec![base; b],
-        2 | 3 => {
-            let table = tables.get(usize::from(u16_at(entry, 2))).ok_or("number of a table")?;
-            let stream = take(payload, 128 + 2 * words as u64)?;
-            if mode == 2 {
-                decode_stream(stream, b, table)?
-            } else {
-                ensure(plane == 0 && layout >= 128, "pairs in a plane that is no exponents")?;
-                ensure(base <= 240 && (layout != 130 || base == 0), "base of pairs")?;
-                let mut exponents = Vec::new();
-                for symbol in decode_stream(stream, e.div_ceil(2), table)? {
-                    exponents.push(base + (symbol & 15));
-                    exponents.push(base + (symbol >> 4));
-                }
-                exponents.truncate(e);
-                exponents
-            }
-        }
-        _ => return Err(format!("plane mode {mode}")),
-    };
-    if mode == 2 || mode == 3 {
-        let positions = take(payload, 2 * patches as u64)?;
-        let values = take(payload, patches as u64)?;
-        let mut next = 0;
-        for (i, &value) in values.iter().enumerate() {
-            let position = usize::from(u16_at(positions, 2 * i));
-            ensure(position >= next && position < b, "position of a patch")?;
-            bytes[position] = value;
-            next = position + 1;
-        }
-    }
-    let padding = (before - payload.len()).next_multiple_of(16) - (before - payload.len());
-    take(payload, padding as u64)?;
-    Ok(bytes)
-}
-
-// ------------------------------------------------------------------------------------------------------------------------------
-// Section 3: layouts
-// ------------------------------------------------------------------------------------------------------------------------------
-
-/// A layout's element size and number of planes.
-fn layout_shape(layout: u8) -> Result<(u64, usize)> {
-    match layout {
-        1..=64 => Ok((u64::from(layout), usize::from(layout))),
-        128 => Ok((2, 2)),
-        129 => Ok((4, 4)),
-        130 => Ok((1, 2)),
-        _ => Err(format!("layout {layout}")),
-    }
-}
-
-/// `e` elements from their planes.
-fn join(layout: u8, planes: &[Vec<u8>], e: usize) -> Vec<u8> {
-    let mut out = Vec::new();
-    match layout {
-        128 => {
-            let half = |j: usize| u16::from(planes[0][j]) << 8 | u16::from(planes[1][j]);
-            for i in 0..e / 2 {
-                let w = u32::from(half(2 * i)) | u32::from(half(2 * i + 1)) << 16;
-                out.extend_from_slice(&w.rotate_right(1).to_le_bytes());
-            }
-            if e % 2 == 1 {
-                out.extend_from_slice(&half(e - 1).rotate_right(1).to_le_bytes());
-            }
-        }
-        129 => {
-            for i in 0..e {
-                let w = u32::from_be_bytes([planes[0][i], planes[1][i], planes[2][i], planes[3][i]]);
-                out.extend_from_slice(&w.rotate_right(1).to_le_bytes());
-            }
-        }
-        130 => {
-            // The shift drops what is above four bits.
-            let byte = |j: usize| planes[0][j] << 4 | (planes[1][j / 2] >> (4 * (j % 2)) & 15);
-            for i in 0..e / 4 {
-                let w = u32::from_le_bytes([byte(4 * i), byte(4 * i + 1), byte(4 * i + 2), byte(4 * i + 3)]);
-                out.extend_from_slice(&w.rotate_right(1).to_le_bytes());
-            }
-            for j in e / 4 * 4..e {
-                out.push(byte(j).rotate_right(1));
-            }
-        }
-        n => {
-            for i in 0..e {
-                for plane in &planes[..usize::from(n)] {
-                    out.push(plane[i]);
-                }
-            }
-        }
-    }
-    out
-}
-
-// ------------------------------------------------------------------------------------------------------------------------------
-// Section 4: streams
-// ------------------------------------------------------------------------------------------------------------------------------
-
-fn decode_stream(stream: &[u8], s: usize, table: &Table) -> Result<Vec<u8>> {
-    let mut x: Vec<u32> = (0..32).map(|lane| u32_at(stream, 4 * lane)).collect();
-    ensure(x.iter().all(|&x| x >= 1 << 16), "a state below 2^16")?;
-    let mut words = stream[128..].chunks(2).map(|w| u32::from(u16_at(w, 0)));
-    let mut out = vec![0u8; s];
-    let full = s / 128;
-    for c in 0..s.div_ceil(128) {
-        for step in 0..4 {
-            if c + 1 == full && step >= 2 {
-                continue;
-            }
-            for lane in 0..32 {
-                let at = 128 * c + 4 * lane + step;
-                if at >= s {
-                    continue;
-                }
-                let slot = x[lane] & 4095;
-                let symbol = table.symbol[slot as usize];
-                let (start, freq) = (table.start[usize::from(symbol)], table.freq[usize::from(symbol)]);
-                out[at] = symbol;
-                x[lane] = freq * (x[lane] >> 12) + slot - start;
-                if x[lane] < 1 << 16 {
-                    x[lane] = x[lane] << 16 | words.next().ok_or("too few words")?;
-                }
-            }
-        }
-    }
-    ensure(words.next().is_none(), "words left")?;
-    for lane in 0..32 {
-        if full > 0 {
-            ensure(x[lane] >> 16 == 1, "a final state")?;
-            out[128 * (full - 1) + 4 * lane + 2] = x[lane] as u8;
-            out[128 * (full - 1) + 4 * lane + 3] = (x[lane] >> 8) as u8;
-        } else {
-            ensure(x[lane] == 1 << 16, "a final state")?;
-        }
-    }
-    Ok(out)
 }

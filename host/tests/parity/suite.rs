@@ -9,14 +9,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use wcodec::{Archive, Backend, Device, Dtype, Encoder, ErrorKind, Gpu};
 
 /// `archive`, to be decoded on `target`.
-fn on(target: Target, archive: &[u8]) -> Option<Archive> {
+pub(crate) fn on(target: Target, archive: &[u8]) -> Option<Archive> {
     let mut a = open(archive);
     target.set(&mut a).then_some(a)
 }
 
 /// Whole tensors, and slices of them.
 fn check(target: Target, tensors: &[Owned]) {
-    let Some(a) = on(target, &encode_tensors(tensors)) else { return };
+    check_archive(target, &encode_tensors(tensors), tensors);
+}
+
+pub(crate) fn check_archive(target: Target, archive: &[u8], tensors: &[Owned]) {
+    let Some(a) = on(target, archive) else { return };
     for (t, (tensor, bytes)) in tensors.iter().zip(a.decode_all().unwrap()) {
         assert!(bytes == t.data, "{t:?} differs");
         let (rows, columns, size) = (tensor.rows(), tensor.columns(), tensor.column_bytes());
@@ -50,7 +54,7 @@ pub(crate) fn types(target: Target) {
 }
 
 /// Layouts, with a type that suits and its bytes.
-const LAYOUTS: [(u8, Dtype, usize); 8] = [
+pub(crate) const LAYOUTS: [(u8, Dtype, usize); 8] = [
     (1, Dtype::U8, 1),
     (2, Dtype::F16, 2),
     (3, Dtype::U8, 3),
@@ -62,12 +66,14 @@ const LAYOUTS: [(u8, Dtype, usize); 8] = [
 ];
 
 /// Ways to code a tile's planes.
-const MODES: [&[Mode]; 5] = [
+const MODES: [&[Mode]; 7] = [
     &[Mode::Raw],
     &[Mode::Bytes],
     &[Mode::Pairs, Mode::Raw, Mode::Raw, Mode::Raw],
     &[Mode::Pairs, Mode::Bytes],
     &[Mode::Bytes, Mode::Raw, Mode::Bytes],
+    &[Mode::Contexts],
+    &[Mode::Raw, Mode::Contexts, Mode::Contexts, Mode::Bytes, Mode::Contexts],
 ];
 
 /// Grids, layouts and modes that the format allows, whatever the encoder would choose.
@@ -152,7 +158,7 @@ pub(crate) fn goldens(target: Target) {
             count += 1;
         }
     }
-    assert_eq!(count, 10);
+    assert_eq!(count, 13);
 }
 
 /// Real checkpoints, whole.
@@ -200,7 +206,14 @@ pub(crate) fn real_models(target: Target) {
 /// bytes; a few with the checksums that they had: flagged. As many `cases` reach the decoder's own checks. On all cores, each with a
 /// device of its own: what is tried does not depend on how many there are.
 pub(crate) fn damage(target: Target, cases: usize) {
-    const SHARE: usize = 500;
+    damage_of(target, cases, 500, |rng, number| {
+        let how = rng.pick(&[Fill::Gaussian, Fill::Outliers, Fill::Skewed]);
+        if number.is_multiple_of(2) { encoded(rng, how) } else { side_by_side(rng, how) }
+    });
+}
+
+/// Damages of the archives that `make` gives, of which it is told the number; `share` of them at a time.
+pub(crate) fn damage_of(target: Target, cases: usize, share: usize, make: impl Fn(&mut Numbers, usize) -> Vec<u8> + Sync) {
     if on(target, &encode_tensors(&[])).is_none() {
         return;
     }
@@ -208,9 +221,9 @@ pub(crate) fn damage(target: Target, cases: usize) {
     let work = || {
         let gpu = target.another();
         loop {
-            let share = next.fetch_add(1, Ordering::Relaxed);
-            let Some(left) = cases.checked_sub(share * SHARE).filter(|&left| left > 0) else { return };
-            let found = damage_share(target, gpu.as_ref(), share as u64, left.min(SHARE));
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(left) = cases.checked_sub(number * share).filter(|&left| left > 0) else { return };
+            let found = damage_share(target, gpu.as_ref(), number as u64, left.min(share), &make);
             flagged.fetch_add(found, Ordering::Relaxed);
         }
     };
@@ -260,7 +273,13 @@ const STREAM_FAULTS: [&str; 6] = [
 ];
 
 /// How many of a share's `cases` were flagged.
-fn damage_share(target: Target, gpu: Option<&Gpu>, share: u64, cases: usize) -> usize {
+fn damage_share(
+    target: Target,
+    gpu: Option<&Gpu>,
+    share: u64,
+    cases: usize,
+    make: &impl Fn(&mut Numbers, usize) -> Vec<u8>,
+) -> usize {
     /// Damages of one archive: making it takes longer than decoding it.
     const EACH: usize = 16;
     let mut rng = Numbers(share << 32 | 77);
@@ -268,8 +287,7 @@ fn damage_share(target: Target, gpu: Option<&Gpu>, share: u64, cases: usize) -> 
     let mut sound = Vec::new();
     while tried < cases {
         if case % EACH == 0 {
-            let how = rng.pick(&[Fill::Gaussian, Fill::Outliers, Fill::Skewed]);
-            sound = if (case / EACH).is_multiple_of(2) { encoded(&mut rng, how) } else { side_by_side(&mut rng, how) };
+            sound = make(&mut rng, case / EACH);
         }
         case += 1;
         assert!(case < 3 * cases + 100, "share {share}: only {tried} of {case} cases reach a stream");

@@ -31,6 +31,8 @@ pub struct Record {
     pub at: usize,
     pub segment: Range<usize>,
     pub directory: Range<usize>,
+    /// Where the entries of tiles begin.
+    pub first: usize,
     /// Bytes of a directory entry.
     pub stride: usize,
     /// Payloads.
@@ -57,19 +59,26 @@ impl Map {
             let per_tile = (0..planes).filter(|p| b[plane + 4 * p] == 255).count();
             plane += 4 * planes;
             let stride = 8 + 8 * per_tile;
+            // Parameters and classes come before the entries.
+            let halves = |n: u64| n.div_ceil(2) as usize;
+            let element = if layout <= 64 { u64::from(layout) } else { [2, 4, 1][usize::from(layout - 128)] };
+            let classes = halves(u64_at(b, at)) + halves(u64_at(b, at + 8) / element);
+            let head = if b[at + 62] & 1 == 0 { 0 } else { 16 * usize::from(b[at + 63]) + classes };
+            let first = directory + head;
             let across = u64_at(b, at + 8).div_ceil(u64::from(u32_at(b, at + 52)));
             let down = u64_at(b, at).div_ceil(u64::from(u32_at(b, at + 48)));
             let count = (across * down) as usize;
             let segment_end = segment + word(at + 16);
             let start = |tile| match tile {
                 t if t == count => segment_end,
-                t => segment + 16 * u32_at(b, directory + t * stride) as usize,
+                t => segment + 16 * u32_at(b, first + t * stride) as usize,
             };
             let tiles = (0..count).map(|t| start(t)..start(t + 1)).collect();
             let r = Record {
                 at,
                 segment: segment..segment_end,
-                directory: directory..directory + count * stride,
+                directory: directory..first + count * stride,
+                first,
                 stride,
                 tiles,
                 layout,
@@ -85,7 +94,7 @@ impl Map {
         for r in &self.records {
             for (t, range) in r.tiles.iter().enumerate() {
                 let sum = crc(&b[range.clone()]);
-                b[r.directory.start + t * r.stride + 4..][..4].copy_from_slice(&sum.to_le_bytes());
+                b[r.first + t * r.stride + 4..][..4].copy_from_slice(&sum.to_le_bytes());
             }
         }
         self.fix_directories(b);
@@ -111,12 +120,12 @@ impl Map {
     pub fn fix_moved_tiles(&self, b: &mut [u8]) {
         for r in &self.records {
             let starts: Vec<usize> =
-                (0..r.tiles.len()).map(|t| r.segment.start + 16 * u32_at(b, r.directory.start + t * r.stride) as usize).collect();
+                (0..r.tiles.len()).map(|t| r.segment.start + 16 * u32_at(b, r.first + t * r.stride) as usize).collect();
             for t in 0..starts.len() {
                 let end = *starts.get(t + 1).unwrap_or(&r.segment.end);
                 if starts[t] <= end && end <= r.segment.end {
                     let sum = crc(&b[starts[t]..end]);
-                    b[r.directory.start + t * r.stride + 4..][..4].copy_from_slice(&sum.to_le_bytes());
+                    b[r.first + t * r.stride + 4..][..4].copy_from_slice(&sum.to_le_bytes());
                 }
             }
         }

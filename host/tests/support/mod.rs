@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub)]
 
+pub mod contexts;
 pub mod forge;
 pub mod target;
 pub mod writer;
@@ -216,6 +217,23 @@ impl Owned {
         Self { name: name.into(), dtype, shape: shape.into(), data: fill(dtype, len as usize, how, seed) }
     }
 
+    /// Weights whose rows and columns have scales of their own.
+    pub fn scaled(name: &str, dtype: Dtype, shape: [u64; 2], seed: u64) -> Self {
+        let mut rng = Numbers(seed);
+        let mut scales = |n: u64| -> Vec<f64> { (0..n).map(|_| 2f64.powf(1.5 * rng.normal())).collect() };
+        let (rows, columns) = (scales(shape[0]), scales(shape[1]));
+        let bytes = dtype.bits().unwrap() as usize / 8;
+        let scale = if bytes == 1 { 0.05 } else { 0.02 };
+        let of = |i: usize| rows[i / columns.len()] * columns[i % columns.len()] * scale;
+        let element = |i: usize| {
+            let x = rng.normal() * of(i);
+            // Integers stay inside their range.
+            number(dtype, if float_bits(dtype).is_some() { x } else { x.clamp(-0.127, 0.127) }).to_le_bytes()
+        };
+        let data = (0..rows.len() * columns.len()).map(element).flat_map(|b| b[..bytes].to_vec()).collect();
+        Self { name: name.into(), dtype, shape: shape.into(), data }
+    }
+
     pub fn input(&self) -> TensorInput<'_> {
         TensorInput { name: &self.name, dtype: self.dtype, shape: &self.shape, data: &self.data }
     }
@@ -226,6 +244,14 @@ pub fn encode_tensors(tensors: &[Owned]) -> Vec<u8> {
     let inputs: Vec<_> = tensors.iter().map(Owned::input).collect();
     let mut out = Cursor::new(Vec::new());
     Encoder::new().encode_tensors(&inputs, &mut out).unwrap();
+    out.into_inner()
+}
+
+/// With profile `max`.
+pub fn encode_max(tensors: &[Owned]) -> Vec<u8> {
+    let inputs: Vec<_> = tensors.iter().map(Owned::input).collect();
+    let mut out = Cursor::new(Vec::new());
+    Encoder::new().profile(wcodec::Profile::Max).encode_tensors(&inputs, &mut out).unwrap();
     out.into_inner()
 }
 

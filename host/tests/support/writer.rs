@@ -2,6 +2,7 @@
 //! library's encoder would choose.
 
 use super::Numbers;
+use super::contexts::{Contexts, leading};
 use super::forge::{crc, fix_superblock};
 use sha2::{Digest, Sha256};
 
@@ -33,6 +34,8 @@ pub enum Mode {
     Bytes,
     /// Bytes where pairs cannot be.
     Pairs,
+    /// Bytes where contexts cannot be.
+    Contexts,
 }
 
 /// Bytes of an element, and number of planes.
@@ -46,7 +49,7 @@ pub fn layout_shape(layout: u8) -> (usize, usize) {
 }
 
 /// Section 3, the other way round.
-fn split(layout: u8, bytes: &[u8]) -> Vec<Vec<u8>> {
+pub(super) fn split(layout: u8, bytes: &[u8]) -> Vec<Vec<u8>> {
     let (element, planes) = layout_shape(layout);
     let mut out = vec![Vec::new(); planes];
     match layout {
@@ -90,7 +93,7 @@ fn split(layout: u8, bytes: &[u8]) -> Vec<Vec<u8>> {
 }
 
 /// Frequencies that add up to 4096, none of them 4096; symbols too rare for one have none.
-fn frequencies(symbols: &[u8]) -> [u32; 256] {
+pub(super) fn frequencies(symbols: &[u8]) -> [u32; 256] {
     let mut f = [0u32; 256];
     symbols.iter().for_each(|&s| f[usize::from(s)] += 1);
     f.iter_mut().for_each(|f| *f = (u64::from(*f) * 4096 / symbols.len() as u64) as u32);
@@ -103,9 +106,8 @@ fn frequencies(symbols: &[u8]) -> [u32; 256] {
     f
 }
 
-/// Section 4, the other way round: states and words.
-fn stream(symbols: &[u8], f: &[u32; 256]) -> (Vec<u8>, usize) {
-    let start = |s: u8| f[..usize::from(s)].iter().sum::<u32>();
+/// Section 4, the other way round: states and words. `table` gives each symbol's.
+fn stream<'a>(symbols: &[u8], table: impl Fn(usize) -> &'a [u32; 256]) -> (Vec<u8>, usize) {
     let full = symbols.len() / 128;
     let mut x = [1u32 << 16; 32];
     let mut words = Vec::new();
@@ -126,12 +128,13 @@ fn stream(symbols: &[u8], f: &[u32; 256]) -> (Vec<u8>, usize) {
                 if c + 1 == full && step >= 2 {
                     continue;
                 }
+                let f = table(128 * c + 4 * lane + step);
                 let freq = f[usize::from(s)];
                 if x[lane] >= freq << 20 {
                     words.push(x[lane] as u16);
                     x[lane] >>= 16;
                 }
-                x[lane] = (x[lane] / freq) << 12 | (x[lane] % freq + start(s));
+                x[lane] = (x[lane] / freq) << 12 | (x[lane] % freq + f[..usize::from(s)].iter().sum::<u32>());
             }
         }
     }
@@ -153,8 +156,16 @@ fn dressed(layout: u8, p: usize, bytes: &[u8]) -> Vec<u8> {
     bytes.iter().map(&mut dress).collect()
 }
 
-/// Codes a plane: appends its payload, returns its directory entry.
-fn plane(r: &Record, p: usize, bytes: &[u8], mode: Mode, tables: &mut Vec<[u32; 256]>, payload: &mut Vec<u8>) -> [u8; 8] {
+/// Codes a plane: appends its payload, returns its directory entry. With contexts, `numbers` are its symbols' tables.
+fn plane(
+    r: &Record,
+    p: usize,
+    bytes: &[u8],
+    mode: Mode,
+    numbers: Option<&[usize]>,
+    tables: &mut Vec<[u32; 256]>,
+    payload: &mut Vec<u8>,
+) -> [u8; 8] {
     let pairs = mode == Mode::Pairs && r.layout >= 128 && p == 0;
     // Pairs have no room for bits to ignore, but their patches do.
     let patched = dressed(r.layout, p, bytes);
@@ -176,28 +187,36 @@ fn plane(r: &Record, p: usize, bytes: &[u8], mode: Mode, tables: &mut Vec<[u32; 
         bytes.to_vec()
     };
     let f = frequencies(&symbols);
-    let likely = (0..=255u8).max_by_key(|&s| f[usize::from(s)]).unwrap();
-    symbols.iter_mut().filter(|s| f[usize::from(**s)] == 0).for_each(|s| *s = likely);
+    let known = tables.clone();
+    let table_of = |i: usize| numbers.map_or(&f, |numbers| &known[numbers[i]]);
+    for (i, symbol) in symbols.iter_mut().enumerate() {
+        let f = table_of(i);
+        if f[usize::from(*symbol)] == 0 {
+            *symbol = (0..=255u8).max_by_key(|&s| f[usize::from(s)]).unwrap();
+        }
+    }
     // Patched is whatever the stream does not say.
     let said = |i: usize| match pairs {
         true => base.wrapping_add(symbols[i / 2] >> (4 * (i % 2)) & 15),
         false => symbols[i],
     };
     let patches: Vec<_> = (0..bytes.len()).filter(|&i| said(i) != bytes[i]).collect();
-    if tables.len() == 4096 {
-        return plane(r, p, bytes, Mode::Raw, tables, payload);
+    if tables.len() == 4096 || patches.len() > 65535 {
+        return plane(r, p, bytes, Mode::Raw, None, tables, payload);
     }
-    let table = tables.iter().position(|t| *t == f).unwrap_or_else(|| {
+    let (coded, words) = stream(&symbols, table_of);
+    let Ok(words) = u16::try_from(words) else { return plane(r, p, bytes, Mode::Raw, None, tables, payload) };
+    let table = if numbers.is_some() { Some(0) } else { tables.iter().position(|t| *t == f) };
+    let table = table.unwrap_or_else(|| {
         tables.push(f);
         tables.len() - 1
     });
-    let (coded, words) = stream(&symbols, &f);
-    let Ok(words) = u16::try_from(words) else { return plane(r, p, bytes, Mode::Raw, tables, payload) };
     payload.extend(coded);
     payload.extend(patches.iter().flat_map(|&i| (i as u16).to_le_bytes()));
     payload.extend(patches.iter().map(|&i| patched[i]));
     payload.resize(payload.len().next_multiple_of(16), 0);
-    let mut entry = [2 + u8::from(pairs), base, 0, 0, 0, 0, 0, 0];
+    let coded = if numbers.is_some() { 4 } else { 2 + u8::from(pairs) };
+    let mut entry = [coded, base, 0, 0, 0, 0, 0, 0];
     entry[2..4].copy_from_slice(&(table as u16).to_le_bytes());
     entry[4..6].copy_from_slice(&words.to_le_bytes());
     entry[6..8].copy_from_slice(&(patches.len() as u16).to_le_bytes());
@@ -225,11 +244,13 @@ fn write_table(f: &[u32; 256], out: &mut Vec<u8>) {
 pub fn write(records: &[Record]) -> Vec<u8> {
     let (mut segments, mut directories) = (Vec::new(), Vec::new());
     let (mut heads, mut planes, mut dims, mut names) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut tables = Vec::new();
+    let (mut tables, mut required) = (Vec::new(), 0);
     for r in records {
         assert_eq!(r.rows * r.row_bytes, r.data.len());
         let count = layout_shape(r.layout).1;
         let mut modes = r.modes.iter().cycle();
+        let contexts = Contexts::new(r, &mut tables);
+        let element = layout_shape(r.layout).0;
         // Entries of all tiles; which planes need them is known only at the end.
         let (mut segment, mut tiles) = (Vec::new(), Vec::new());
         for top in (0..if r.row_bytes == 0 { 0 } else { r.rows }).step_by(r.tile_rows) {
@@ -238,8 +259,18 @@ pub fn write(records: &[Record]) -> Vec<u8> {
                 let rows = top..r.rows.min(top + r.tile_rows);
                 let bytes: Vec<u8> = rows.flat_map(|y| &r.data[y * r.row_bytes..][left..right]).copied().collect();
                 let begin = segment.len();
-                let code = |(p, bytes): (usize, &Vec<u8>)| plane(r, p, bytes, *modes.next().unwrap(), &mut tables, &mut segment);
-                let entries: Vec<_> = split(r.layout, &bytes).iter().enumerate().map(code).collect();
+                let split = split(r.layout, &bytes);
+                let across = (right - left) / element;
+                let place = |i: usize| (top + i / across, left / element + i % across);
+                let mut entries: Vec<[u8; 8]> = Vec::new();
+                for (p, bytes) in split.iter().enumerate() {
+                    let mode = *modes.next().unwrap();
+                    // A deep plane only where the leading one has contexts, too.
+                    let may = p == leading(r.layout) || entries.first().is_some_and(|e| e[0] == 4);
+                    let wanted = contexts.as_ref().filter(|_| mode == Mode::Contexts && may);
+                    let numbers = wanted.and_then(|c| c.numbers(r.layout, p, &split, place));
+                    entries.push(plane(r, p, bytes, mode, numbers.as_deref(), &mut tables, &mut segment));
+                }
                 tiles.push((begin, crc(&segment[begin..]), entries));
             }
         }
@@ -249,7 +280,8 @@ pub fn write(records: &[Record]) -> Vec<u8> {
             let first = tiles.first().map_or([0; 8], |t| t.2[p]);
             planes.extend(if *whole { [first[0], first[1], 0, 0] } else { [255, 0, 0, 0] });
         }
-        let mut directory = Vec::new();
+        let (mut directory, params16) = contexts.as_ref().map(Contexts::head).unwrap_or_default();
+        required |= u8::from(params16 > 0);
         for (begin, crc, entries) in &tiles {
             directory.extend((*begin as u32 / 16).to_le_bytes());
             directory.extend(crc.to_le_bytes());
@@ -263,7 +295,14 @@ pub fn write(records: &[Record]) -> Vec<u8> {
             heads.extend(n.to_le_bytes());
         }
         heads.extend(r.dtype.to_le_bytes());
-        heads.extend([r.layout, u8::from(r.blob), r.shape.len() as u8, r.dtype_name.len() as u8, 0, 0]);
+        heads.extend([
+            r.layout,
+            u8::from(r.blob),
+            r.shape.len() as u8,
+            r.dtype_name.len() as u8,
+            u8::from(params16 > 0),
+            params16,
+        ]);
         dims.extend(r.shape.iter().flat_map(|d| d.to_le_bytes()));
         names.extend_from_slice(r.name.as_bytes());
         names.extend_from_slice(r.dtype_name.as_bytes());
@@ -280,7 +319,7 @@ pub fn write(records: &[Record]) -> Vec<u8> {
 
     let mut file = vec![0; 256];
     file[..8].copy_from_slice(b"WCODEC\0\0");
-    file[8] = 1;
+    (file[8], file[10], file[16]) = (1, required, required);
     if records.first().is_some_and(|r| r.blob) {
         let source: Vec<u8> = records.iter().flat_map(|r| &r.data).copied().collect();
         file[12] = 1;
@@ -329,8 +368,9 @@ impl Record {
         let columns = 1 + rng.below(most) as usize;
         let tile_columns = 1 + rng.below(columns as u64 * 2) as usize;
         let tile_rows = 1 + rng.below((rows as u64 * 2).min(65536 / (tile_columns * element) as u64)) as usize;
-        let modes: Vec<_> =
-            (0..1 + rng.below(7)).map(|_| rng.pick(&[Mode::Raw, Mode::Bytes, Mode::Pairs, Mode::Pairs])).collect();
+        let modes: Vec<_> = (0..1 + rng.below(7))
+            .map(|_| rng.pick(&[Mode::Raw, Mode::Bytes, Mode::Pairs, Mode::Pairs, Mode::Contexts]))
+            .collect();
         let dtype = match layout {
             128 => wcodec::Dtype::BF16,
             129 => wcodec::Dtype::F32,

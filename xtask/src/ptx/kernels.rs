@@ -42,6 +42,11 @@ const fn decoder(name: &'static str, elements: u32, min_blocks: u32, max_per_32:
     Kernel { name, min_blocks, dynamic_shared_bytes: SHARED_BYTES, elements: Some(elements), max_registers, max_per_32 }
 }
 
+/// A decoder of streams with contexts, whose tables lie in global memory.
+const fn contexts(name: &'static str) -> Kernel {
+    Kernel { dynamic_shared_bytes: 0, ..decoder(name, 1, 5, &[]) }
+}
+
 /// A kernel without a steady decode loop.
 const fn other(name: &'static str, dynamic_shared_bytes: u32, min_blocks: u32) -> Kernel {
     Kernel { name, min_blocks, dynamic_shared_bytes, elements: None, max_registers: registers(min_blocks), max_per_32: &[] }
@@ -51,7 +56,7 @@ const fn other(name: &'static str, dynamic_shared_bytes: u32, min_blocks: u32) -
 ///
 /// Five blocks' tables are all that the RTX 5090's 100 KiB of shared memory hold: a kernel that would spill with the registers of six
 /// blocks gets those of five, and loses nothing there.
-pub(super) const KERNELS: [Kernel; 11] = [
+pub(super) const KERNELS: [Kernel; 14] = [
     other("check_payloads", SHARED_BYTES, 6),
     other("crop_tiles", 0, 6),
     decoder("decode_bf16_bytes", 1, 6, &[]),
@@ -59,10 +64,13 @@ pub(super) const KERNELS: [Kernel; 11] = [
     // Packed INT4 has two weights a byte: half of this.
     decoder("decode_bytes", 1, 6, &[("sm_80", 21.0), ("sm_90", 21.0), ("sm_120", 21.0)]),
     decoder("decode_columns2", 1, 6, &[]),
+    contexts("decode_contexts"),
+    contexts("decode_deep"),
     decoder("decode_f32_bytes", 1, 5, &[]),
     // Three other planes: addresses and bytes of all of them at once.
     decoder("decode_f32_pairs", 2, 4, &[]),
     decoder("decode_f8e4_bytes", 1, 5, &[]),
     decoder("decode_f8e4_pairs", 2, 5, &[("sm_80", 17.0), ("sm_90", 17.0), ("sm_120", 17.0)]),
+    other("expand_tables", SHARED_BYTES, 6),
     other("join_planes", 0, 5),
 ];

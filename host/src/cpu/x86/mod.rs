@@ -8,12 +8,14 @@
 
 mod avx2;
 mod avx512;
+mod contexts512;
 mod encode512;
 mod fused512;
 mod stream;
 
 pub(super) use stream::{Fence, copy as stream_copy};
 
+use super::contexts::{ContextStream, Progress};
 use super::fused::Sink;
 use super::portable::{Lanes, body_len};
 use super::{Body, Job, StreamFault};
@@ -87,6 +89,12 @@ impl Avx512 {
     pub(super) fn decode(self, jobs: &mut [Job<'_, '_>]) -> Result<(), (usize, StreamFault)> {
         // SAFETY: `self` exists only where the CPU has the features.
         unsafe { decode_jobs(&kernels!(avx512), jobs, |_, _| 0) }
+    }
+
+    /// Decodes first chunks of a stream with contexts.
+    pub(super) fn context_chunks(self, stream: &ContextStream<'_>, progress: &mut Progress<'_>, out: &mut [u8]) {
+        // SAFETY: `self` exists only where the CPU has the features.
+        unsafe { contexts512::chunks(stream, progress, out) }
     }
 
     /// Decodes at most [`SIDE`] jobs, each stream's first chunks joined into `out` as its sink says; returns how many chunks were. The

@@ -89,8 +89,8 @@ mod tests {
         assert_eq!(magnitude(Dtype::BF16, &0xbf80u16.to_le_bytes()), 1.0);
         assert_eq!(magnitude(Dtype::BF16, &0x7f80u16.to_le_bytes()), 0.0, "infinity");
         assert_eq!(magnitude(Dtype::F32, &(-1.5f32).to_le_bytes()), 1.5);
-        assert_eq!(magnitude(Dtype::F8_E4M3, &[0b1_0111_100]), 1.5);
-        assert_eq!(magnitude(Dtype::F8_E5M2, &[0b0_00000_01]), 2f32.powi(-16));
+        assert_eq!(magnitude(Dtype::F8_E4M3, &[0b1011_1100]), 1.5);
+        assert_eq!(magnitude(Dtype::F8_E5M2, &[0b0000_0001]), 2f32.powi(-16));
     }
 
     #[test]

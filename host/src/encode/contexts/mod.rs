@@ -4,15 +4,18 @@
 //! magnitude   how large an element is, by its type
 //! scales      the scale of each row and column, as classes
 //! learn       counts the symbols of each context; whether that pays; tables for all of the file's contexts together
+//! base        the same for differences from a base, whose exponents are the contexts
 //! stream      symbols to a stream whose tables change from symbol to symbol
 //! ```
 
+pub(super) mod base;
 mod magnitude;
 mod scales;
 pub(super) mod stream;
 
 use super::batch::Input;
 use super::cluster::cluster;
+use super::effort::Effort;
 use super::frequency::{Histogram, costs, entropy, histogram, total_costs};
 use super::split::{Rows, split};
 use super::tile::PATCH_BITS;
@@ -31,8 +34,6 @@ use wcodec_device::planes::Layout;
 const LEAST: u64 = 1 << 14;
 /// Bytes that are read at a time.
 const PIECE: u64 = 1 << 20;
-/// Classes to the octave that are tried.
-const UNITS: [u8; 3] = [4, 6, 8];
 
 /// A tensor's contexts before they have tables, and how often each symbol came in each.
 struct Counted {
@@ -42,13 +43,13 @@ struct Counted {
 }
 
 /// Contexts for those jobs that gain by them, whose tables are numbered from `first` on, and these tables.
-pub(super) fn learn(input: &Input<'_>, most_tables: usize, first: usize) -> Result<(Vec<Option<Contexts>>, Vec<Freqs>)> {
+pub(super) fn learn(input: &Input<'_>, effort: Effort, first: usize) -> Result<(Vec<Option<Contexts>>, Vec<Freqs>)> {
     let counted: Vec<Option<Counted>> =
-        (0..input.jobs.len()).into_par_iter().map(|job| count(input, job)).collect::<Result<_>>()?;
+        (0..input.jobs.len()).into_par_iter().map(|job| count(input, job, effort.units())).collect::<Result<_>>()?;
     let all = |pick: fn(&Counted) -> &Vec<Histogram>| -> Vec<Histogram> {
         counted.iter().flatten().flat_map(|c| pick(c).iter().copied()).collect()
     };
-    let tables = |samples: Vec<Histogram>| cluster(&samples, most_tables, 6, 1.0, PATCH_BITS);
+    let tables = |samples: Vec<Histogram>| cluster(&samples, effort.learning().tables, effort.learning().rounds, 1.0, PATCH_BITS);
     let (leading, deep) = (tables(all(|c| &c.leading)), tables(all(|c| &c.deep)));
     let numbers = |histograms: &[Histogram], tables: &[Freqs], first: usize| -> Vec<u16> {
         let costs: Vec<_> = tables.iter().map(|t| costs(t, PATCH_BITS)).collect();
@@ -69,14 +70,20 @@ pub(super) fn learn(input: &Input<'_>, most_tables: usize, first: usize) -> Resu
 }
 
 /// Measures a tensor and counts its symbols by context; `None` if that would not make it smaller.
-fn count(input: &Input<'_>, job: usize) -> Result<Option<Counted>> {
+fn count(input: &Input<'_>, job: usize, units: &[u8]) -> Result<Option<Counted>> {
     let j = &input.jobs[job];
     let layout = input.layouts[job];
     let record = layout.record_bytes() as u64;
     let (rows, columns) = (j.grid.rows, j.grid.row_bytes / record.max(1));
     // Counters have 32 bits, and their sums must be exact as floats' integers.
     let elements = rows.saturating_mul(columns);
-    if j.kind != kind::TENSOR || rows < 8 || columns < 8 || !(LEAST..1 << 31).contains(&elements) {
+    // What rows and columns say is of weights, not of differences.
+    if input.difference(job).is_some()
+        || j.kind != kind::TENSOR
+        || rows < 8
+        || columns < 8
+        || !(LEAST..1 << 31).contains(&elements)
+    {
         return Ok(None);
     }
     let read = |at: u64, len: usize| input.read(job, at, len);
@@ -92,7 +99,7 @@ fn count(input: &Input<'_>, job: usize) -> Result<Option<Counted>> {
     let scales = measure(&j.grid, &magnitude, read)?;
     let mut best: Option<(f32, Counted)> = None;
     let mut plain = 0.0;
-    for units in UNITS {
+    for &units in units {
         let counted = count_with(input, job, layout, &scales, units)?;
         let (bits, flat) = cost(&counted);
         plain = flat;

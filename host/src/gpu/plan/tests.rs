@@ -1,6 +1,7 @@
 //! Plans of planes that say anything: refused, or jobs that stay inside their buffers.
 
 use super::*;
+use wcodec_device::job::EXPANDED_BYTES;
 use wcodec_device::layout::MAX_TILE_BYTES;
 
 /// SplitMix64.
@@ -21,7 +22,7 @@ impl Numbers {
 }
 
 /// Where the buffers are, far from each other and from 0.
-const BASES: Bases = Bases { payload: 1 << 32, scratch: 2 << 32, lists: 3 << 32 };
+const BASES: Bases = Bases { payload: 1 << 32, scratch: 2 << 32, lists: 3 << 32, classes: 5 << 32 };
 const OUTPUT: u64 = 4 << 32;
 const TABLES: usize = 5;
 
@@ -44,6 +45,59 @@ fn plane(rng: &mut Numbers, pairs: bool) -> TilePlane {
     }
 }
 
+/// Contexts of a tensor that is larger than its tile, and where in it that is: tables that there are (reading refuses others), classes that
+/// tell where they were.
+fn contexts(rng: &mut Numbers, layout: Layout, rows: usize, width: usize) -> (Arc<Contexts>, TileRect) {
+    let record = layout.record_bytes();
+    let rect = TileRect { row: rng.below(50), rows, column: rng.below(50) * record as u64, width };
+    let mut classes = |n: usize| (0..n + rng.below(9) as usize).map(|_| rng.below(16) as u8).collect::<Vec<_>>();
+    let (rows, columns) = (classes(rect.row as usize + rows), classes((rect.column as usize + width) / record));
+    let mut numbers =
+        |least: u64| (0..least + rng.below(65 - least)).map(|_| rng.below(TABLES as u64) as u16).collect::<Vec<_>>();
+    let (tables, deep) = (numbers(1), numbers(0));
+    let deep = if crate::container::contexts::deep(layout).is_some() { deep } else { Vec::new() };
+    let (units, bias) = (rng.next() as u8, rng.below(2 << 16) as i32 - (1 << 16));
+    (Arc::new(Contexts { rows, columns, tables, deep, units, bias }), rect)
+}
+
+/// What a job of a plane with contexts names: classes of its rows and columns, tables, and what lies under it.
+fn check_contexts_job(ready: &Ready, kernel: Kernel, job: &TileJob, contexts: &Contexts, rect: TileRect, record: usize) {
+    let sets = &ready.sets;
+    let classes = |at: u64, n: usize| &sets.classes[(at - BASES.classes) as usize..][..n];
+    assert_eq!(job.columns as usize, rect.width / record);
+    assert_eq!(classes(job.planes[1], rect.rows), &contexts.rows[rect.row as usize..][..rect.rows]);
+    let first = rect.column as usize / record;
+    assert_eq!(classes(job.planes[2], job.columns as usize), &contexts.columns[first..][..job.columns as usize]);
+    assert!([job.planes[1], job.planes[2], job.output / 4].iter().all(|at| at.is_multiple_of(4)));
+    let set = &sets.sets[job.set as usize];
+    for (places, numbers) in [(&set.tables, &contexts.tables), (&set.deep, &contexts.deep)] {
+        for (i, place) in places.iter().enumerate().filter(|_| !numbers.is_empty()) {
+            let number = numbers[i.min(numbers.len() - 1)];
+            assert_eq!(sets.tables[(place / EXPANDED_BYTES) as usize], u32::from(number));
+            assert!(place.is_multiple_of(EXPANDED_BYTES));
+        }
+    }
+    assert_eq!(set.last as usize + 1, contexts.tables.len());
+    assert_eq!((set.units, set.bias), (u32::from(contexts.units), contexts.bias));
+    if kernel == Kernel::Deep {
+        assert_eq!(set.deep_last as usize + 1, contexts.deep.len());
+        // The leading plane of the same tile, which an earlier launch decodes.
+        let (tile, plane) = ready.owners[job.status as usize];
+        let leading = ready.jobs.iter().find(|j| j.output == job.planes[0]).expect("nobody decodes the leading plane");
+        assert_eq!((ready.owners[leading.status as usize], plane), ((tile, 0), 1));
+        assert_eq!((kernel_of(ready, leading), leading.elements), (Kernel::Contexts, job.elements));
+    } else {
+        assert_eq!(job.planes[0], 0);
+    }
+}
+
+/// The kernel that takes a job.
+fn kernel_of(ready: &Ready, job: &TileJob) -> Kernel {
+    let i = ready.jobs.iter().position(|j| j.status == job.status).unwrap() as u32;
+    let block = ready.blocks.iter().position(|b| (b.first..b.first + b.jobs).contains(&i)).unwrap();
+    ready.launches.iter().find(|l| l.blocks.contains(&block)).unwrap().kernel
+}
+
 /// Bytes that these planes take by `docs/format.md`, written without the plan's help.
 fn payload_len(layout: Layout, planes: &[TilePlane], elements: usize) -> usize {
     let of = |(p, plane): (usize, &TilePlane)| match plane.mode {
@@ -55,13 +109,16 @@ fn payload_len(layout: Layout, planes: &[TilePlane], elements: usize) -> usize {
     planes.iter().enumerate().map(of).map(|n| n.next_multiple_of(16)).sum()
 }
 
+/// Start and length of the payload, elements, output with rows, stride and width, layout, contexts.
+type PlannedTile = (u64, u64, usize, (u64, u64, u64, u64), Layout, Option<(Arc<Contexts>, TileRect)>);
+
 #[test]
 fn what_planes_say_is_refused_or_stays_inside() {
     let mut rng = Numbers(11);
-    let (mut planned, mut refused) = (0, 0);
+    let (mut planned, mut refused, mut leading_jobs, mut deep_jobs) = (0, 0, 0, 0);
     for case in 0..20_000 {
         let mut plan = Plan::default();
-        let (mut end, mut tiles) = (0, Vec::new());
+        let (mut end, mut tiles) = (0, Vec::<PlannedTile>::new());
         for _ in 0..1 + rng.below(6) {
             let layout = Layout::from_number([1, 2, 3, 4, 8, 64, 128, 129, 130][rng.below(9) as usize]).unwrap();
             let record = layout.record_bytes();
@@ -69,19 +126,39 @@ fn what_planes_say_is_refused_or_stays_inside() {
             let width = columns.min(MAX_TILE_BYTES / record) * record;
             let rows = (1 + rng.below(40) as usize).min(MAX_TILE_BYTES / width);
             let elements = rows * width / record;
-            let planes: Vec<TilePlane> =
+            let mut planes: Vec<TilePlane> =
                 (0..layout.planes()).map(|p| plane(&mut rng, p == 0 && layout.has_exponents())).collect();
+            let own = (rng.below(3) > 0).then(|| contexts(&mut rng, layout, rows, width));
+            if own.is_some() && rng.below(2) == 0 {
+                // Where they may be; now and then one where it may not.
+                planes[leading(layout)].mode = 4;
+                if rng.below(2) == 0 && (layout.has_exponents() && layout != Layout::F8E4 || rng.below(9) == 0) {
+                    planes[rng.below(2) as usize % layout.planes()].mode = 4;
+                }
+            }
             let sound = payload_len(layout, &planes, elements);
             let len = if rng.below(20) == 0 { rng.below(4096) as usize * 16 } else { sound };
             let (output, stride) = (OUTPUT + rng.below(1 << 20), width as u64 + rng.below(100));
-            let tile = Tile { layout, rows, width, planes: &planes, payload: end, payload_len: len, crc: 0, output, stride };
+            let at = own.as_ref().map(|(contexts, rect)| (contexts, *rect));
+            let tile = Tile {
+                layout,
+                rows,
+                width,
+                planes: &planes,
+                payload: end,
+                payload_len: len,
+                crc: 0,
+                output,
+                stride,
+                contexts: at,
+            };
             if plan.add(&tile, TABLES, case % 2 == 0).is_err() {
                 // A batch with a bad tile is not launched.
                 refused += 1;
                 break;
             }
             assert_eq!(len, sound);
-            tiles.push((end, len as u64, elements, (output, rows as u64, stride, width as u64), layout));
+            tiles.push((end, len as u64, elements, (output, rows as u64, stride, width as u64), layout, own));
             end += len as u64;
         }
         if plan.tiles as usize != tiles.len() {
@@ -93,7 +170,7 @@ fn what_planes_say_is_refused_or_stays_inside() {
 
         let inside = |at: u64, len: u64, base: u64, size: u64| at >= base && at - base <= size && len <= size - (at - base);
         let plane_inside = |at: u64, len: u64| inside(at, len, BASES.payload, end) || inside(at, len, BASES.scratch, scratch);
-        let output_inside = |job: &TileJob, tile: &(u64, u64, usize, (u64, u64, u64, u64), Layout)| {
+        let output_inside = |job: &TileJob, tile: &PlannedTile| {
             let (output, rows, stride, width) = tile.3;
             let own = (job.output, job.stride, u64::from(job.width)) == (output, stride, width);
             own && u64::from(job.elements) * tile.4.record_bytes() as u64 == rows * width
@@ -107,6 +184,14 @@ fn what_planes_say_is_refused_or_stays_inside() {
             assert!(inside(job.stream, stream, BASES.payload + tile.0, tile.1) && job.stream % 16 == 0, "{job:?}");
             let scratch_inside = inside(job.output, u64::from(job.elements), BASES.scratch, scratch);
             assert!(scratch_inside && job.width == job.elements || output_inside(job, tile), "{job:?}");
+            let kernel = kernel_of(&ready, job);
+            if matches!(kernel, Kernel::Contexts | Kernel::Deep) {
+                let (contexts, rect) = tile.5.as_ref().expect("a tile without contexts");
+                check_contexts_job(&ready, kernel, job, contexts, *rect, tile.4.record_bytes());
+                *(if kernel == Kernel::Deep { &mut deep_jobs } else { &mut leading_jobs }) += 1;
+                assert!(scratch_inside);
+                continue;
+            }
             for (i, at) in job.planes.iter().enumerate().filter(|(_, at)| **at != 0) {
                 assert!(plane_inside(*at, tile.4.plane_bytes(i + 1, tile.2) as u64) && at % 16 == 0, "{job:?}");
             }
@@ -136,5 +221,6 @@ fn what_planes_say_is_refused_or_stays_inside() {
             assert!(inside(check.payload, u64::from(check.len), BASES.payload, end) && check.len % 16 == 0);
         }
     }
+    assert!(leading_jobs > 2000 && deep_jobs > 200, "{leading_jobs} leading, {deep_jobs} deep");
     assert!(planned > 2000 && refused > 2000, "{planned} planned, {refused} refused");
 }
