@@ -8,6 +8,7 @@
 //! multiple of 16. Classes: rows, then columns, two to a byte, the first in the low half; each of the two begins on a byte.
 
 use super::grid::TileRect;
+use crate::filter::Filter;
 use wcodec_device::planes::Layout;
 
 /// Most contexts of a plane.
@@ -28,6 +29,16 @@ pub(crate) struct Contexts {
     /// Classes in an octave.
     pub units: u8,
     pub bias: i32,
+}
+
+/// Where a tile's contexts come from.
+#[derive(Clone, Debug)]
+pub(crate) enum TileContexts<'a> {
+    None,
+    /// From the scales of its rows and columns.
+    Scales(&'a Contexts, TileRect),
+    /// From the classes of its blocks: the context of each record.
+    Blocks(&'a Filter, Vec<u8>),
 }
 
 /// Plane that the contexts of classes are for: the leading byte.

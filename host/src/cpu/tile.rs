@@ -8,8 +8,9 @@ use super::contexts::{ContextStream, Decode};
 use super::fused::{Fusion, Place, Sink};
 use super::view::{Line, PATCH_OUTSIDE, Patches, Ready, Stores, View};
 use super::{Backend, Job, Stream, StreamFault};
-use crate::container::contexts::{self, Contexts};
-use crate::container::grid::TileRect;
+use crate::container::contexts::{self, TileContexts};
+use crate::filter::Filter;
+use crate::filter::modes::Modes;
 use wcodec_device::job::status;
 use wcodec_device::layout::{MAX_TILE_BYTES, PlaneMode, TILE_ALIGN, TilePlane};
 use wcodec_device::planes::Layout;
@@ -68,8 +69,7 @@ pub(crate) struct TileInput<'a> {
     pub payload: &'a [u8],
     /// `width` is a multiple of the record.
     pub place: Place,
-    /// The tensor's contexts, if it has any, and where in it the tile is.
-    pub contexts: Option<(&'a Contexts, TileRect)>,
+    pub contexts: TileContexts<'a>,
 }
 
 impl TileInput<'_> {
@@ -88,6 +88,21 @@ pub(crate) struct Scratch {
     linear: Vec<u8>,
     line: Line,
     contexts: Vec<u8>,
+    values: Vec<i32>,
+}
+
+impl Scratch {
+    /// Turns a tile's residuals, rows of `width` bytes `stride` apart, back into elements.
+    pub(crate) fn undo(&mut self, filter: &Filter, modes: &Modes, out: &mut [u8], width: usize, stride: usize) {
+        let linear = resize_for(&mut self.linear, modes.rows * width);
+        for (row, out) in linear.chunks_mut(width).zip(out.chunks(stride)) {
+            row.copy_from_slice(&out[..width]);
+        }
+        filter.undo(modes, &mut self.values, linear);
+        for (row, out) in linear.chunks(width).zip(out.chunks_mut(stride)) {
+            out[..width].copy_from_slice(row);
+        }
+    }
 }
 
 /// Takes fields off the front of a payload.
@@ -267,7 +282,11 @@ pub(crate) fn check_pairs(layout: Layout, plane: usize, base: u8) -> Result<(), 
 
 /// Whether plane `p` of a tile may be coded with contexts.
 fn check_contexts(tile: &TileInput<'_>, p: usize) -> Result<(), &'static str> {
-    let Some((contexts, _)) = tile.contexts else { return Err("contexts where the tensor has none") };
+    let contexts = match &tile.contexts {
+        TileContexts::None => return Err("contexts where the tile has none"),
+        TileContexts::Blocks(..) => return Ok(()),
+        TileContexts::Scales(contexts, _) => contexts,
+    };
     let leading = contexts::leading(tile.layout);
     let deep = Some(p) == contexts::deep(tile.layout) && !contexts.deep.is_empty();
     match p == leading || deep && tile.planes[leading].mode == PlaneMode::Contexts as u8 {
@@ -286,23 +305,29 @@ fn decode_contexts<'a>(
     buffers: &mut [Vec<u8>],
     scratch: &mut Vec<u8>,
 ) -> Result<(), StreamFault> {
-    let Some((contexts, rect)) = tile.contexts else { return Ok(()) };
-    let leading = contexts::leading(tile.layout);
-    contexts.of_tile(rect, tile.layout.record_bytes(), scratch);
-    let mut numbers = &contexts.tables;
-    if p != leading {
-        contexts.deepen(scratch, &buffers[leading]);
-        numbers = &contexts.deep;
-    }
+    let (numbers, contexts): (&[u16], &[u8]) = match &tile.contexts {
+        TileContexts::None => return Ok(()),
+        TileContexts::Blocks(filter, of) => (filter.tables_of(p), of),
+        TileContexts::Scales(contexts, rect) => {
+            let leading = contexts::leading(tile.layout);
+            contexts.of_tile(*rect, tile.layout.record_bytes(), scratch);
+            if p == leading {
+                (&contexts.tables, scratch)
+            } else {
+                contexts.deepen(scratch, &buffers[leading]);
+                (&contexts.deep, scratch)
+            }
+        }
+    };
     // Every number was looked up when the directory was read.
     let first = tables(numbers[0]).ok_or(StreamFault::State)?;
     let mut by_context = [first; contexts::MOST];
     for (table, &number) in by_context.iter_mut().zip(numbers) {
         *table = tables(number).ok_or(StreamFault::State)?;
     }
-    let out = &mut buffers[p][..scratch.len()];
+    let out = &mut buffers[p][..contexts.len()];
     let RawStream { states, bytes, words, patches } = *stream;
-    let stream = ContextStream { tables: &by_context, contexts: scratch, states, words: &bytes[..words] };
+    let stream = ContextStream { tables: &by_context, contexts, states, words: &bytes[..words] };
     let mut result = Ok(());
     backend.run(Decode { stream, out: &mut *out, result: &mut result });
     result?;

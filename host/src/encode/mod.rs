@@ -8,6 +8,7 @@
 mod batch;
 mod cluster;
 mod contexts;
+mod filter;
 pub(crate) mod frequency;
 mod plan;
 mod split;
@@ -37,10 +38,17 @@ pub enum Profile {
     Max,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct EncodeOptions {
     pub profile: Profile,
+    pub filters: bool,
     pub overwrite: bool,
+}
+
+impl Default for EncodeOptions {
+    fn default() -> Self {
+        Self { profile: Profile::default(), filters: true, overwrite: false }
+    }
 }
 
 /// A tensor in memory, to be encoded.
@@ -102,6 +110,12 @@ impl Encoder {
     /// Sets how hard to try.
     pub fn profile(mut self, profile: Profile) -> Self {
         self.options.profile = profile;
+        self
+    }
+
+    /// Sets whether profile `max` may predict and transform elements, which a GPU does not decode (default: yes).
+    pub fn filters(mut self, yes: bool) -> Self {
+        self.options.filters = yes;
         self
     }
 

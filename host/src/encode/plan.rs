@@ -2,10 +2,10 @@
 
 use super::batch::Input;
 use super::cluster::cluster;
-use super::contexts;
 use super::frequency::{Histogram, entropy, histogram};
 use super::tile::{Look, PAIR_PATCH_BITS, PATCH_BITS, Scratch, Tables, min_gain, survey};
 use super::{Profile, TensorInput};
+use super::{contexts, filter};
 use crate::container::grid::Grid;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -116,7 +116,16 @@ pub(crate) fn learn(input: &mut Input<'_>, profile: Profile) -> Result<Tables> {
         .par_iter()
         .map_init(Scratch::default, |scratch, &(job, at)| {
             let len = size.min(input.jobs[job].grid.bytes() - at) as usize;
-            let bytes = input.read(job, at, len)?;
+            let bytes = match &input.filters[job] {
+                Some(how) => {
+                    let grid = &input.jobs[job].grid;
+                    let rect = grid.rect(at / size * grid.tiles().unwrap_or(1) / counts[job]);
+                    let mut bytes = filter::read(input, job, rect)?;
+                    filter::Work::default().filter(how, rect.rows, &mut bytes);
+                    bytes.into()
+                }
+                None => input.read(job, at, len)?,
+            };
             let (mut single, mut pairs) = (Vec::new(), Vec::new());
             survey(input.layouts[job], &bytes, scratch, |look| match look {
                 Look::Bytes(h) => single.push(*h),
@@ -133,7 +142,9 @@ pub(crate) fn learn(input: &mut Input<'_>, profile: Profile) -> Result<Tables> {
     let pairs = cluster(&pairs, most_tables, rounds, weight, PAIR_PATCH_BITS);
     let mut in_contexts = Vec::new();
     if profile == Profile::Max {
-        (input.contexts, in_contexts) = contexts::learn(input, most_tables, single.len() + pairs.len())?;
+        let first = single.len() + pairs.len();
+        (input.contexts, in_contexts) = contexts::learn(input, most_tables, first)?;
+        in_contexts.extend(filter::learn(input, most_tables, first + in_contexts.len())?);
     }
     Ok(Tables::new(single, pairs, in_contexts, profile))
 }

@@ -5,8 +5,7 @@ use super::contexts;
 use super::frequency::{Histogram, costs, entropy, half_histogram, histogram, total_costs};
 use super::split::{Rows, best_base, pair, split};
 use super::stream::{Codes, codes, encode_symbols};
-use crate::container::contexts::{Contexts, deep, leading};
-use crate::container::grid::TileRect;
+use crate::container::contexts::{TileContexts, deep, leading};
 use crate::container::tables::Freqs;
 use crate::cpu::{Backend, Body};
 use wcodec_device::layout::{PlaneMode, TILE_ALIGN, TilePlane};
@@ -192,7 +191,7 @@ pub(crate) fn survey(layout: Layout, bytes: &[u8], scratch: &mut Scratch, mut se
 /// Encodes a tile: appends its payload to `out`, a multiple of 16 bytes, and returns its planes.
 pub(crate) fn encode_tile(
     layout: Layout,
-    contexts: Option<(&Contexts, TileRect)>,
+    contexts: &TileContexts<'_>,
     tables: &Tables,
     tile: Rows<'_>,
     scratch: &mut Scratch,
@@ -205,16 +204,22 @@ pub(crate) fn encode_tile(
     // In the order of planes, which is that of the payload: a deep plane comes after the leading one where there is one.
     (0..planes.len())
         .map(|p| {
-            let chosen = contexts.and_then(|(contexts, rect)| {
-                let numbers = if p == leading(layout) {
-                    contexts.of_tile(rect, layout.record_bytes(), of);
-                    &contexts.tables
-                } else if Some(p) == deep(layout) && leading_in_contexts && !contexts.deep.is_empty() {
+            let numbers: Option<(&[u16], &[u8])> = match contexts {
+                TileContexts::None => None,
+                TileContexts::Blocks(filter, of) => Some((filter.tables_of(p), of)),
+                TileContexts::Scales(contexts, rect) if p == leading(layout) => {
+                    contexts.of_tile(*rect, layout.record_bytes(), of);
+                    Some((&contexts.tables, of))
+                }
+                TileContexts::Scales(contexts, _)
+                    if Some(p) == deep(layout) && leading_in_contexts && !contexts.deep.is_empty() =>
+                {
                     contexts.deepen(of, &planes[leading(layout)]);
-                    &contexts.deep
-                } else {
-                    return None;
-                };
+                    Some((&contexts.deep, of))
+                }
+                TileContexts::Scales(..) => None,
+            };
+            let chosen = numbers.and_then(|(numbers, of)| {
                 encode_contexts(layout, p, &planes[p], of, numbers, tables, pairs, patches, words, rare, out)
             });
             if let Some(plane) = chosen {

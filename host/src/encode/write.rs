@@ -2,12 +2,13 @@
 
 use super::batch::{Input, PIECE, PieceDone, TileDone, batches, encode, encode_piece, put_back};
 use super::plan::{choose_layouts, learn};
-use super::{EncodeOptions, EncodeReport};
+use super::{EncodeOptions, EncodeReport, Profile, filter};
 use crate::checksum;
 use crate::container::contexts::Contexts;
 use crate::container::index::{Entry, write_index};
 use crate::container::tables::TablePool;
 use crate::error::{Error, Result};
+use crate::filter::Filter;
 use crate::progress::Flow;
 use sha2::{Digest, Sha256};
 use std::io::{Seek, SeekFrom, Write};
@@ -72,6 +73,9 @@ pub(crate) fn run<W: Write + Seek + Send>(
     let start = out.stream_position().map_err(|e| Error::io("seeking in the archive", e).elsewhere())?;
     let total: u64 = input.jobs.iter().map(|j| j.grid.bytes()).sum();
     input.layouts = choose_layouts(&input, options.profile)?;
+    if options.profile == Profile::Max && options.filters {
+        filter::choose(&mut input)?;
+    }
     let tell = |done| progress.map_or(Ok(()), |progress| progress(done, total).check());
     tell(0)?;
     let tables = learn(&mut input, options.profile)?;
@@ -168,6 +172,7 @@ impl<W: Write + Seek> Writer<'_, W> {
         self.next_job = job + 1;
         let j = &self.input.jobs[job];
         let contexts = self.input.contexts[job].as_ref().map(Contexts::write);
+        let filter = self.input.filters[job].as_ref().map(Filter::write);
         let record = TensorRecord {
             rows: j.grid.rows,
             row_bytes: j.grid.row_bytes,
@@ -179,11 +184,16 @@ impl<W: Write + Seek> Writer<'_, W> {
             ndim: j.shape.len() as u8,
             name_len: u32::try_from(j.name.len()).map_err(|_| Error::argument("a name above 4 GiB"))?,
             dtype_len: if j.dtype.name().is_none() { j.dtype_name.len() as u8 } else { 0 },
-            tools: if contexts.is_some() { tool::CONTEXTS } else { 0 },
-            params16: contexts.as_ref().map_or(0, |(params, _)| (params.len() / 16) as u8),
+            tools: if contexts.is_some() { tool::CONTEXTS } else { 0 } | if filter.is_some() { tool::FILTERS } else { 0 },
+            params16: contexts
+                .as_ref()
+                .map(|(params, _)| params)
+                .or(filter.as_ref())
+                .map_or(0, |params| (params.len() / 16) as u8),
             ..bytemuck::Zeroable::zeroed()
         };
-        let prefix = contexts.map(|(params, classes)| [params, classes].concat()).unwrap_or_default();
+        // No tensor has both.
+        let prefix = contexts.map(|(params, classes)| [params, classes].concat()).or(filter).unwrap_or_default();
         self.open = Some(Open { job, segment_off: self.out.at, record, prefix, hash: Xxh3::new(), tiles: Vec::new() });
         Ok(())
     }
@@ -211,6 +221,9 @@ impl<W: Write + Seek> Writer<'_, W> {
             self.directories.extend_from_slice(bytemuck::bytes_of(&TileHead { offset16: *offset16, crc: tile.crc }));
             for (p, _) in planes.iter().enumerate().filter(|(_, p)| Entry::is_per_tile(p)) {
                 self.directories.extend_from_slice(bytemuck::bytes_of(&tile.planes[p]));
+            }
+            if record.tools & tool::FILTERS != 0 {
+                self.directories.extend_from_slice(&tile.filter);
             }
         }
         self.tiles += tiles.len() as u64;
@@ -248,7 +261,7 @@ impl<W: Write + Seek> Writer<'_, W> {
             major: VERSION_MAJOR,
             minor: if tools != 0 { VERSION_MINOR } else { 0 },
             source_kind: self.kind,
-            required: if tools & tool::CONTEXTS != 0 { feature::CONTEXTS } else { 0 },
+            required: feature::of_tools(tools),
             source_len: if from_file { total } else { 0 },
             source_sha256: if from_file { self.sha.finalize().into() } else { [0; 32] },
             file_len: self.out.at + size_of::<Superblock>() as u64,

@@ -29,7 +29,10 @@ impl Contexts {
         let element = layout_shape(r.layout).0;
         let mut classes = |n: usize| (0..n).map(|_| rng.below(16) as usize).collect();
         let (rows, columns) = (classes(r.rows), classes(r.row_bytes / element));
-        let (k, m) = (1 + rng.below(40) as usize, if r.layout < 130 && r.layout >= 128 { rng.pick(&[0, 1, 5, 9, 20, 33, 64, 64]) } else { 0 });
+        let (k, m) = (
+            1 + rng.below(40) as usize,
+            if r.layout < 130 && r.layout >= 128 { rng.pick(&[0, 1, 5, 9, 20, 33, 64, 64]) } else { 0 },
+        );
         let (units, bias) = (rng.below(9) as i64, rng.below(900) as i64 - 200);
         let mut found = Self { rows, columns, units, bias, tables: vec![0; k], deep: vec![0; m] };
         // By the bits of the tensor as one tile, which is near enough; what has no probability is patched.

@@ -76,7 +76,8 @@ fn count(input: &Input<'_>, job: usize) -> Result<Option<Counted>> {
     let (rows, columns) = (j.grid.rows, j.grid.row_bytes / record.max(1));
     // Counters have 32 bits, and their sums must be exact as floats' integers.
     let elements = rows.saturating_mul(columns);
-    if j.kind != kind::TENSOR || rows < 8 || columns < 8 || !(LEAST..1 << 31).contains(&elements) {
+    if input.filters[job].is_some() || j.kind != kind::TENSOR || rows < 8 || columns < 8 || !(LEAST..1 << 31).contains(&elements)
+    {
         return Ok(None);
     }
     let read = |at: u64, len: usize| input.read(job, at, len);
