@@ -5,6 +5,7 @@
 mod support;
 
 use std::io::Cursor;
+use std::path::{Path, PathBuf};
 use support::*;
 use wcodec::{Dtype, Encoder, Profile, TensorInput};
 
@@ -140,5 +141,48 @@ fn structured_tensors_shrink_by_a_fifth() {
         for (backend, a) in on_every_backend(&archive) {
             assert!(decoded(&a).unwrap() == t.data, "{} on {}", t.name, backend.name());
         }
+    }
+}
+
+/// Where the real models are.
+fn models() -> PathBuf {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
+    std::env::var_os("WCODEC_MODELS").map_or_else(beside, PathBuf::from)
+}
+
+#[test]
+fn weights_of_models_are_none_the_larger() {
+    let names = [
+        "minilm-bf16",
+        "minilm-int8-channel",
+        "minilm-int8-tensor",
+        "minilm-int4-g128",
+        "minilm-fp8",
+        "wordllama-bf16",
+        "wordllama-fp16",
+    ];
+    for name in names {
+        let Ok(source) = std::fs::read(models().join(name).with_extension("safetensors")) else {
+            println!("skipped: {name} is not there; `cargo xtask models` fetches it");
+            continue;
+        };
+        let encode = |filters| {
+            let mut out = Cursor::new(Vec::new());
+            let began = std::time::Instant::now();
+            Encoder::new().profile(Profile::Max).filters(filters).encode_source(&source, &mut out).unwrap();
+            println!("{name} {filters}: {:.1} MB/s", source.len() as f64 / 1e6 / began.elapsed().as_secs_f64());
+            out.into_inner()
+        };
+        let (without, with) = (encode(false), encode(true));
+        let filtered: Vec<_> =
+            open(&with).report().unwrap().into_iter().filter(|t| t.filtered > 0).map(|t| (t.name, t.filtered)).collect();
+        println!(
+            "{name}: {} without, {} with ({:+.4} %), {filtered:?}",
+            without.len(),
+            with.len(),
+            100.0 * (with.len() as f64 / without.len() as f64 - 1.0)
+        );
+        assert!(with.len() as f64 <= 1.001 * without.len() as f64, "{name}");
+        assert!(restored(&open(&with)).unwrap() == source, "{name}");
     }
 }

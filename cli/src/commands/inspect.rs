@@ -102,12 +102,13 @@ fn row(t: &TensorReport) -> [String; 7] {
     let planes: Vec<_> = t.planes.iter().map(plane).collect();
     let tables: BTreeSet<_> = t.planes.iter().flat_map(|p| &p.tables).collect();
     let empty = t.bytes == 0;
+    let filtered = if t.filtered > 0 { format!("filters {}: ", t.filtered) } else { String::new() };
     let or_dash = |s: String, known: bool| if known { s } else { "-".into() };
     [
         plain(&t.name),
         plain(&t.dtype),
         format!("[{}]", shape.join(", ")),
-        or_dash(planes.join(" | "), !empty),
+        or_dash(filtered + &planes.join(" | "), !empty),
         tables.len().to_string(),
         or_dash(format!("{:.3}", t.bits_per_weight), t.bits_per_weight > 0.0),
         or_dash(percent(t.ratio), !empty),
@@ -116,7 +117,7 @@ fn row(t: &TensorReport) -> [String; 7] {
 
 /// `pairs`, or `pairs 40 + raw 2` where tiles differ.
 fn plane(p: &PlaneReport) -> String {
-    let modes = [("pairs", p.pairs), ("bytes", p.bytes), ("const", p.constant), ("raw", p.raw)];
+    let modes = [("pairs", p.pairs), ("bytes", p.bytes), ("contexts", p.contexts), ("const", p.constant), ("raw", p.raw)];
     let used: Vec<_> = modes.into_iter().filter(|m| m.1 > 0).collect();
     match used[..] {
         [] => "-".into(),

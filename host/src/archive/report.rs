@@ -50,6 +50,8 @@ pub struct TensorReport {
     pub tiles: u64,
     /// Rows and bytes a row of a tile.
     pub tile: (u64, u64),
+    /// Tiles whose elements were predicted or transformed.
+    pub filtered: u64,
     /// Its planes, in order.
     pub planes: Vec<PlaneReport>,
 }
@@ -61,7 +63,9 @@ impl Tensor<'_> {
         let directory = self.directory()?;
         let tiles = entry.grid.tiles().unwrap_or(0);
         let mut planes = vec![PlaneReport::default(); entry.planes.len()];
+        let mut filtered = 0;
         for tile in 0..tiles {
+            filtered += (directory.filter.is_some() && directory.filter_entry(tile)[0] != 0) as u64;
             let mut coded = [EMPTY_PLANE; 64];
             directory.read_tile(tile, entry, &mut coded);
             for (p, (report, plane)) in planes.iter_mut().zip(coded).enumerate() {
@@ -72,6 +76,9 @@ impl Tensor<'_> {
                     Some(PlaneMode::Pairs) => report.pairs += 1,
                     Some(PlaneMode::Contexts) => {
                         report.contexts += 1;
+                        if let Some(filter) = &directory.filter {
+                            report.tables.extend(filter.tables_of(p));
+                        }
                         if let Some(contexts) = &directory.contexts {
                             let deep = Some(p) == contexts::deep(entry.layout);
                             report.tables.extend(if deep { &contexts.deep } else { &contexts.tables });
@@ -99,6 +106,7 @@ impl Tensor<'_> {
             bits_per_weight: per(8.0 * coded_bytes as f64, elements),
             tiles,
             tile: (entry.grid.tile_rows, entry.grid.tile_row_bytes),
+            filtered,
             planes,
         })
     }

@@ -2,11 +2,11 @@
 
 use super::batch::Input;
 use super::cluster::cluster;
-use super::frequency::{Histogram, costs, entropy, histogram, log2_of, total_costs};
+use super::frequency::{Histogram, costs, entropy, log2_of, total_costs};
 use super::plan::Job;
 use super::split::{Rows, split};
 use super::tile::{Look, PATCH_BITS, Scratch, survey};
-use crate::container::grid::TileRect;
+use crate::container::grid::{Grid, TileRect};
 use crate::container::tables::Freqs;
 use crate::dtype::Dtype;
 use crate::error::Result;
@@ -22,11 +22,16 @@ use wcodec_device::planes::Layout;
 /// Elements below which a tensor is not worth parameters of its own.
 const LEAST: u64 = 1 << 11;
 /// Tiles of a tensor, and rows of each, by which it is judged.
-const SAMPLES: u64 = 4;
-const SAMPLE_ROWS: usize = 64;
+const SAMPLES: u64 = 6;
+const SAMPLE_ROWS: usize = 32;
 /// A tensor is filtered where its samples shrink to this much of what they would take: less would be lost to modes, and to the contexts that it
 /// cannot have beside filters.
 const WORTH: f32 = 0.95;
+/// A sample is looked at closely where the best prediction for each eight columns costs this much of what its values do themselves.
+const PROMISING: f32 = 0.95;
+/// Predictors that tell whether a sample is promising; the first is none.
+const GLANCE: [Predictor; 6] =
+    [Predictor::None, Predictor::Left, Predictor::Top, Predictor::Average, Predictor::TopLine, Predictor::Median];
 /// Tiles, of all tensors together, from which the tables of classes are learnt.
 const LEARNT: u64 = 4096;
 /// Bits that a block's mode costs beyond its eight, so that neighbours go the same way where it hardly matters.
@@ -76,21 +81,23 @@ fn judge(input: &Input<'_>, j: usize, job: &Job<'_>) -> Result<Option<Filter>> {
     let mut filtered = vec![0.0; maps.len()];
     let mut scratch = Scratch::default();
     let mut work = Work::default();
-    for tile in (0..tiles).step_by(tiles.div_ceil(SAMPLES) as usize) {
-        let mut rect = job.grid.rect(tile);
+    for i in 0..tiles.min(SAMPLES) {
+        let mut rect = job.grid.rect(sample(&job.grid, i));
         rect.rows = rect.rows.min(SAMPLE_ROWS);
         let bytes = read(input, j, rect)?;
+        let mut plain = 0.0;
         survey(input.layouts[j], &bytes, &mut scratch, |look| {
-            usual += match look {
+            plain += match look {
                 Look::Raw if input.layouts[j] == Layout::F8E4 => 4.0 * bytes.len() as f32,
                 Look::Raw => 8.0 * (bytes.len() / record) as f32,
                 Look::Bytes(h) | Look::Pairs(_, h) => entropy(&h),
                 Look::Constant(_) => 0.0,
             }
         });
+        usual += plain;
         for (bits, &(map, of)) in filtered.iter_mut().zip(maps) {
             let filter = Filter { map, ring: Ring::new(of), classes: 0, tables: vec![] };
-            *bits += work.alike(&filter, &bytes, rect.rows, record);
+            *bits += work.sample(&filter, rect.rows, &mut bytes.clone()).unwrap_or(plain);
         }
     }
     let best = maps.iter().zip(filtered).min_by(|a, b| a.1.total_cmp(&b.1));
@@ -98,6 +105,13 @@ fn judge(input: &Input<'_>, j: usize, job: &Job<'_>) -> Result<Option<Filter>> {
         let classes = CLASSES;
         Filter { map, ring: Ring::new(bits), classes, tables: vec![0; BANDS * classes * record] }
     }))
+}
+
+/// The tile to take as sample `i`: one below the other, and to the right, too, so that dimensions do not hide.
+fn sample(grid: &Grid, i: u64) -> u64 {
+    let (bands, columns) = (grid.bands(), grid.columns());
+    let n = SAMPLES.min(bands * columns);
+    i * bands / n * columns + (i * columns / n + i) % columns
 }
 
 /// A tile's bytes, without gaps.
@@ -166,9 +180,9 @@ pub(crate) struct Work {
 
 /// What a residual costs, roughly, in 1024ths of a bit.
 #[inline(always)]
-fn price(residual: i32) -> u64 {
+fn price(residual: i32) -> u32 {
     // A float's bits are its logarithm, nearly.
-    ((1.0 + zigzag(residual) as u32 as f32).to_bits() - 1f32.to_bits()) as u64 >> 13
+    ((1.0 + zigzag(residual) as u32 as f32).to_bits() - 1f32.to_bits()) >> 13
 }
 
 fn bits(price: u64) -> f32 {
@@ -179,29 +193,32 @@ fn bits(price: u64) -> f32 {
 type Choice = (Modes, Vec<i32>);
 
 impl Work {
-    /// Bits of a sample if all its blocks go the same way, the best one.
-    fn alike(&mut self, filter: &Filter, bytes: &[u8], rows: usize, record: usize) -> f32 {
-        let ring = filter.ring;
-        map::read(filter.map, ring, bytes, &mut self.values);
+    /// Bits of a sample if it is filtered; `None` where its neighbours tell so little that this is not worth finding out.
+    fn sample(&mut self, filter: &Filter, rows: usize, bytes: &mut [u8]) -> Option<f32> {
+        map::read(filter.map, filter.ring, bytes, &mut self.values);
         let columns = self.values.len() / rows;
-        self.out.resize(self.values.len(), 0);
-        self.bytes.resize(bytes.len(), 0);
-        let mut least = f32::INFINITY;
-        let mut measure = |values: &[i32], bytes: &mut [u8]| {
-            map::write_residuals(ring, values, bytes);
-            let bits = (0..record).map(|p| entropy(&histogram_of(bytes, p, record))).sum::<f32>();
-            least = least.min(bits);
-        };
-        for predictor in Predictor::FROM_NEIGHBOURS {
-            (0..rows).for_each(|r| residuals(ring, predictor, &self.values, columns, r, 0..columns, &mut self.out));
-            measure(&self.out, &mut self.bytes);
+        // Summed up over many rows: the least of several sums of noise is less than any by little then.
+        let mut prices = GLANCE.iter().map(|&p| {
+            self.out.resize(self.values.len(), 0);
+            residuals(filter.ring, p, &self.values, columns, &mut self.out);
+            let mut sums = vec![0; columns.div_ceil(SIDE)];
+            for row in self.out.chunks(columns) {
+                let parts = row.chunks(SIDE).map(|part| part.iter().map(|&x| price(x)).sum::<u32>() as u64);
+                sums.iter_mut().zip(parts).for_each(|(sum, part)| *sum += part);
+            }
+            sums
+        });
+        let alone = prices.next()?;
+        let mut least = alone.clone();
+        prices.for_each(|others| least.iter_mut().zip(others).for_each(|(a, b)| *a = (*a).min(b)));
+        let sum = |prices: &[u64]| prices.iter().sum::<u64>() as f32;
+        if sum(&least) > PROMISING * sum(&alone) {
+            return None;
         }
-        self.out.copy_from_slice(&self.values);
-        for (r, c) in cells(rows, columns) {
-            with_sub_block(&mut self.out, columns, r, c, |b| forward(ring, Transform::Cosine, b));
-        }
-        measure(&self.out, &mut self.bytes);
-        least
+        let modes = self.filter(filter, rows, bytes);
+        let mut told = Vec::new();
+        modes.write(filter.ring, &mut told)?;
+        Some(8.0 * told.len() as f32 + self.in_contexts(filter, &modes, bytes))
     }
 
     /// Chooses modes and classes for a tile and turns its elements into residuals.
@@ -247,13 +264,16 @@ impl Work {
     }
 }
 
-fn histogram_of(bytes: &[u8], plane: usize, record: usize) -> Histogram {
-    if record == 1 {
-        return histogram(bytes);
+/// What the residuals of each sub-block cost; those at the edges are not whole.
+fn prices(residuals: &[i32], rows: usize, columns: usize) -> Vec<u64> {
+    let across = columns.div_ceil(SIDE);
+    let mut prices = vec![0; rows.div_ceil(SIDE) * across];
+    for (r, row) in residuals.chunks(columns).enumerate() {
+        for (x, part) in row.chunks(SIDE).enumerate() {
+            prices[r / SIDE * across + x] += part.iter().map(|&x| price(x) as u64).sum::<u64>();
+        }
     }
-    let mut counts = [0; 256];
-    bytes.iter().skip(plane).step_by(record).for_each(|&b| counts[b as usize] += 1);
-    counts
+    prices
 }
 
 /// Where whole sub-blocks begin.
@@ -300,21 +320,12 @@ impl<'a> Tile<'a> {
             .iter()
             .map(|&p| {
                 let mut out = vec![0; values.len()];
-                (0..rows).for_each(|r| residuals(ring, p, values, columns, r, 0..columns, &mut out));
+                residuals(ring, p, values, columns, &mut out);
                 out
             })
             .collect();
         let across = columns.div_ceil(SIDE);
-        let prices = left.iter().map(|residuals| {
-            let mut prices = vec![0; rows.div_ceil(SIDE) * across];
-            for (r, row) in residuals.chunks(columns).enumerate() {
-                for (x, part) in row.chunks(SIDE).enumerate() {
-                    prices[r / SIDE * across + x] += part.iter().map(|&x| price(x)).sum::<u64>();
-                }
-            }
-            prices
-        });
-        let prices = prices.collect();
+        let prices = left.iter().map(|residuals| prices(residuals, rows, columns)).collect();
         let transformed = TRANSFORMS.map(|kind| {
             let mut prices = vec![u64::MAX / 1024; rows.div_ceil(SIDE) * across];
             for (r, c) in cells(rows, columns) {
@@ -373,7 +384,7 @@ impl<'a> Tile<'a> {
         let off = |r: usize, c: usize| {
             self.ring.sub(self.values[(top + r) * self.columns + left + c], on_plane(self.ring, plane, r, c))
         };
-        let planar: u64 = (0..rows).flat_map(|r| (0..columns).map(move |c| (r, c))).map(|(r, c)| price(off(r, c))).sum();
+        let planar: u64 = (0..rows).flat_map(|r| (0..columns).map(move |c| (r, c))).map(|(r, c)| price(off(r, c)) as u64).sum();
         let plane_bits = if self.ring.bits() <= 8 { 40.0 } else { 80.0 };
         if bits(planar) + plane_bits + CHANGE < least {
             (block.predictor, block.plane) = (Predictor::Planar, plane);
@@ -391,7 +402,7 @@ impl<'a> Tile<'a> {
             if r + SIDE > self.rows || c + SIDE > self.columns {
                 continue;
             }
-            let plain: u64 = (0..SIDE).flat_map(|y| &out[(r + y) * self.columns + c..][..SIDE]).map(|&x| price(x)).sum();
+            let plain: u64 = (0..SIDE).flat_map(|y| &out[(r + y) * self.columns + c..][..SIDE]).map(|&x| price(x) as u64).sum();
             let kinds = TRANSFORMS.map(|kind| (transformed(self.ring, kind, out, self.columns, r, c), kind));
             let (price, kind) = if kinds[0].0 <= kinds[1].0 { kinds[0] } else { kinds[1] };
             if bits(price) + CHANGE < bits(plain) {
@@ -428,5 +439,5 @@ impl<'a> Tile<'a> {
 fn transformed(ring: Ring, kind: Transform, residuals: &[i32], columns: usize, r: usize, c: usize) -> u64 {
     let mut block: [[i32; SIDE]; SIDE] = std::array::from_fn(|y| std::array::from_fn(|x| residuals[(r + y) * columns + c + x]));
     forward(ring, kind, &mut block);
-    block.iter().flatten().map(|&x| price(x)).sum()
+    block.iter().flatten().map(|&x| price(x) as u64).sum()
 }

@@ -87,7 +87,8 @@ fn guess(ring: Ring, predictor: Predictor, n: Near) -> i32 {
         Predictor::None | Predictor::Planar => 0,
         Predictor::Left => n.left,
         Predictor::Top => n.top,
-        Predictor::Average => ((n.left as i64 + n.top as i64) >> 1) as i32,
+        // The sum's half, without the sum.
+        Predictor::Average => (n.left & n.top).wrapping_add((n.left ^ n.top) >> 1),
         Predictor::Gradient => n.left.wrapping_add(n.top).wrapping_sub(n.corner),
         Predictor::LeftLine => twice(n.left).wrapping_sub(n.left2),
         Predictor::TopLine => twice(n.top).wrapping_sub(n.top2),
@@ -99,20 +100,42 @@ fn guess(ring: Ring, predictor: Predictor, n: Near) -> i32 {
     })
 }
 
-/// Writes what neighbours do not tell of row `r`'s `columns` to `out`, which is as long as `values`.
+/// Writes what neighbours do not tell of a tile of rows `width` long to `out`, which is as long as `values`.
+pub(crate) fn residuals(ring: Ring, predictor: Predictor, values: &[i32], width: usize, out: &mut [i32]) {
+    use Predictor::*;
+    // Each with a loop of its own, without a branch in it.
+    match predictor {
+        None | Planar => residuals_by(ring, values, width, out, |n| guess(ring, None, n)),
+        Left => residuals_by(ring, values, width, out, |n| guess(ring, Left, n)),
+        Top => residuals_by(ring, values, width, out, |n| guess(ring, Top, n)),
+        Average => residuals_by(ring, values, width, out, |n| guess(ring, Average, n)),
+        Gradient => residuals_by(ring, values, width, out, |n| guess(ring, Gradient, n)),
+        LeftLine => residuals_by(ring, values, width, out, |n| guess(ring, LeftLine, n)),
+        TopLine => residuals_by(ring, values, width, out, |n| guess(ring, TopLine, n)),
+        Median => residuals_by(ring, values, width, out, |n| guess(ring, Median, n)),
+        TopParabola => residuals_by(ring, values, width, out, |n| guess(ring, TopParabola, n)),
+    }
+}
+
 #[inline(always)]
-pub(crate) fn residuals(
-    ring: Ring,
-    predictor: Predictor,
-    values: &[i32],
-    width: usize,
-    r: usize,
-    columns: Range<usize>,
-    out: &mut [i32],
-) {
-    for c in columns {
-        let at = r * width + c;
-        out[at] = ring.sub(values[at], guess(ring, predictor, near(values, width, r, c)));
+fn residuals_by(ring: Ring, values: &[i32], width: usize, out: &mut [i32], guess: impl Fn(Near) -> i32) {
+    for r in 0..values.len() / width {
+        // Values with all their neighbours.
+        let inner = if r < 3 { width } else { width.min(2) };
+        for c in 0..inner {
+            out[r * width + c] = ring.sub(values[r * width + c], guess(near(values, width, r, c)));
+        }
+        let (at, n) = (r * width + inner, width - inner);
+        if n == 0 {
+            continue;
+        }
+        let row = |back: usize| &values[at - back..][..n];
+        let (left, top, corner, left2) = (row(1), row(width), row(width + 1), row(2));
+        let (top2, top3) = (row(2 * width), row(3 * width));
+        for (i, (out, &value)) in out[at..at + n].iter_mut().zip(row(0)).enumerate() {
+            let (left, top, corner, left2) = (left[i], top[i], corner[i], left2[i]);
+            *out = ring.sub(value, guess(Near { left, top, corner, left2, top2: top2[i], top3: top3[i] }));
+        }
     }
 }
 
@@ -143,7 +166,7 @@ mod tests {
             let values: Vec<i32> = values[..rows * width].iter().map(|&x| ring.wrap(x)).collect();
             for predictor in Predictor::FROM_NEIGHBOURS {
                 let mut there = vec![0; values.len()];
-                (0..rows).for_each(|r| residuals(ring, predictor, &values, width, r, 0..width, &mut there));
+                residuals(ring, predictor, &values, width, &mut there);
                 prop_assert!(there.iter().all(|&x| ring.wrap(x) == x));
                 (0..rows).for_each(|r| rebuild(ring, predictor, &mut there, width, r, 0..width));
                 prop_assert_eq!(&there, &values);
@@ -157,7 +180,7 @@ mod tests {
         let values: Vec<i32> = (0..64).map(|i| 3 * (i % 8) - 5 * (i / 8)).collect();
         for predictor in [Predictor::Gradient, Predictor::LeftLine, Predictor::TopLine, Predictor::Median] {
             let mut there = vec![0; 64];
-            (0..8).for_each(|r| residuals(ring, predictor, &values, 8, r, 0..8, &mut there));
+            residuals(ring, predictor, &values, 8, &mut there);
             assert!((2..8).all(|r| there[8 * r + 2..8 * r + 8].iter().all(|&x| x.abs() <= 5)), "{predictor:?}");
         }
         assert!((0..64).all(|i| on_plane(ring, [0, 768, -1280], i / 8, i % 8) == values[i]));

@@ -8,11 +8,13 @@
 #![allow(clippy::needless_range_loop, clippy::manual_is_multiple_of)]
 
 mod contexts;
+mod filters;
 mod layout;
 mod stream;
 mod tile;
 
 use contexts::{Contexts, classes_len};
+use filters::Filter;
 use layout::layout_shape;
 use sha2::{Digest, Sha256};
 use tile::{decode_record, tiles};
@@ -28,6 +30,8 @@ pub struct Decoded {
     pub source: Vec<u8>,
     /// Which (layout, plane, mode) the tiles use, each once and sorted: to see what a test has covered.
     pub modes: Vec<(u8, usize, u8)>,
+    /// Predictors, and transforms + 16, of filtered tiles' blocks, likewise.
+    pub filters: Vec<u8>,
 }
 
 /// A tensor, decoded.
@@ -137,7 +141,7 @@ pub fn decode(file: &[u8]) -> Result<Decoded> {
     let source_kind = u32_at(sb, 12);
     ensure(source_kind <= 1, "source kind")?;
     let required = u64_at(sb, 16);
-    ensure(required & !1 == 0, "an unknown required feature")?;
+    ensure(required & !5 == 0, "an unknown required feature")?;
     let (source_len, source_sha) = (u64_at(sb, 32), &sb[40..72]);
     ensure(u64_at(sb, 72) == file.len() as u64, "file length")?;
     let (index_off, index_len, directory_off) = (u64_at(sb, 80), u64_at(sb, 88), u64_at(sb, 96));
@@ -150,11 +154,12 @@ pub fn decode(file: &[u8]) -> Result<Decoded> {
     let (records, tables) = parse_index(index, u32_at(sb, 108), source_kind)?;
     let mut segments = &file[256..directory_off as usize];
     let mut directories = &file[directory_off as usize..index_off as usize];
-    let mut out = Decoded { source_kind, tensors: Vec::new(), source: Vec::new(), modes: Vec::new() };
+    let mut out = Decoded { source_kind, tensors: Vec::new(), source: Vec::new(), modes: Vec::new(), filters: Vec::new() };
     for r in records {
         let segment = take(&mut segments, r.segment_len)?;
         ensure(u64::from(r.tools) & !required == 0, "a tool that is not required")?;
-        let entry = 8 + 8 * r.planes.iter().filter(|p| p.0 == 255).count() as u64;
+        let filtered = u64::from(r.tools >> 2 & 1);
+        let entry = 8 + 8 * (filtered + r.planes.iter().filter(|p| p.0 == 255).count() as u64);
         let entries_len = tiles(&r).and_then(|n| n.checked_mul(entry));
         let directory_len =
             entries_len.and_then(|n| n.checked_add(16 * r.params16 + classes_len(&r)?)).ok_or("too many tiles")?;
@@ -163,7 +168,9 @@ pub fn decode(file: &[u8]) -> Result<Decoded> {
         let mut entries = directory;
         let parameters = take(&mut entries, 16 * r.params16)?;
         let contexts = if r.tools & 1 == 1 { Some(Contexts::parse(&r, parameters, &mut entries, tables.len())?) } else { None };
-        let bytes = decode_record(&r, segment, entries, entry as usize, contexts.as_ref(), &tables, &mut out.modes)?;
+        let filter = if filtered == 1 { Some(Filter::parse(&r, parameters, tables.len())?) } else { None };
+        let tools = (contexts.as_ref(), filter.as_ref());
+        let bytes = decode_record(&r, segment, entries, entry as usize, tools, &tables, &mut out)?;
         ensure(xxhash_rust::xxh3::xxh3_128(&bytes) == r.hash, "hash of a record")?;
         out.source.extend_from_slice(&bytes);
         if !r.blob {
@@ -178,6 +185,8 @@ pub fn decode(file: &[u8]) -> Result<Decoded> {
     }
     out.modes.sort_unstable();
     out.modes.dedup();
+    out.filters.sort_unstable();
+    out.filters.dedup();
     Ok(out)
 }
 
