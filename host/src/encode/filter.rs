@@ -27,7 +27,7 @@ const SAMPLE_ROWS: usize = 32;
 /// A tensor is filtered where its samples shrink to this much of what they would take: less would be lost to modes, and to the contexts that it
 /// cannot have beside filters.
 const WORTH: f32 = 0.95;
-/// A sample is looked at closely where the best prediction for each eight columns costs this much of what its values do themselves.
+/// A tensor's samples are looked at closely where they cost, predicted, this much of what their values do by themselves.
 const PROMISING: f32 = 0.95;
 /// Predictors that tell whether a sample is promising; the first is none.
 const GLANCE: [Predictor; 6] =
@@ -78,33 +78,35 @@ fn judge(input: &Input<'_>, j: usize, job: &Job<'_>) -> Result<Option<Filter>> {
     }
     let maps = candidates(job.dtype);
     let mut usual = 0.0;
-    let mut filtered = vec![0.0; maps.len()];
-    let mut scratch = Scratch::default();
-    let mut work = Work::default();
-    for i in 0..tiles.min(SAMPLES) {
+    // For each map, what values cost by themselves and predicted.
+    let mut prices = vec![[0; 2]; maps.len()];
+    let (mut scratch, mut work, mut samples) = (Scratch::default(), Work::default(), Vec::new());
+    for i in 0..if maps.is_empty() { 0 } else { tiles.min(SAMPLES) } {
         let mut rect = job.grid.rect(sample(&job.grid, i));
         rect.rows = rect.rows.min(SAMPLE_ROWS);
         let bytes = read(input, j, rect)?;
-        let mut plain = 0.0;
         survey(input.layouts[j], &bytes, &mut scratch, |look| {
-            plain += match look {
+            usual += match look {
                 Look::Raw if input.layouts[j] == Layout::F8E4 => 4.0 * bytes.len() as f32,
                 Look::Raw => 8.0 * (bytes.len() / record) as f32,
                 Look::Bytes(h) | Look::Pairs(_, h) => entropy(&h),
                 Look::Constant(_) => 0.0,
             }
         });
-        usual += plain;
-        for (bits, &(map, of)) in filtered.iter_mut().zip(maps) {
-            let filter = Filter { map, ring: Ring::new(of), classes: 0, tables: vec![] };
-            *bits += work.sample(&filter, rect.rows, &mut bytes.clone()).unwrap_or(plain);
+        for ([alone, predicted], &(map, bits)) in prices.iter_mut().zip(maps) {
+            let found = work.glance(map, Ring::new(bits), rect.rows, &bytes);
+            *alone += found.0;
+            *predicted += found.1;
         }
+        samples.push((rect.rows, bytes));
     }
-    let best = maps.iter().zip(filtered).min_by(|a, b| a.1.total_cmp(&b.1));
-    Ok(best.filter(|&(_, bits)| bits < WORTH * usual).map(|(&(map, bits), _)| {
-        let classes = CLASSES;
-        Filter { map, ring: Ring::new(bits), classes, tables: vec![0; BANDS * classes * record] }
-    }))
+    let alone = prices.iter().map(|p| p[0]).min().unwrap_or(0);
+    let best = maps.iter().zip(&prices).min_by_key(|(_, p)| p[1]);
+    let Some((&(map, bits), _)) = best.filter(|(_, p)| p[1] as f32 <= PROMISING * alone as f32) else { return Ok(None) };
+    let classes = CLASSES;
+    let filter = Filter { map, ring: Ring::new(bits), classes, tables: vec![0; BANDS * classes * record] };
+    let filtered: f32 = samples.iter_mut().map(|(rows, bytes)| work.bits(&filter, *rows, bytes)).sum();
+    Ok((filtered < WORTH * usual).then_some(filter))
 }
 
 /// The tile to take as sample `i`: one below the other, and to the right, too, so that dimensions do not hide.
@@ -193,14 +195,14 @@ fn bits(price: u64) -> f32 {
 type Choice = (Modes, Vec<i32>);
 
 impl Work {
-    /// Bits of a sample if it is filtered; `None` where its neighbours tell so little that this is not worth finding out.
-    fn sample(&mut self, filter: &Filter, rows: usize, bytes: &mut [u8]) -> Option<f32> {
-        map::read(filter.map, filter.ring, bytes, &mut self.values);
+    /// What a sample's values cost by themselves, and predicted, the best way for every eight columns. Over many rows: the least of several sums
+    /// of noise is hardly less than any then.
+    fn glance(&mut self, map: Map, ring: Ring, rows: usize, bytes: &[u8]) -> (u64, u64) {
+        map::read(map, ring, bytes, &mut self.values);
         let columns = self.values.len() / rows;
-        // Summed up over many rows: the least of several sums of noise is less than any by little then.
-        let mut prices = GLANCE.iter().map(|&p| {
-            self.out.resize(self.values.len(), 0);
-            residuals(filter.ring, p, &self.values, columns, &mut self.out);
+        self.out.resize(self.values.len(), 0);
+        let mut sums = GLANCE.map(|predictor| {
+            residuals(ring, predictor, &self.values, columns, &mut self.out);
             let mut sums = vec![0; columns.div_ceil(SIDE)];
             for row in self.out.chunks(columns) {
                 let parts = row.chunks(SIDE).map(|part| part.iter().map(|&x| price(x)).sum::<u32>() as u64);
@@ -208,17 +210,20 @@ impl Work {
             }
             sums
         });
-        let alone = prices.next()?;
-        let mut least = alone.clone();
-        prices.for_each(|others| least.iter_mut().zip(others).for_each(|(a, b)| *a = (*a).min(b)));
-        let sum = |prices: &[u64]| prices.iter().sum::<u64>() as f32;
-        if sum(&least) > PROMISING * sum(&alone) {
-            return None;
-        }
+        let (alone, others) = sums.split_at_mut(1);
+        let total = alone[0].iter().sum();
+        others.iter().for_each(|sums| alone[0].iter_mut().zip(sums).for_each(|(a, b)| *a = (*a).min(*b)));
+        (total, alone[0].iter().sum())
+    }
+
+    /// Bits of a sample if it is filtered, modes included; its bytes become residuals.
+    fn bits(&mut self, filter: &Filter, rows: usize, bytes: &mut [u8]) -> f32 {
         let modes = self.filter(filter, rows, bytes);
         let mut told = Vec::new();
-        modes.write(filter.ring, &mut told)?;
-        Some(8.0 * told.len() as f32 + self.in_contexts(filter, &modes, bytes))
+        if modes.write(filter.ring, &mut told).is_none() {
+            return f32::INFINITY;
+        }
+        8.0 * told.len() as f32 + self.in_contexts(filter, &modes, bytes)
     }
 
     /// Chooses modes and classes for a tile and turns its elements into residuals.
