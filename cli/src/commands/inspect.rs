@@ -15,8 +15,9 @@ Examples:
   wcodec inspect --tensor lm_head.weight model.wcodec
   wcodec inspect --json model.wcodec | jq '.tensors[] | {name, bits_per_weight}'
 
-PLANES says how each byte plane of the elements is kept: raw, const (one byte repeated), bytes or pairs (entropy-coded); where
-the tiles of a tensor differ, with the number of tiles. BITS is the bits for each element, RATIO archive to source.";
+PLANES says how each byte plane of the elements is kept: raw, const (one byte repeated), bytes, pairs or contexts
+(entropy-coded); where the tiles of a tensor differ, with the number of tiles. Before them, filters N: in N tiles they are
+what prediction left. BITS is the bits for each element, RATIO archive to source.";
 
 /// Show what an archive holds and how it is coded
 #[derive(Debug, clap::Args)]

@@ -227,7 +227,7 @@ fn parse_index(mut index: &[u8], entries: u32, source_kind: u32) -> Result<(Vec<
             params16: u64::from(r[63]),
         };
         ensure(r[59] <= 1, "kind of a record")?;
-        ensure(r[62] & !1 == 0 && (r[62] != 0 || r[63] == 0), "tools of a record")?;
+        ensure(r[62] & !5 == 0 && (r[62] != 0 || r[63] == 0), "tools of a record")?;
         for _ in 0..r[60] {
             rec.shape.push(u64_at(take(&mut dims, 8)?, 0));
         }
