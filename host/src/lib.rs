@@ -28,6 +28,7 @@ pub mod dlpack;
 mod dtype;
 mod encode;
 mod error;
+mod filter;
 mod gpu;
 mod io;
 mod load;

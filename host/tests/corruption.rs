@@ -274,6 +274,27 @@ fn forged_directories() {
     assert!(LARGEST.load(Ordering::Relaxed) <= samples().iter().map(|s| bound(&s.archive)).max().unwrap());
 }
 
+/// Filters, as the encoder chooses them: parameters, what tiles say of them, modes and residuals.
+#[test]
+fn forged_filters() {
+    let tensors = [
+        Owned::smooth("i8", Dtype::I8, [43, 54], 1),
+        Owned::smooth("bf16", Dtype::BF16, [40, 53], 2),
+        Owned::smooth("i32", Dtype::I32, [35, 60], 3),
+    ];
+    let archive = encode_max(&tensors);
+    let truth = tensors.iter().flat_map(|t| t.data.clone()).collect();
+    let s = Sample { name: "filters", map: Map::of(&archive), truth, source: None, archive };
+    assert!(s.verifies(&s.archive) && s.map.records.iter().all(|r| s.archive[r.at + 62] == 4));
+    for r in &s.map.records {
+        forge(&s, r.at + 62..r.at + 64, |b| s.map.fix_all(b));
+        forge(&s, r.directory.clone(), |b| s.map.fix_all(b));
+        // The modes, and some of what follows.
+        let tile = &r.tiles[0];
+        forge(&s, tile.start..tile.end.min(tile.start + 300), |b| s.map.fix_all(b));
+    }
+}
+
 /// Payloads of noise that no checksum gives away: the streams' own checks and the hashes are left, and every backend must keep
 /// inside its buffers.
 #[test]

@@ -17,7 +17,7 @@ use wcodec::{Archive, Backend, Backing, Dtype};
 type Coded = (u8, usize, u8);
 
 /// Name, what it is there for, and whether its archive is of tensors in memory.
-const GOLDENS: [(&str, &[Coded], bool); 13] = [
+const GOLDENS: [(&str, &[Coded], bool); 14] = [
     ("bf16", &[(128, 0, 3), (128, 1, 0), (128, 0, 2)], false),
     ("f32", &[(129, 0, 3), (129, 1, 0), (129, 3, 0)], false),
     ("f16", &[(2, 0, 0), (2, 1, 2)], false),
@@ -30,6 +30,7 @@ const GOLDENS: [(&str, &[Coded], bool); 13] = [
     ("every_mode", &EVERY_MODE, false),
     ("contexts", &[(128, 0, 4)], true),
     ("contexts_bytes", &[(1, 0, 4)], true),
+    ("filters", &[(1, 0, 4)], true),
     ("contexts_everywhere", &[(128, 0, 4), (129, 0, 4), (129, 1, 4), (130, 0, 4), (3, 2, 4)], false),
 ];
 
@@ -95,6 +96,11 @@ fn tensors(name: &str) -> Vec<Owned> {
             Owned::scaled("i8", Dtype::I8, [130, 131], 24),
             Owned::scaled("fp8", Dtype::F8_E4M3, [131, 130], 25),
             new("noise", Dtype::U8, &[1001], Fill::Random, 26),
+        ],
+        "filters" => vec![
+            Owned::smooth("i8", Dtype::I8, [75, 83], 27),
+            Owned::smooth("bf16", Dtype::BF16, [50, 71], 28),
+            Owned::smooth("i32", Dtype::I32, [41, 60], 29),
         ],
         _ => unreachable!(),
     }
@@ -222,7 +228,7 @@ fn write_missing_goldens() {
         let source = source(name);
         let archive = match name {
             _ if forced(name).is_some() => write(&forced(name).unwrap()),
-            "contexts" | "contexts_bytes" => encode_max(&tensors(name)),
+            "contexts" | "contexts_bytes" | "filters" => encode_max(&tensors(name)),
             _ if in_memory => encode_tensors(&tensors(name)),
             _ => encode_source(&source).unwrap(),
         };

@@ -15,9 +15,10 @@ Examples:
   wcodec inspect --tensor lm_head.weight model.wcodec
   wcodec inspect --json model.wcodec | jq '.tensors[] | {name, bits_per_weight}'
 
-PLANES says how each byte plane of the elements is kept: raw, const (one byte repeated), bytes or pairs (entropy-coded); where
-the tiles of a tensor differ, with the number of tiles. Of tensors that are coded against a base it says first how: same (nothing is stored), xor
-or subtract. BITS is the bits for each element, RATIO archive to source.";
+PLANES says how each byte plane of the elements is kept: raw, const (one byte repeated), bytes, pairs or contexts
+(entropy-coded); where the tiles of a tensor differ, with the number of tiles. Of tensors that are coded against a base it says first how: same
+(nothing is stored), xor or subtract. Before them, filters N: in N tiles they are what prediction left. BITS is the bits for each element, RATIO
+archive to source.";
 
 /// Show what an archive holds and how it is coded
 #[derive(Debug, clap::Args)]
@@ -118,12 +119,13 @@ fn row(t: &TensorReport) -> [String; 7] {
     };
     let tables: BTreeSet<_> = t.planes.iter().flat_map(|p| &p.tables).collect();
     let empty = t.bytes == 0;
+    let filtered = if t.filtered > 0 { format!("filters {}: ", t.filtered) } else { String::new() };
     let or_dash = |s: String, known: bool| if known { s } else { "-".into() };
     [
         plain(&t.name),
         plain(&t.dtype),
         format!("[{}]", shape.join(", ")),
-        or_dash(planes, !empty),
+        or_dash(filtered + &planes, !empty),
         tables.len().to_string(),
         or_dash(format!("{:.3}", t.bits_per_weight), t.bits_per_weight > 0.0),
         or_dash(percent(t.ratio), !empty),
@@ -132,7 +134,7 @@ fn row(t: &TensorReport) -> [String; 7] {
 
 /// `pairs`, or `pairs 40 + raw 2` where tiles differ.
 fn plane(p: &PlaneReport) -> String {
-    let modes = [("pairs", p.pairs), ("bytes", p.bytes), ("const", p.constant), ("raw", p.raw)];
+    let modes = [("pairs", p.pairs), ("bytes", p.bytes), ("contexts", p.contexts), ("const", p.constant), ("raw", p.raw)];
     let used: Vec<_> = modes.into_iter().filter(|m| m.1 > 0).collect();
     match used[..] {
         [] => "-".into(),

@@ -84,7 +84,7 @@ pub mod tool {
     /// Each tile says how its elements were predicted or transformed.
     pub const FILTERS: u8 = 4;
     /// Every tool of this version.
-    pub const KNOWN: u8 = CONTEXTS | BASE;
+    pub const KNOWN: u8 = CONTEXTS | BASE | FILTERS;
 }
 
 assert_offsets!(TensorRecord, 64, {

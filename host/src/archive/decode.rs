@@ -12,6 +12,8 @@ use crate::cpu::tile::{GROUP, Scratch, TileInput, decode_tiles};
 use crate::cpu::view::Stores;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
+use crate::filter::Filter;
+use crate::filter::modes::{self, Modes};
 use crate::gpu::{Device, Gpu};
 use crate::source::zeroed;
 use rayon::prelude::*;
@@ -246,9 +248,10 @@ impl<'a> Tensor<'a> {
         let (own, last) =
             params.split_at_checked(params.len().wrapping_sub(last)).ok_or_else(|| damaged("too few parameters"))?;
         let (contexts, base_contexts) = self.contexts(own, classes).map_err(damaged)?;
+        let filter = self.filter(own).map_err(damaged)?;
         let difference = self.difference(last).map_err(damaged)?;
-        let first = self.entry.prefix_len() as usize;
-        let directory = Directory { bytes, first, stride: self.entry.directory_stride(), contexts, base_contexts, difference };
+        let (first, stride) = (self.entry.prefix_len() as usize, self.entry.directory_stride());
+        let directory = Directory { bytes, first, stride, contexts, base_contexts, difference, filter };
         if directory.len() > 0 && directory.offset(0) != 0 {
             return Err(
                 self.place(Error::corrupt("its first tile does not begin the segment").with_tile(0).at(self.entry.directory_off))
@@ -262,13 +265,22 @@ impl<'a> Tensor<'a> {
         let Entry { record, grid, layout, .. } = self.entry;
         let tables = self.archive.index.tables.freqs().len();
         if record.tools & tool::CONTEXTS == 0 {
-            return if params.is_empty() { Ok((None, None)) } else { Err("parameters of no tool") };
+            return if params.is_empty() || self.entry.is_filtered() { Ok((None, None)) } else { Err("parameters of no tool") };
         }
         if self.has_base() {
             return BaseContexts::read(params, *layout, tables).map(|c| (None, Some(Arc::new(c))));
         }
         let columns = grid.row_bytes as usize / layout.record_bytes();
         Contexts::read(params, classes, grid.rows as usize, columns, *layout, tables).map(|c| (Some(Arc::new(c)), None))
+    }
+
+    /// How its tiles are filtered, if they may be.
+    fn filter(&self, params: &[u8]) -> Result<Option<Arc<Filter>>, &'static str> {
+        let layout = self.entry.layout;
+        if !self.entry.is_filtered() {
+            return Ok(None);
+        }
+        Filter::read(params, layout, self.archive.index.tables.freqs().len()).map(|f| Some(Arc::new(f)))
     }
 
     /// Where the payloads of consecutive tiles lie in the archive.
@@ -320,6 +332,7 @@ impl<'a> Tensor<'a> {
             let group = first..tiles.start + (g + 1) * count / groups;
             let mut records: [Vec<TilePlane>; GROUP] = std::array::from_fn(|_| vec![EMPTY_PLANE; entry.planes.len()]);
             let mut inputs = Vec::with_capacity(GROUP);
+            let mut filtered = Vec::new();
             for (tile, planes) in group.clone().zip(&mut records) {
                 let range = self.payload_range(directory, &(tile..tile + 1))?;
                 let at = (range.start - entry.segment_off).checked_sub(start);
@@ -332,12 +345,24 @@ impl<'a> Tensor<'a> {
                 let rect = entry.grid.rect(tile);
                 let (at, stride) = place(rect);
                 let place = Place { first: at, rows: rect.rows, width: rect.width, stride };
-                let contexts = directory.tile_contexts(rect, base, place);
-                inputs.push(TileInput { layout: entry.layout, planes, payload: part, place, contexts });
+                let mut contexts = directory.tile_contexts(rect, base, place);
+                let mut payload = part;
+                if let Some(filter) = directory.filter.as_deref() {
+                    let modes;
+                    (payload, modes) = directory.modes(filter, tile, rect, part).map_err(|why| fail(tile, why.into()))?;
+                    if let Some(modes) = modes {
+                        contexts = modes.tile_contexts(filter);
+                        filtered.push((filter, modes, place));
+                    }
+                }
+                inputs.push(TileInput { layout: entry.layout, planes, payload, place, contexts });
             }
             let tables = &self.archive.index.tables;
             decode_tiles(self.archive.backend, tables, &inputs, scratch, out, stores)
                 .map_err(|(t, fault)| fail(first + t as u64, fault.to_string()))?;
+            for (filter, modes, place) in filtered {
+                scratch.undo(filter, &modes, &mut out[place.first..place.end()], place.width, place.stride);
+            }
         }
         if let (Some(difference), Some(base)) = (&directory.difference, base) {
             difference.undo(out, base);
@@ -392,6 +417,7 @@ pub(crate) struct Directory<'a> {
     /// The contexts of differences.
     pub(super) base_contexts: Option<Arc<BaseContexts>>,
     pub(super) difference: Option<Difference>,
+    pub(super) filter: Option<Arc<Filter>>,
 }
 
 impl Directory<'_> {
@@ -421,6 +447,25 @@ impl Directory<'_> {
     /// Start of a tile's payload in the segment.
     fn offset(&self, tile: u64) -> u64 {
         self.head(tile).offset16 as u64 * TILE_ALIGN as u64
+    }
+
+    /// What a tile says of its filter.
+    pub(super) fn filter_entry(&self, tile: u64) -> [u8; modes::ENTRY] {
+        let end = self.first + (tile as usize + 1) * self.stride;
+        std::array::from_fn(|i| self.bytes[end - modes::ENTRY + i])
+    }
+
+    /// The payload of a tile's planes, and what it went through.
+    fn modes<'p>(
+        &self,
+        filter: &Filter,
+        tile: u64,
+        rect: TileRect,
+        payload: &'p [u8],
+    ) -> Result<(&'p [u8], Option<Modes>), &'static str> {
+        let entry = self.filter_entry(tile);
+        let (head, payload) = payload.split_at_checked(Modes::len(entry)).ok_or("its modes are longer than its payload")?;
+        Ok((payload, Modes::read(filter, entry, head, rect.rows, filter.elements(rect.width))?))
     }
 
     /// Reads a tile's head and its planes, those of the whole tensor filled in.

@@ -50,6 +50,8 @@ pub struct TensorReport {
     pub tiles: u64,
     /// Rows and bytes a row of a tile.
     pub tile: (u64, u64),
+    /// Tiles whose elements were predicted or transformed.
+    pub filtered: u64,
     /// Its planes, in order.
     pub planes: Vec<PlaneReport>,
     /// How it follows from the base's tensor: `same`, `xor`, `subtract`; none without a base.
@@ -63,7 +65,9 @@ impl Tensor<'_> {
         let directory = self.directory()?;
         let tiles = entry.tiles();
         let mut planes = vec![PlaneReport::default(); entry.planes.len()];
+        let mut filtered = 0;
         for tile in 0..tiles {
+            filtered += (directory.filter.is_some() && directory.filter_entry(tile)[0] != 0) as u64;
             let mut coded = [EMPTY_PLANE; 64];
             directory.read_tile(tile, entry, &mut coded);
             for (p, (report, plane)) in planes.iter_mut().zip(coded).enumerate() {
@@ -76,6 +80,9 @@ impl Tensor<'_> {
                         report.contexts += 1;
                         if let Some(contexts) = &directory.base_contexts {
                             report.tables.extend(&contexts.planes[p]);
+                        }
+                        if let Some(filter) = &directory.filter {
+                            report.tables.extend(filter.tables_of(p));
                         }
                         if let Some(contexts) = &directory.contexts {
                             let deep = Some(p) == contexts::deep(entry.layout);
@@ -104,6 +111,7 @@ impl Tensor<'_> {
             bits_per_weight: per(8.0 * coded_bytes as f64, elements),
             tiles,
             tile: (entry.grid.tile_rows, entry.grid.tile_row_bytes),
+            filtered,
             planes,
             base: directory.difference.map(|d| d.method.name()),
         })

@@ -5,6 +5,7 @@
 
 use super::contexts::{Contexts, MOST};
 use super::grid::TileRect;
+use crate::filter::Filter;
 use wcodec_device::planes::Layout;
 
 /// Most planes.
@@ -86,35 +87,39 @@ pub(crate) struct BaseRows<'a> {
 }
 
 /// What tells the contexts of a tile's elements.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) enum TileContexts<'a> {
     /// Classes of its rows and columns.
     Classes(&'a Contexts, TileRect),
     /// The base.
     Base(&'a BaseContexts, BaseRows<'a>),
+    /// The classes of a filtered tile's blocks: each record's number among the filter's tables of a plane.
+    Blocks(&'a Filter, Vec<u8>),
 }
 
 impl<'a> TileContexts<'a> {
     /// The tables of plane `p`, by context, and the context of each of its symbols; `None` where it cannot have any. `leading` is the leading
     /// plane, if that has contexts.
-    pub(crate) fn of_plane(self, p: usize, layout: Layout, leading: Option<&[u8]>, out: &mut Vec<u8>) -> Option<&'a [u16]> {
-        let tables: &[u16] = match self {
+    pub(crate) fn of_plane(&self, p: usize, layout: Layout, leading: Option<&[u8]>, out: &mut Vec<u8>) -> Option<&'a [u16]> {
+        let tables: &'a [u16] = match *self {
             Self::Classes(c, _) if p == super::contexts::leading(layout) => &c.tables,
             Self::Classes(c, _) if Some(p) == super::contexts::deep(layout) && leading.is_some() => &c.deep,
             Self::Classes(..) => &[],
             Self::Base(c, _) => c.planes.get(p)?,
+            Self::Blocks(filter, _) => filter.tables_of(p),
         };
         if tables.is_empty() {
             return None;
         }
         match self {
             Self::Classes(c, rect) => {
-                c.of_tile(rect, layout.record_bytes(), out);
+                c.of_tile(*rect, layout.record_bytes(), out);
                 if let (Some(exponents), true) = (leading, p != super::contexts::leading(layout)) {
                     c.deepen(out, exponents);
                 }
             }
-            Self::Base(c, rows) => c.of_tile(rows, layout.record_bytes(), out),
+            Self::Base(c, rows) => c.of_tile(*rows, layout.record_bytes(), out),
+            Self::Blocks(_, of) => out.clone_from(of),
         }
         Some(tables)
     }

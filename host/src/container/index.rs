@@ -4,6 +4,7 @@ use super::grid::Grid;
 use super::tables::TablePool;
 use crate::dtype::Dtype;
 use crate::error::{Error, ErrorKind, Result};
+use crate::filter::modes;
 use bytemuck::Pod;
 use std::collections::HashMap;
 use std::mem::size_of;
@@ -40,7 +41,9 @@ impl Entry {
 
     /// Bytes of one tile's directory entry.
     pub(crate) fn directory_stride(&self) -> usize {
-        size_of::<TileHead>() + size_of::<TilePlane>() * self.planes.iter().filter(|p| Self::is_per_tile(p)).count()
+        let planes = self.planes.iter().filter(|p| Self::is_per_tile(p)).count();
+        let filter = if self.is_filtered() { modes::ENTRY } else { 0 };
+        size_of::<TileHead>() + size_of::<TilePlane>() * planes + filter
     }
 
     /// Bytes before the tiles' entries: the tools' parameters, then, with contexts, the classes of rows and columns, two to a byte.
@@ -66,6 +69,11 @@ impl Entry {
     /// Bytes of the tile directory. Cannot overflow once the entry is checked.
     pub(crate) fn directory_len(&self) -> u64 {
         self.prefix_len() + self.tiles() * self.directory_stride() as u64
+    }
+
+    /// Whether its tiles may be filtered.
+    pub(crate) fn is_filtered(&self) -> bool {
+        self.record.tools & tool::FILTERS != 0
     }
 
     pub(crate) fn is_tensor(&self) -> bool {
@@ -166,8 +174,7 @@ pub(crate) fn read_index(bytes: &[u8], superblock: &Superblock) -> Result<Index>
     for (i, record) in records.into_iter().enumerate() {
         let at = superblock.index_off + (size_of::<IndexHeader>() + i * size_of::<TensorRecord>()) as u64;
         let mut entry = read_entry(record, &mut parts).map_err(|e| e.at(at))?;
-        let announced = [(tool::CONTEXTS, feature::CONTEXTS), (tool::BASE, feature::BASE)];
-        if announced.iter().any(|&(tool, feature)| record.tools & tool != 0 && superblock.required & feature == 0) {
+        if feature::of_tools(record.tools) & !superblock.required != 0 {
             return Err(Error::corrupt("a tool that the superblock does not announce").with_tensor(&entry.name).at(at));
         }
         let place = |at: &mut u64, len: u64, end: u64, what: &str| {
@@ -229,6 +236,9 @@ fn read_named(record: TensorRecord, parts: &mut Parts<'_>, name: &str) -> Result
     let fail = |why: String| Err(Error::corrupt(why));
     if record.tools & !tool::KNOWN != 0 || (record.tools == 0 && record.params16 != 0) || record.kind > kind::BLOB {
         return fail("its record has unknown fields".into());
+    }
+    if record.tools & tool::FILTERS != 0 && record.tools != tool::FILTERS {
+        return fail("filters and another tool, which exclude each other".into());
     }
     if record.tools & tool::BASE != 0 {
         let same = record.params16 == 0;

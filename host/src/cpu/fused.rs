@@ -72,7 +72,7 @@ impl Place {
     }
 
     /// Where it ends.
-    pub(super) fn end(self) -> usize {
+    pub(crate) fn end(self) -> usize {
         self.first + (self.rows - 1) * self.stride + self.width
     }
 

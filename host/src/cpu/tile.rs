@@ -11,6 +11,8 @@ use super::{Backend, Job, Stream, StreamFault};
 use crate::container::base_contexts::TileContexts;
 use crate::container::contexts::{self, Contexts};
 use crate::container::tables::TablePool;
+use crate::filter::Filter;
+use crate::filter::modes::Modes;
 use wcodec_device::job::status;
 use wcodec_device::layout::{MAX_TILE_BYTES, PlaneMode, TILE_ALIGN, TilePlane};
 use wcodec_device::planes::Layout;
@@ -89,6 +91,21 @@ pub(crate) struct Scratch {
     linear: Vec<u8>,
     line: Line,
     contexts: Vec<u8>,
+    values: Vec<i32>,
+}
+
+impl Scratch {
+    /// Turns a tile's residuals, rows of `width` bytes `stride` apart, back into elements.
+    pub(crate) fn undo(&mut self, filter: &Filter, modes: &Modes, out: &mut [u8], width: usize, stride: usize) {
+        let linear = resize_for(&mut self.linear, modes.rows * width);
+        for (row, out) in linear.chunks_mut(width).zip(out.chunks(stride)) {
+            row.copy_from_slice(&out[..width]);
+        }
+        filter.undo(modes, &mut self.values, linear);
+        for (row, out) in linear.chunks(width).zip(out.chunks_mut(stride)) {
+            out[..width].copy_from_slice(row);
+        }
+    }
 }
 
 /// Takes fields off the front of a payload.
@@ -284,11 +301,12 @@ const NO_CONTEXTS: &str = "contexts where there can be none";
 
 /// [`check_contexts`], of whichever kind the tile's are.
 fn check_tile_contexts(tile: &TileInput<'_>, p: usize) -> Result<(), &'static str> {
-    let classes = match tile.contexts {
+    let classes = match &tile.contexts {
         Some(TileContexts::Base(contexts, _)) => {
             return if contexts.planes.get(p).is_some_and(|tables| !tables.is_empty()) { Ok(()) } else { Err(NO_CONTEXTS) };
         }
-        Some(TileContexts::Classes(contexts, _)) => Some(contexts),
+        Some(TileContexts::Blocks(..)) => return Ok(()),
+        Some(TileContexts::Classes(contexts, _)) => Some(*contexts),
         None => None,
     };
     check_contexts(tile.layout, tile.planes, classes, p)
@@ -304,7 +322,7 @@ fn decode_contexts(
     buffers: &mut [Vec<u8>],
     scratch: &mut Vec<u8>,
 ) -> Result<(), StreamFault> {
-    let Some(contexts) = tile.contexts else { return Ok(()) };
+    let Some(contexts) = &tile.contexts else { return Ok(()) };
     let leading = buffers.get(contexts::leading(tile.layout)).map(|b| &b[..]);
     let numbers = contexts.of_plane(p, tile.layout, leading, scratch).ok_or(StreamFault::State)?;
     let out = &mut buffers[p][..scratch.len()];

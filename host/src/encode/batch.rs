@@ -1,6 +1,7 @@
 //! The second pass: pieces of tensors, read and encoded on all threads a batch at a time.
 
 use super::base::Against;
+use super::filter::Work;
 use super::plan::{Data, Job};
 use super::split::Rows;
 use super::tile::{Scratch, Tables, encode_tile};
@@ -11,6 +12,8 @@ use crate::container::contexts::Contexts;
 use crate::container::difference::{Difference, Method};
 use crate::container::grid::Piece;
 use crate::error::{Error, Result};
+use crate::filter::Filter;
+use crate::filter::modes;
 use crate::source::ReadAt;
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -33,6 +36,8 @@ pub(crate) struct Input<'a> {
     pub base_contexts: Vec<Option<BaseContexts>>,
     /// What the file is coded against, if anything.
     pub against: Option<Against<'a>>,
+    /// How each job is filtered, where it is.
+    pub filters: Vec<Option<Filter>>,
     /// Buffers of pieces that are written: fresh ones of this size would cost a page fault every 4 KiB.
     pub spare: Mutex<Vec<Vec<u8>>>,
     /// What threads keep from batch to batch.
@@ -48,6 +53,7 @@ impl<'a> Input<'a> {
             contexts: jobs.iter().map(|_| None).collect(),
             base_contexts: jobs.iter().map(|_| None).collect(),
             against: None,
+            filters: jobs.iter().map(|_| None).collect(),
             spare: Mutex::default(),
             scratch: Mutex::default(),
         }
@@ -98,6 +104,8 @@ pub(crate) struct TileDone {
     pub len: usize,
     pub crc: u32,
     pub planes: Vec<TilePlane>,
+    /// How the tile is filtered; zeros where it is not.
+    pub filter: [u8; modes::ENTRY],
 }
 
 /// A piece, encoded.
@@ -166,15 +174,47 @@ pub(crate) fn encode_piece<'a>(
             (Some(c), None) => Some(TileContexts::Classes(c, rect)),
             (None, None) => None,
         };
-        let planes = encode_tile(input.layouts[job], contexts, tables, rows, &mut scratch, &mut payload);
+        let layout = input.layouts[job];
+        let mut planes = encode_tile(layout, contexts.as_ref(), tables, rows, &mut scratch, &mut payload);
+        let mut how = [0; modes::ENTRY];
+        if let Some(filter) = &input.filters[job] {
+            let filtered = filtered(filter, layout, tables, rows, &mut scratch, payload.len() - start);
+            if let Some((entry, coded, theirs)) = filtered {
+                payload.truncate(start);
+                payload.extend(coded);
+                (how, planes) = (entry, theirs);
+            }
+        }
         let crc = checksum(&payload[start..]);
-        tiles.push(TileDone { len: payload.len() - start, crc, planes });
+        tiles.push(TileDone { len: payload.len() - start, crc, planes, filter: how });
     }
     put_back(&input.scratch, scratch);
     if let Some((difference, _)) = difference {
         put_back(&input.spare, difference);
     }
     Ok(PieceDone { job, bytes, payload, tiles })
+}
+
+/// A tile's directory entry, payload and planes if it is filtered; `None` unless the payload is below `most` bytes.
+fn filtered(
+    filter: &Filter,
+    layout: Layout,
+    tables: &Tables,
+    tile: Rows<'_>,
+    scratch: &mut Scratch,
+    most: usize,
+) -> Option<([u8; modes::ENTRY], Vec<u8>, Vec<TilePlane>)> {
+    let mut bytes: Vec<u8> = tile.bytes.chunks(tile.pitch).take(tile.rows).flat_map(|row| &row[..tile.width]).copied().collect();
+    let mut payload = Vec::new();
+    let mut modes = Work::default().filter(filter, tile.rows, &mut bytes);
+    // Learnt from a sample, they may be fewer.
+    modes.classes.iter_mut().for_each(|class| *class = (*class).min(filter.classes.saturating_sub(1) as u8));
+    if filter.classes == 0 {
+        modes.classes.clear();
+    }
+    let entry = modes.write(filter.ring, &mut payload)?;
+    let planes = encode_tile(layout, modes.tile_contexts(filter).as_ref(), tables, Rows::whole(&bytes), scratch, &mut payload);
+    (payload.len() < most).then_some((entry, payload, planes))
 }
 
 /// One of `pool`, or a new one.

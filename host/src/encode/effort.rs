@@ -53,6 +53,11 @@ impl Effort {
         self.0 >= 3
     }
 
+    /// Whether filters are tried.
+    pub(crate) fn filters(self) -> bool {
+        self.0 == 9
+    }
+
     /// Classes to the octave that are tried for contexts; no contexts where there are none.
     pub(crate) fn units(self) -> &'static [u8] {
         match self.0 {

@@ -10,6 +10,7 @@ mod batch;
 mod cluster;
 mod contexts;
 mod effort;
+mod filter;
 pub(crate) mod frequency;
 mod plan;
 mod split;
@@ -40,11 +41,18 @@ pub enum Profile {
     Max,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct EncodeOptions {
     pub effort: Effort,
+    pub filters: bool,
     pub overwrite: bool,
     pub base: Option<Base>,
+}
+
+impl Default for EncodeOptions {
+    fn default() -> Self {
+        Self { effort: Effort::default(), filters: true, overwrite: false, base: None }
+    }
 }
 
 /// A tensor in memory, to be encoded.
@@ -113,6 +121,13 @@ impl Encoder {
     /// contexts; the higher, the more is tried.
     pub fn effort(mut self, level: u8) -> Self {
         self.options.effort = Effort::new(level);
+        self
+    }
+
+    /// Sets whether profile `max` may predict and transform elements, which a GPU does not decode (default: yes). What is coded with a base is
+    /// not filtered.
+    pub fn filters(mut self, yes: bool) -> Self {
+        self.options.filters = yes;
         self
     }
 

@@ -3,10 +3,10 @@
 use super::TensorInput;
 use super::batch::Input;
 use super::cluster::cluster;
-use super::contexts;
 use super::effort::{Effort, Learning};
 use super::frequency::{Histogram, entropy, histogram};
 use super::tile::{Look, PAIR_PATCH_BITS, PATCH_BITS, Scratch, Tables, min_gain, survey};
+use super::{contexts, filter};
 use crate::container::grid::Grid;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -115,7 +115,16 @@ pub(crate) fn learn(input: &mut Input<'_>, effort: Effort) -> Result<Tables> {
         .par_iter()
         .map_init(Scratch::default, |scratch, &(job, at)| {
             let len = size.min(input.jobs[job].grid.bytes() - at) as usize;
-            let bytes = input.read_coded(job, at, len)?;
+            let bytes = match &input.filters[job] {
+                Some(how) => {
+                    let grid = &input.jobs[job].grid;
+                    let rect = grid.rect(at / size * grid.tiles().unwrap_or(1) / counts[job]);
+                    let mut bytes = filter::read(input, job, rect)?;
+                    filter::Work::default().filter(how, rect.rows, &mut bytes);
+                    bytes.into()
+                }
+                None => input.read_coded(job, at, len)?,
+            };
             let (mut single, mut pairs) = (Vec::new(), Vec::new());
             survey(input.layouts[job], &bytes, scratch, |look| match look {
                 Look::Bytes(h) => single.push(*h),
@@ -134,6 +143,10 @@ pub(crate) fn learn(input: &mut Input<'_>, effort: Effort) -> Result<Tables> {
     if !effort.units().is_empty() {
         let first = single.len() + pairs.len();
         (input.contexts, in_contexts) = contexts::learn(input, effort, first)?;
+    }
+    if effort.filters() {
+        let first = single.len() + pairs.len() + in_contexts.len();
+        in_contexts.extend(filter::learn(input, effort, first)?);
     }
     if input.against.is_some() {
         let first = single.len() + pairs.len() + in_contexts.len();

@@ -192,7 +192,7 @@ pub(crate) fn survey(layout: Layout, bytes: &[u8], scratch: &mut Scratch, mut se
 /// Encodes a tile: appends its payload to `out`, a multiple of 16 bytes, and returns its planes.
 pub(crate) fn encode_tile(
     layout: Layout,
-    contexts: Option<TileContexts<'_>>,
+    contexts: Option<&TileContexts<'_>>,
     tables: &Tables,
     tile: Rows<'_>,
     scratch: &mut Scratch,

@@ -3,7 +3,7 @@
 use super::base;
 use super::batch::{Input, PIECE, PieceDone, TileDone, batches, encode, encode_piece, put_back};
 use super::plan::{choose_layouts, learn};
-use super::{EncodeOptions, EncodeReport};
+use super::{EncodeOptions, EncodeReport, filter};
 use crate::checksum;
 use crate::container::contexts::Contexts;
 use crate::container::index::{Entry, write_index};
@@ -73,6 +73,10 @@ pub(crate) fn run<'a, W: Write + Seek + Send>(
     let start = out.stream_position().map_err(|e| Error::io("seeking in the archive", e).elsewhere())?;
     let total: u64 = input.jobs.iter().map(|j| j.grid.bytes()).sum();
     input.layouts = choose_layouts(&input, options.effort)?;
+    // What is coded against a base is not filtered.
+    if options.effort.filters() && options.filters && options.base.is_none() {
+        filter::choose(&mut input)?;
+    }
     let tell = |done| progress.map_or(Ok(()), |progress| progress(done, total).check());
     tell(0)?;
     if let Some(base) = &options.base {
@@ -180,6 +184,11 @@ impl<W: Write + Seek> Writer<'_, W> {
             params.extend(difference.write());
             tools |= tool::BASE;
         }
+        // Beside no other tool.
+        if let Some(filter) = &self.input.filters[job] {
+            params.extend(filter.write());
+            tools |= tool::FILTERS;
+        }
         let record = TensorRecord {
             rows: j.grid.rows,
             row_bytes: j.grid.row_bytes,
@@ -224,6 +233,9 @@ impl<W: Write + Seek> Writer<'_, W> {
             for (p, _) in planes.iter().enumerate().filter(|(_, p)| Entry::is_per_tile(p)) {
                 self.directories.extend_from_slice(bytemuck::bytes_of(&tile.planes[p]));
             }
+            if record.tools & tool::FILTERS != 0 {
+                self.directories.extend_from_slice(&tile.filter);
+            }
         }
         self.tiles += tiles.len() as u64;
         record.segment_len = self.out.at - segment_off;
@@ -255,15 +267,13 @@ impl<W: Write + Seek> Writer<'_, W> {
         self.out.put(&index)?;
         let from_file = self.kind == source_kind::SAFETENSORS;
         let tools = self.entries.iter().fold(0, |tools, e| tools | e.record.tools);
-        let announced = [(tool::CONTEXTS, feature::CONTEXTS), (tool::BASE, feature::BASE)];
-        let required = announced.iter().filter(|(tool, _)| tools & tool != 0).fold(0, |bits, (_, feature)| bits | feature);
         let (base_sha256, base_len) = self.input.against.as_ref().and_then(|a| a.identity).unwrap_or_default();
         let mut superblock = Superblock {
             magic: MAGIC,
             major: VERSION_MAJOR,
             minor: if tools != 0 { VERSION_MINOR } else { 0 },
             source_kind: self.kind,
-            required,
+            required: feature::of_tools(tools),
             base_sha256,
             base_len,
             source_len: if from_file { total } else { 0 },

@@ -124,6 +124,10 @@ fn add(
     places: &mut Vec<Place>,
 ) -> Result<()> {
     let entry = item.tensor.entry;
+    if entry.is_filtered() {
+        let why = "filtered tensors are decoded on the CPU only";
+        return Err(item.tensor.place(Error::new(ErrorKind::Unsupported, why)));
+    }
     let range = item.tensor.payload_range(item.directory, &item.tiles)?;
     let mut next = 0;
     for tile in item.tiles.clone() {

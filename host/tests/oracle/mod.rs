@@ -9,14 +9,16 @@
 
 mod base;
 mod contexts;
+mod filters;
 mod layout;
 mod stream;
 mod tile;
 
 use contexts::{Contexts, classes_len};
+use filters::Filter;
 use layout::layout_shape;
 use sha2::{Digest, Sha256};
-use tile::{decode_record, tiles};
+use tile::{Heads, decode_record, tiles};
 
 /// An archive, decoded.
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub struct Decoded {
     pub source: Vec<u8>,
     /// Which (layout, plane, mode) the tiles use, each once and sorted: to see what a test has covered.
     pub modes: Vec<(u8, usize, u8)>,
+    /// Predictors, and transforms + 16, of filtered tiles' blocks, likewise.
+    pub filters: Vec<u8>,
 }
 
 /// A tensor, decoded.
@@ -143,7 +147,7 @@ pub fn decode_with(file: &[u8], base: Option<&[u8]>) -> Result<Decoded> {
     let source_kind = u32_at(sb, 12);
     ensure(source_kind <= 1, "source kind")?;
     let required = u64_at(sb, 16);
-    ensure(required & !3 == 0, "an unknown required feature")?;
+    ensure(required & !7 == 0, "an unknown required feature")?;
     let (source_len, source_sha) = (u64_at(sb, 32), &sb[40..72]);
     ensure(u64_at(sb, 72) == file.len() as u64, "file length")?;
     let (index_off, index_len, directory_off) = (u64_at(sb, 80), u64_at(sb, 88), u64_at(sb, 96));
@@ -160,11 +164,12 @@ pub fn decode_with(file: &[u8], base: Option<&[u8]>) -> Result<Decoded> {
     };
     let mut segments = &file[256..directory_off as usize];
     let mut directories = &file[directory_off as usize..index_off as usize];
-    let mut out = Decoded { source_kind, tensors: Vec::new(), source: Vec::new(), modes: Vec::new() };
+    let mut out = Decoded { source_kind, tensors: Vec::new(), source: Vec::new(), modes: Vec::new(), filters: Vec::new() };
     for r in records {
         let segment = take(&mut segments, r.segment_len)?;
         ensure(u64::from(r.tools) & !required == 0, "a tool that is not required")?;
-        let entry = 8 + 8 * r.planes.iter().filter(|p| p.0 == 255).count() as u64;
+        let filtered = u64::from(r.tools >> 2 & 1);
+        let entry = 8 + 8 * (filtered + r.planes.iter().filter(|p| p.0 == 255).count() as u64);
         let same = r.tools & 2 == 2 && r.params16 == 0;
         let entries_len = (if same { Some(0) } else { tiles(&r) }).and_then(|n| n.checked_mul(entry));
         let directory_len =
@@ -178,12 +183,13 @@ pub fn decode_with(file: &[u8], base: Option<&[u8]>) -> Result<Decoded> {
             _ => None,
         };
         let contexts = if r.tools & 3 == 1 { Some(Contexts::parse(&r, parameters, &mut entries, tables.len())?) } else { None };
+        let filter = if filtered == 1 { Some(Filter::parse(&r, parameters, tables.len())?) } else { None };
         let differences = differences.as_ref();
         let bytes = match differences {
             Some(d) if d.is_same() => d.undo(&r, &[])?,
             _ => {
-                let heads = (contexts.as_ref(), differences);
-                let decoded = decode_record(&r, segment, entries, entry as usize, heads, &tables, &mut out.modes)?;
+                let heads = Heads { contexts: contexts.as_ref(), differences, filter: filter.as_ref() };
+                let decoded = decode_record(&r, segment, entries, entry as usize, heads, &tables, &mut out)?;
                 differences.map_or(Ok(decoded.clone()), |d| d.undo(&r, &decoded))?
             }
         };
@@ -201,6 +207,8 @@ pub fn decode_with(file: &[u8], base: Option<&[u8]>) -> Result<Decoded> {
     }
     out.modes.sort_unstable();
     out.modes.dedup();
+    out.filters.sort_unstable();
+    out.filters.dedup();
     Ok(out)
 }
 
@@ -241,7 +249,8 @@ fn parse_index(mut index: &[u8], entries: u32, source_kind: u32) -> Result<(Vec<
             params16: u64::from(r[63]),
         };
         ensure(r[59] <= 1, "kind of a record")?;
-        ensure(r[62] & !3 == 0 && (r[62] != 0 || r[63] == 0), "tools of a record")?;
+        ensure(r[62] & !7 == 0 && (r[62] != 0 || r[63] == 0), "tools of a record")?;
+        ensure(r[62] & 4 == 0 || r[62] == 4, "filters and another tool")?;
         ensure(r[62] & 2 == 0 || r[59] == 0, "a blob with a base")?;
         for _ in 0..r[60] {
             rec.shape.push(u64_at(take(&mut dims, 8)?, 0));

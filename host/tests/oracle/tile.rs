@@ -2,9 +2,18 @@
 
 use super::base::Differences;
 use super::contexts::Contexts;
+use super::filters::Filter;
 use super::layout::{join, layout_shape};
 use super::stream::decode_stream;
-use super::{Record, Result, Table, crc32c, ensure, range, take, u16_at, u32_at};
+use super::{Decoded, Record, Result, Table, crc32c, ensure, range, take, u16_at, u32_at};
+
+/// What heads a directory.
+#[derive(Clone, Copy)]
+pub(super) struct Heads<'a> {
+    pub contexts: Option<&'a Contexts>,
+    pub differences: Option<&'a Differences<'a>>,
+    pub filter: Option<&'a Filter>,
+}
 
 pub(super) fn tiles(r: &Record) -> Option<u64> {
     r.rows.div_ceil(r.tile_rows).checked_mul(r.row_bytes.div_ceil(r.tile_row_bytes))
@@ -15,9 +24,9 @@ pub(super) fn decode_record(
     segment: &[u8],
     directory: &[u8],
     entry: usize,
-    (contexts, differences): (Option<&Contexts>, Option<&Differences<'_>>),
+    heads: Heads<'_>,
     tables: &[Table],
-    modes: &mut Vec<(u8, usize, u8)>,
+    seen: &mut Decoded,
 ) -> Result<Vec<u8>> {
     let count = directory.len() / entry;
     let mut out = vec![0u8; (r.rows * r.row_bytes) as usize];
@@ -36,7 +45,7 @@ pub(super) fn decode_record(
         let width = r.tile_row_bytes.min(r.row_bytes - left) as usize;
         let element = layout_shape(r.layout)?.0 as usize;
         let place = |i: usize| (top as usize + i / (width / element), left as usize / element + i % (width / element));
-        let bytes = decode_tile(r, payload, &entry[8..], height * width, (contexts, differences), &place, tables, modes)?;
+        let bytes = decode_tile(r, payload, &entry[8..], (height, width), heads, &place, tables, seen)?;
         for y in 0..height {
             let at = (top as usize + y) * r.row_bytes as usize + left as usize;
             out[at..at + width].copy_from_slice(&bytes[y * width..][..width]);
@@ -49,27 +58,36 @@ fn decode_tile(
     r: &Record,
     mut payload: &[u8],
     mut entries: &[u8],
-    len: usize,
-    (contexts, differences): (Option<&Contexts>, Option<&Differences<'_>>),
+    (height, width): (usize, usize),
+    Heads { contexts, differences, filter }: Heads<'_>,
     place: &dyn Fn(usize) -> (usize, usize),
     tables: &[Table],
-    modes: &mut Vec<(u8, usize, u8)>,
+    seen: &mut Decoded,
 ) -> Result<Vec<u8>> {
     let (element, _) = layout_shape(r.layout)?;
-    let e = len / element as usize;
+    let e = height * width / element as usize;
+    let mut filtered = None;
+    if let Some(filter) = filter {
+        let at = entries.len() - 8;
+        filtered = filter.modes(&entries[at..], &mut payload, height, width)?.map(|modes| (filter, modes));
+        entries = &entries[..at];
+    }
     let mut planes: Vec<Vec<u8>> = Vec::new();
     let mut leading_mode = 0;
     for (p, &(mode, value)) in r.planes.iter().enumerate() {
         let b = if r.layout == 130 && p == 1 { e.div_ceil(2) } else { e };
         // A plane that is the same in all tiles has no entry; it is as if each tile had this one.
         let entry = if mode == 255 { take(&mut entries, 8)? } else { &[mode, value, 0, 0, 0, 0, 0, 0] };
-        modes.push((r.layout, p, entry[0]));
-        if modes.len() > 64 {
-            modes.sort_unstable();
-            modes.dedup();
+        seen.modes.push((r.layout, p, entry[0]));
+        if seen.modes.len() > 64 {
+            seen.modes.sort_unstable();
+            seen.modes.dedup();
         }
         let leading = if r.layout <= 64 { usize::from(r.layout) - 1 } else { 0 };
         let numbers = match contexts {
+            _ if entry[0] == 4 && filtered.is_some() => {
+                filtered.as_ref().map(|(filter, modes)| filter.numbers(modes, p)).ok_or("no filter")??
+            }
             Some(c) if entry[0] == 4 && p == leading => c.of_leading(e, place),
             Some(c) if entry[0] == 4 && p == 1 && matches!(r.layout, 128 | 129) && leading_mode == 4 => {
                 c.of_deep(&planes[0], place)?
@@ -83,7 +101,10 @@ fn decode_tile(
         planes.push(decode_plane(r.layout, p, entry, &mut payload, b, e, &numbers, tables)?);
     }
     ensure(payload.is_empty(), "bytes left in a tile")?;
-    Ok(join(r.layout, &planes, e))
+    let bytes = join(r.layout, &planes, e);
+    let Some((filter, modes)) = filtered else { return Ok(bytes) };
+    modes.see(&mut seen.filters);
+    Ok(filter.undo(&modes, &bytes))
 }
 
 /// One plane: its bytes from the front of `payload`, padded to 16.

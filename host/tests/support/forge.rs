@@ -58,12 +58,13 @@ impl Map {
             };
             let per_tile = (0..planes).filter(|p| b[plane + 4 * p] == 255).count();
             plane += 4 * planes;
-            let stride = 8 + 8 * per_tile;
+            // With filters a tile tells of its own, too.
+            let stride = 8 + 8 * (per_tile + usize::from(b[at + 62] >> 2 & 1));
             // Parameters and classes come before the entries.
             let halves = |n: u64| n.div_ceil(2) as usize;
             let element = if layout <= 64 { u64::from(layout) } else { [2, 4, 1][usize::from(layout - 128)] };
             let classes = halves(u64_at(b, at)) + halves(u64_at(b, at + 8) / element);
-            let head = if b[at + 62] & 1 == 0 { 0 } else { 16 * usize::from(b[at + 63]) + classes };
+            let head = 16 * usize::from(b[at + 63]) + if b[at + 62] & 1 == 0 { 0 } else { classes };
             let first = directory + head;
             let across = u64_at(b, at + 8).div_ceil(u64::from(u32_at(b, at + 52)));
             let down = u64_at(b, at).div_ceil(u64::from(u32_at(b, at + 48)));

@@ -234,6 +234,22 @@ impl Owned {
         Self { name: name.into(), dtype, shape: shape.into(), data }
     }
 
+    /// Smooth elements with a little noise, and a rough patch among them.
+    pub fn smooth(name: &str, dtype: Dtype, shape: [u64; 2], seed: u64) -> Self {
+        let mut rng = Numbers(seed);
+        let [a, b, c] = [0; 3].map(|_| 4.0 + 20.0 * rng.unit());
+        let bytes = dtype.bits().unwrap() as usize / 8;
+        let mut element = |i: u64| {
+            let (y, x) = ((i / shape[1]) as f64, (i % shape[1]) as f64);
+            let rough = if i % shape[1] > shape[1] / 2 && i / shape[1] > shape[0] / 2 { (y + 2.0 * x).cos() } else { 0.0 };
+            let value = (x / a).sin() + (y / b).cos() + 0.5 * ((x + y) / c).sin() + 0.7 * rough + 0.02 * rng.normal();
+            let value = if float_bits(dtype).is_some() { value } else { 0.035 * value };
+            number(dtype, value).to_le_bytes()[..bytes].to_vec()
+        };
+        let data = (0..shape[0] * shape[1]).flat_map(&mut element).collect();
+        Self { name: name.into(), dtype, shape: shape.into(), data }
+    }
+
     pub fn input(&self) -> TensorInput<'_> {
         TensorInput { name: &self.name, dtype: self.dtype, shape: &self.shape, data: &self.data }
     }

@@ -77,8 +77,9 @@ fn count(input: &Input<'_>, job: usize, units: &[u8]) -> Result<Option<Counted>>
     let (rows, columns) = (j.grid.rows, j.grid.row_bytes / record.max(1));
     // Counters have 32 bits, and their sums must be exact as floats' integers.
     let elements = rows.saturating_mul(columns);
-    // What rows and columns say is of weights, not of differences.
+    // What rows and columns say is of weights, not of differences or residuals.
     if input.difference(job).is_some()
+        || input.filters[job].is_some()
         || j.kind != kind::TENSOR
         || rows < 8
         || columns < 8
