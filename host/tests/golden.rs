@@ -30,7 +30,7 @@ const GOLDENS: [(&str, &[Coded], bool); 14] = [
     ("every_mode", &EVERY_MODE, false),
     ("contexts", &[(128, 0, 4)], true),
     ("contexts_bytes", &[(1, 0, 4)], true),
-    ("filters", &[(1, 0, 4), (2, 0, 4), (4, 0, 4)], true),
+    ("filters", &[(1, 0, 4)], true),
     ("contexts_everywhere", &[(128, 0, 4), (129, 0, 4), (129, 1, 4), (130, 0, 4), (3, 2, 4)], false),
 ];
 
