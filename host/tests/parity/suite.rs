@@ -150,15 +150,22 @@ pub(crate) fn goldens(target: Target) {
             let Some(a) = on(target, &bytes) else { return };
             let mut by_cpu = open(&bytes);
             by_cpu.set_backend(Backend::Portable);
+            count += 1;
+            if !matches!(target, Target::Cpu(_)) && file.ends_with("v1_filters.wcodec") {
+                // Kernels know no filters: refused by name, in every way.
+                for e in [decoded(&a).unwrap_err(), a.verify(|_, _| ()).unwrap_err()] {
+                    assert!(e.kind() == ErrorKind::Unsupported && e.tensor().is_some(), "{e}");
+                }
+                continue;
+            }
             assert!(decoded(&a).unwrap() == decoded(&by_cpu).unwrap(), "{}", file.display());
             a.verify(|_, _| ()).unwrap();
             if a.source_sha256().is_some() {
                 assert!(restored(&a).unwrap() == std::fs::read(file.with_extension("safetensors")).unwrap());
             }
-            count += 1;
         }
     }
-    assert_eq!(count, 13);
+    assert_eq!(count, 14);
 }
 
 /// Real checkpoints, whole.
