@@ -6,7 +6,7 @@ use crate::cpu::tile::Scratch;
 use crate::cpu::view::Stores;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::source::{FileReader, MappedFile, ReadAt, safetensors, zeroed};
+use crate::source::{ReadAt, safetensors, zeroed};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -67,11 +67,7 @@ impl Base {
     /// Opens a safetensors file or an archive.
     pub fn open_with(path: impl AsRef<Path>, backing: Backing) -> Result<Self> {
         let path = path.as_ref();
-        let data: std::io::Result<Box<dyn ReadAt>> = match backing {
-            Backing::Map => MappedFile::open(path).map(|d| Box::new(d) as _),
-            Backing::Read => FileReader::open(path).map(|d| Box::new(d) as _),
-        };
-        let data = data.map_err(|e| Error::io("opening the base", e).with_path(path))?;
+        let data = backing.open(path).map_err(|e| Error::io("opening the base", e).with_path(path))?;
         Self::new(data, Some(path.to_owned())).map_err(|e| e.with_path(path))
     }
 

@@ -37,6 +37,15 @@ pub enum Backing {
     Read,
 }
 
+impl Backing {
+    fn open(self, path: &Path) -> std::io::Result<Box<dyn ReadAt>> {
+        match self {
+            Self::Map => MappedFile::open(path).map(|d| Box::new(d) as _),
+            Self::Read => FileReader::open(path).map(|d| Box::new(d) as _),
+        }
+    }
+}
+
 /// An open `.wcodec` archive.
 pub struct Archive {
     data: Box<dyn ReadAt>,
@@ -64,11 +73,7 @@ impl Archive {
     /// Opens a file.
     pub fn open_with(path: impl AsRef<Path>, backing: Backing) -> Result<Self> {
         let path = path.as_ref();
-        let data: std::io::Result<Box<dyn ReadAt>> = match backing {
-            Backing::Map => MappedFile::open(path).map(|d| Box::new(d) as _),
-            Backing::Read => FileReader::open(path).map(|d| Box::new(d) as _),
-        };
-        let data = data.map_err(|e| Error::io("opening", e).with_path(path))?;
+        let data = backing.open(path).map_err(|e| Error::io("opening", e).with_path(path))?;
         let mut archive = Self::from_reader(data).map_err(|e| e.with_path(path))?;
         archive.path = Some(path.to_owned());
         Ok(archive)

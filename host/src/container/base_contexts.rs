@@ -3,7 +3,7 @@
 //! Parameters: contexts K, planes (bit p: plane p has contexts), 0, 0; bias (`u32`); the K tables (`u16` each) of each of these planes; zeros to a
 //! multiple of 16.
 
-use super::contexts::{Contexts, MOST};
+use super::contexts::{Contexts, MOST, table_numbers};
 use super::grid::TileRect;
 use crate::filter::Filter;
 use wcodec_device::planes::Layout;
@@ -33,14 +33,7 @@ impl BaseContexts {
         if !(1..=MOST).contains(&(contexts as usize)) || mask == 0 || mask as u32 >> n != 0 {
             return Err("impossible numbers of contexts");
         }
-        let used = 2 * contexts as usize * mask.count_ones() as usize;
-        if params.len() != (HEAD + used).next_multiple_of(16) || rest[used..].iter().any(|&b| b != 0) {
-            return Err("its contexts do not have the length that they take");
-        }
-        let numbers: Vec<u16> = rest[..used].as_chunks::<2>().0.iter().map(|&b| u16::from_le_bytes(b)).collect();
-        if numbers.iter().any(|&n| n as usize >= tables) {
-            return Err("a context without a frequency table");
-        }
+        let numbers = table_numbers(rest, HEAD, contexts as usize * mask.count_ones() as usize, tables)?;
         let mut numbers = numbers.chunks(contexts as usize);
         let planes = std::array::from_fn(|p| match mask >> p & 1 {
             1 => numbers.next().unwrap_or_default().to_vec(),

@@ -43,6 +43,20 @@ pub(crate) fn deep(layout: Layout) -> Option<usize> {
     matches!(layout, Layout::Bf16 | Layout::F32).then_some(1)
 }
 
+/// Reads the numbers of `count` tables (of so many that there are), which follow `head` bytes of parameters; after them come zeros to a multiple of
+/// 16 bytes.
+pub(super) fn table_numbers(rest: &[u8], head: usize, count: usize, tables: usize) -> Result<Vec<u16>, &'static str> {
+    let used = 2 * count;
+    if head + rest.len() != (head + used).next_multiple_of(16) || rest[used..].iter().any(|&b| b != 0) {
+        return Err("its contexts do not have the length that they take");
+    }
+    let numbers: Vec<u16> = rest[..used].as_chunks::<2>().0.iter().map(|&b| u16::from_le_bytes(b)).collect();
+    if numbers.iter().any(|&n| n as usize >= tables) {
+        return Err("a context without a frequency table");
+    }
+    Ok(numbers)
+}
+
 impl Contexts {
     /// Reads what heads a directory. The classes have the length that rows and columns take.
     pub(crate) fn read(
@@ -59,14 +73,7 @@ impl Contexts {
         if k == 0 || k > MOST || m > MOST || zero != 0 || (m > 0 && deep(layout).is_none()) {
             return Err("impossible numbers of contexts");
         }
-        let used = 2 * (k + m);
-        if params.len() != (HEAD + used).next_multiple_of(16) || rest[used..].iter().any(|&b| b != 0) {
-            return Err("its contexts do not have the length that they take");
-        }
-        let mut numbers = rest[..used].as_chunks::<2>().0.iter().map(|&b| u16::from_le_bytes(b));
-        if numbers.clone().any(|n| n as usize >= tables) {
-            return Err("a context without a frequency table");
-        }
+        let mut numbers = table_numbers(rest, HEAD, k + m, tables)?;
         let bias = i32::from_le_bytes([b0, b1, b2, b3]);
         if bias.unsigned_abs() > 1 << 16 {
             return Err("impossible bias of contexts");
@@ -75,8 +82,8 @@ impl Contexts {
         Ok(Self {
             rows: unpack(row_bytes, rows),
             columns: unpack(column_bytes, columns),
-            tables: numbers.by_ref().take(k).collect(),
-            deep: numbers.collect(),
+            deep: numbers.split_off(k),
+            tables: numbers,
             units,
             bias,
         })

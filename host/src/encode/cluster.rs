@@ -65,6 +65,24 @@ pub(crate) fn cluster(samples: &[Histogram], most: usize, rounds: usize, weight:
     tables
 }
 
+/// Numbers of a file's tables, for histograms to be coded with the cheapest.
+pub(crate) struct Numbers {
+    costs: Vec<[f32; 256]>,
+    first: usize,
+}
+
+impl Numbers {
+    /// For tables that are numbered from `first` on.
+    pub(crate) fn new(tables: &[Freqs], first: usize, patch_bits: f32) -> Self {
+        Self { costs: tables.iter().map(|t| costs(t, patch_bits)).collect(), first }
+    }
+
+    /// The number of each histogram's table.
+    pub(crate) fn of_all(&self, histograms: &[Histogram]) -> Vec<u16> {
+        histograms.iter().map(|h| (self.first + nearest(&total_costs(h, &self.costs)).best) as u16).collect()
+    }
+}
+
 /// What each sample costs with each table, in bits.
 fn all_costs(samples: &[Histogram], tables: &[Freqs], patch_bits: f32) -> Vec<Vec<f32>> {
     let costs: Vec<_> = tables.iter().map(|t| costs(t, patch_bits)).collect();

@@ -1,9 +1,9 @@
 //! Filters, as the encoder chooses them: whether a tensor gets them, and what each block of a tile goes through.
 
 use super::batch::Input;
-use super::cluster::cluster;
+use super::cluster::{Numbers, cluster};
 use super::effort::Effort;
-use super::frequency::{Histogram, costs, entropy, log2_of, total_costs};
+use super::frequency::{Histogram, entropy, log2_of};
 use super::plan::Job;
 use super::split::{Rows, split};
 use super::tile::{Look, PATCH_BITS, Scratch, survey};
@@ -136,17 +136,13 @@ pub(super) fn learn(input: &mut Input<'_>, effort: Effort, first: usize) -> Resu
         return Ok(vec![]);
     }
     let freqs = cluster(&samples, effort.learning().tables, effort.learning().rounds, stride as f32, PATCH_BITS);
-    let table_costs: Vec<_> = freqs.iter().map(|t| costs(t, PATCH_BITS)).collect();
+    let numbers = Numbers::new(&freqs, first, PATCH_BITS);
     for (&j, histograms) in filtered.iter().zip(&counted) {
         let Some(filter) = &mut input.filters[j] else { continue };
         // Classes from the highest that occurs on are not told of.
         let used = |h: &Histogram| h.iter().any(|&n| n > 0);
         let classes = (0..CLASSES).rev().find(|c| histograms.iter().skip(*c).step_by(CLASSES).any(used)).map_or(0, |c| c + 1);
-        let best = |h: &Histogram| {
-            let bits = total_costs(h, &table_costs);
-            (0..bits.len()).min_by(|&a, &b| bits[a].total_cmp(&bits[b])).unwrap_or(0)
-        };
-        filter.tables = histograms.chunks(CLASSES).flat_map(|band| &band[..classes]).map(|h| (first + best(h)) as u16).collect();
+        filter.tables = histograms.chunks(CLASSES).flat_map(|band| numbers.of_all(&band[..classes])).collect();
         filter.classes = classes;
     }
     Ok(freqs)

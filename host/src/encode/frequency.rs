@@ -44,6 +44,13 @@ pub(crate) fn histogram(bytes: &[u8]) -> Histogram {
     parts.sum()
 }
 
+/// The histogram of everything that some histograms count.
+pub(crate) fn sum_of(histograms: &[Histogram]) -> Histogram {
+    let mut sum = [0; 256];
+    histograms.iter().for_each(|h| sum.iter_mut().zip(h).for_each(|(sum, n)| *sum += n));
+    sum
+}
+
 /// Counts one block of each pair twice, and what is left over once: near enough to choose a table by. Which of the two is counted follows the
 /// Thue-Morse sequence, as a fixed one would agree with data of that period.
 pub(crate) fn half_histogram(bytes: &[u8]) -> Histogram {

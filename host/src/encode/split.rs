@@ -1,6 +1,7 @@
 //! Elements to planes: the inverse of `cpu::join`.
 
 use super::frequency::histogram;
+use crate::cpu::{Backend, Body};
 use wcodec_device::layout::MAX_TILE_BYTES;
 use wcodec_device::planes::{Layout, rotate};
 
@@ -28,8 +29,22 @@ impl<'a> Rows<'a> {
 }
 
 /// Splits a tile into the planes of `layout`. Buffers are resized to fit; `linear` is scratch.
-#[inline(always)]
 pub(crate) fn split(layout: Layout, tile: Rows<'_>, linear: &mut Vec<u8>, planes: &mut Vec<Vec<u8>>) {
+    Backend::best().run(Split(layout, tile, linear, planes));
+}
+
+/// [`split_tile`], compiled for the CPU.
+struct Split<'a>(Layout, Rows<'a>, &'a mut Vec<u8>, &'a mut Vec<Vec<u8>>);
+
+impl Body for Split<'_> {
+    #[inline(always)]
+    fn run(self) {
+        split_tile(self.0, self.1, self.2, self.3);
+    }
+}
+
+#[inline(always)]
+fn split_tile(layout: Layout, tile: Rows<'_>, linear: &mut Vec<u8>, planes: &mut Vec<Vec<u8>>) {
     let n = tile.rows * tile.width / layout.record_bytes();
     planes.resize_with(layout.planes().max(planes.len()), Vec::new);
     for (p, plane) in planes.iter_mut().enumerate().take(layout.planes()) {

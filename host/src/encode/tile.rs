@@ -114,16 +114,6 @@ fn is_noise(plane: &[u8]) -> bool {
     (agreeing as f32) < NOISE * (GLANCE * (GLANCE - 1)) as f32
 }
 
-/// [`split`], compiled for the CPU.
-struct Split<'a>(Layout, Rows<'a>, &'a mut Vec<u8>, &'a mut Vec<Vec<u8>>);
-
-impl Body for Split<'_> {
-    #[inline(always)]
-    fn run(self) {
-        split(self.0, self.1, self.2, self.3);
-    }
-}
-
 /// [`best_base`], compiled for the CPU.
 struct Window<'a>(&'a [u8], Layout, &'a mut u8);
 
@@ -183,7 +173,7 @@ fn look(
 /// Shows every plane of a piece of a tensor to `see`.
 pub(crate) fn survey(layout: Layout, bytes: &[u8], scratch: &mut Scratch, mut see: impl FnMut(Look)) {
     let Scratch { linear, planes, pairs, patches, .. } = scratch;
-    Backend::best().run(Split(layout, Rows::whole(bytes), linear, planes));
+    split(layout, Rows::whole(bytes), linear, planes);
     for (p, plane) in planes[..layout.planes()].iter().enumerate() {
         see(look(layout, p, plane, pairs, patches, histogram));
     }
@@ -199,7 +189,7 @@ pub(crate) fn encode_tile(
     out: &mut Vec<u8>,
 ) -> Vec<TilePlane> {
     let Scratch { linear, planes, pairs, patches, words, rare, contexts: of } = scratch;
-    Backend::best().run(Split(layout, tile, linear, planes));
+    split(layout, tile, linear, planes);
     let planes = &mut planes[..layout.planes()];
     let mut leading_in_contexts = false;
     // In the order of planes, which is that of the payload: a deep plane comes after the leading one where there is one.

@@ -61,10 +61,9 @@ struct Cursor {
     raw: usize,
     /// The element of the next patch, and its number.
     patch: (usize, usize),
-    /// Bytes that rows begin behind a cache line, and what is left of one at its first line if that is not whole.
+    /// Bytes that rows begin behind a cache line.
     behind: usize,
-    head: usize,
-    /// The last line, and which words of it and the next are a line of the cache.
+    /// Where rows do not begin on lines: the last line, and which words of it and the next are a line of the cache.
     last: __m512i,
     pick: __m512i,
 }
@@ -78,8 +77,8 @@ impl Cursor {
         let words: [u64; LINE / 8] = std::array::from_fn(|i| (LINE / 8 - behind / 8 + i) as u64);
         // SAFETY: 64 bytes.
         let pick = unsafe { _mm512_loadu_si512(words.as_ptr().cast()) };
-        let (patch, head) = ((patches.position(0), 0), if behind > 0 { place.width } else { usize::MAX });
-        Self { to: place.first, left: place.width, raw: 0, patch, behind, head, last: _mm512_setzero_si512(), pick }
+        let patch = (patches.position(0), 0);
+        Self { to: place.first, left: place.width, raw: 0, patch, behind, last: _mm512_setzero_si512(), pick }
     }
 
     /// Writes a line.
@@ -89,14 +88,19 @@ impl Cursor {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,popcnt")]
     unsafe fn put(&mut self, line: __m512i, place: Place, out: *mut u8) {
-        let whole = _mm512_permutex2var_epi64(self.last, self.pick, line);
-        self.last = line;
-        if self.left == self.head {
-            // SAFETY: the line's own place.
-            unsafe { quarters(out.add(self.to), line, 0..4 - self.behind / QUARTER) };
+        if self.behind == 0 {
+            // SAFETY: the caller vouches for the rows.
+            unsafe { _mm512_stream_si512(out.add(self.to).cast(), line) };
         } else {
-            // SAFETY: the caller vouches for the rows, and the line before is there if it has a part in this one.
-            unsafe { _mm512_stream_si512(out.add(self.to - self.behind).cast(), whole) };
+            let whole = _mm512_permutex2var_epi64(self.last, self.pick, line);
+            self.last = line;
+            if self.left == place.width {
+                // SAFETY: the line's own place.
+                unsafe { quarters(out.add(self.to), line, 0..4 - self.behind / QUARTER) };
+            } else {
+                // SAFETY: the caller vouches for the rows, and the line before is there if it has a part in this one.
+                unsafe { _mm512_stream_si512(out.add(self.to - self.behind).cast(), whole) };
+            }
         }
         self.to += LINE;
         self.left = self.left.wrapping_sub(LINE);

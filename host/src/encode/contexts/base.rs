@@ -5,9 +5,9 @@ use crate::container::base_contexts::{BaseContexts, PLANES, exponent};
 use crate::container::contexts::MOST;
 use crate::container::tables::Freqs;
 use crate::encode::batch::Input;
-use crate::encode::cluster::cluster;
+use crate::encode::cluster::{Numbers, cluster};
 use crate::encode::effort::Effort;
-use crate::encode::frequency::{Histogram, costs, entropy, total_costs};
+use crate::encode::frequency::{Histogram, entropy, sum_of};
 use crate::encode::tile::PATCH_BITS;
 use crate::error::Result;
 use rayon::prelude::*;
@@ -39,15 +39,11 @@ pub(in crate::encode) fn learn(
     let samples: Vec<Histogram> = counted.iter().flatten().flat_map(|c| c.planes.concat()).collect();
     let learning = effort.learning();
     let tables = cluster(&samples, 2 * learning.tables, learning.rounds, 1.0, PATCH_BITS);
-    let costs: Vec<_> = tables.iter().map(|t| costs(t, PATCH_BITS)).collect();
-    let number = |h: &Histogram| {
-        let bits = total_costs(h, &costs);
-        (first + (0..bits.len()).min_by(|&a, &b| bits[a].total_cmp(&bits[b])).unwrap_or(0)) as u16
-    };
+    let numbers = Numbers::new(&tables, first, PATCH_BITS);
     let chosen = counted.into_iter().map(|counted| {
         let Counted { mut contexts, planes } = counted?;
-        for (numbers, histograms) in contexts.planes.iter_mut().zip(&planes) {
-            *numbers = histograms.iter().map(number).collect();
+        for (tables, histograms) in contexts.planes.iter_mut().zip(&planes) {
+            *tables = numbers.of_all(histograms);
         }
         Some(contexts)
     });
@@ -114,8 +110,6 @@ fn in_window(counts: &[Histogram], window: &RangeInclusive<usize>) -> Vec<Histog
 
 /// The histograms, or none if coding the plane with them saves too little.
 fn pays(histograms: Vec<Histogram>, stride: u64) -> Vec<Histogram> {
-    let mut all = [0u32; 256];
-    histograms.iter().for_each(|h| all.iter_mut().zip(h).for_each(|(a, n)| *a += n));
     let inside = histograms.iter().map(entropy).sum::<f32>() * stride as f32 + 16.0 * histograms.len() as f32;
-    if inside < entropy(&all) * stride as f32 * (1.0 - LEAST_GAIN) { histograms } else { Vec::new() }
+    if inside < entropy(&sum_of(&histograms)) * stride as f32 * (1.0 - LEAST_GAIN) { histograms } else { Vec::new() }
 }

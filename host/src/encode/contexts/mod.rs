@@ -14,15 +14,14 @@ mod scales;
 pub(super) mod stream;
 
 use super::batch::Input;
-use super::cluster::cluster;
+use super::cluster::{Numbers, cluster};
 use super::effort::Effort;
-use super::frequency::{Histogram, costs, entropy, histogram, total_costs};
+use super::frequency::{Histogram, entropy, histogram, sum_of};
 use super::split::{Rows, split};
 use super::tile::PATCH_BITS;
 use crate::container::contexts::{Contexts, MOST, deep, leading};
 use crate::container::grid::TileRect;
 use crate::container::tables::Freqs;
-use crate::cpu::{Backend, Body};
 use crate::error::Result;
 use magnitude::Magnitude;
 use rayon::prelude::*;
@@ -51,18 +50,12 @@ pub(super) fn learn(input: &Input<'_>, effort: Effort, first: usize) -> Result<(
     };
     let tables = |samples: Vec<Histogram>| cluster(&samples, effort.learning().tables, effort.learning().rounds, 1.0, PATCH_BITS);
     let (leading, deep) = (tables(all(|c| &c.leading)), tables(all(|c| &c.deep)));
-    let numbers = |histograms: &[Histogram], tables: &[Freqs], first: usize| -> Vec<u16> {
-        let costs: Vec<_> = tables.iter().map(|t| costs(t, PATCH_BITS)).collect();
-        let best = |h: &Histogram| {
-            let bits = total_costs(h, &costs);
-            (0..bits.len()).min_by(|&a, &b| bits[a].total_cmp(&bits[b])).unwrap_or(0)
-        };
-        histograms.iter().map(|h| (first + best(h)) as u16).collect()
-    };
+    let leading_numbers = Numbers::new(&leading, first, PATCH_BITS);
+    let deep_numbers = Numbers::new(&deep, first + leading.len(), PATCH_BITS);
     let chosen = counted.into_iter().map(|counted| {
         let Counted { mut contexts, leading: l, deep: d } = counted?;
-        contexts.tables = numbers(&l, &leading, first);
-        contexts.deep = numbers(&d, &deep, first + leading.len());
+        contexts.tables = leading_numbers.of_all(&l);
+        contexts.deep = deep_numbers.of_all(&d);
         Some(contexts)
     });
     let chosen = chosen.collect();
@@ -113,16 +106,11 @@ fn count(input: &Input<'_>, job: usize, units: &[u8]) -> Result<Option<Counted>>
 
 /// Bits with contexts, parameters included (tables are the file's), and without. Leaves out deep contexts that do not pay.
 fn cost(counted: &Counted) -> (f32, f32) {
-    let sum = |histograms: &[Histogram]| {
-        let mut all = [0u32; 256];
-        histograms.iter().for_each(|h| all.iter_mut().zip(h).for_each(|(a, n)| *a += n));
-        all
-    };
     let inside = |histograms: &[Histogram]| histograms.iter().map(entropy).sum::<f32>();
     let Contexts { rows, columns, tables, deep, .. } = &counted.contexts;
     let parameters = 4.0 * (rows.len() + columns.len()) as f32 + 16.0 * (tables.len() + deep.len()) as f32 + 128.0;
     let bits = inside(&counted.leading) + inside(&counted.deep) + parameters;
-    (bits, entropy(&sum(&counted.leading)) + 8.0 * counted.deep.iter().flatten().map(|&n| n as f32).sum::<f32>())
+    (bits, entropy(&sum_of(&counted.leading)) + 8.0 * counted.deep.iter().flatten().map(|&n| n as f32).sum::<f32>())
 }
 
 /// Counts the symbols of a tensor by contexts of `units` classes to the octave.
@@ -154,7 +142,7 @@ fn count_with(input: &Input<'_>, job: usize, layout: Layout, scales: &Scales, un
             let rect: TileRect = grid.rect(tile);
             let first = (rect.row * grid.row_bytes + rect.column - piece.bytes.start) as usize;
             let rows = Rows { bytes: &bytes[first..], pitch: grid.row_bytes as usize, rows: rect.rows, width: rect.width };
-            Backend::best().run(Split(layout, rows, &mut linear, &mut planes));
+            split(layout, rows, &mut linear, &mut planes);
             let Counted { contexts, leading: leading_counts, deep: deep_counts } = &mut found;
             contexts.of_tile(rect, record, &mut of);
             let leading_plane = &planes[leading(layout)];
@@ -185,14 +173,4 @@ fn trim(counted: &mut Counted) {
     counted.deep = counted.deep[first..=last].to_vec();
     counted.contexts.deep = vec![0; last + 1 - first];
     counted.contexts.bias += first as i32;
-}
-
-/// [`split`], compiled for the CPU.
-struct Split<'a>(Layout, Rows<'a>, &'a mut Vec<u8>, &'a mut Vec<Vec<u8>>);
-
-impl Body for Split<'_> {
-    #[inline(always)]
-    fn run(self) {
-        split(self.0, self.1, self.2, self.3);
-    }
 }
