@@ -44,6 +44,13 @@ impl Job {
         if tensors.len() > 1 { format!("{first} and {} more", tensors.len() - 1) } else { first.into() }
     }
 
+    /// Asks for huge pages under what a unit is decoded to.
+    fn prepare(&self, unit: u32, targets: &[Target], pages: &Pages) {
+        for part in &self.units[unit as usize].parts {
+            pages.before_writing(targets[part.tensor as usize].addresses(part.output.clone()));
+        }
+    }
+
     /// Decodes a unit of which `bytes` holds the archive's bytes from `start` on; a fault names tensor, tile and offset.
     pub(super) fn decode(&self, unit: u32, start: u64, bytes: &[u8], targets: &[Target], buffers: &mut Buffers) -> Result<()> {
         for part in &self.units[unit as usize].parts {
@@ -95,12 +102,11 @@ pub(super) fn worker(
     let (job, targets, pages, reads, events, timeline) =
         (job.clone(), targets.clone(), pages.clone(), reads.clone(), events.clone(), timeline.cloned());
     let run = move || {
-        // While the first reads are on their way.
-        pages.work();
         let mut buffers = Buffers::default();
         for Work { unit, start, slot } in inbox {
             let began = Instant::now();
             let range = &job.units[unit as usize].range;
+            job.prepare(unit, &targets, &pages);
             let decode = || match &slot {
                 Some((_, buffer)) => job.decode(unit, start, buffer, &targets, &mut buffers),
                 None => match reads.view(range.clone()) {

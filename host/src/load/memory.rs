@@ -181,6 +181,12 @@ impl Target {
         Self { address: memory.address(), len: memory.len() as u64 }
     }
 
+    /// Addresses of bytes `range` of the memory.
+    pub(super) fn addresses(&self, range: Range<u64>) -> Range<usize> {
+        let start = self.address as usize;
+        start + range.start as usize..start + range.end as usize
+    }
+
     /// Calls `f` with bytes `range` of the memory.
     ///
     /// # Safety
