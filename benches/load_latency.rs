@@ -8,8 +8,8 @@
 //! CPU computes with) and runs once over the prompt. Raw and archive take turns in one process. Numbers of threads have a process each,
 //! since rayon and candle ask for theirs once. Loads of the archive are recorded as they are measured; that is in their time.
 //!
-//! Before each run as much memory as it will need is written to and freed. A virtual machine may have given its free memory back to the host,
-//! and getting it again takes ten times as long as a page fault does: whichever side has that to wait for would lose.
+//! Before each run as much memory as it will need is written to and freed (see `wcodec::back_memory`): whichever side had to wait for a host
+//! would lose.
 
 mod common;
 mod latency;
@@ -35,7 +35,7 @@ const THREADS: [usize; 2] = [1, 2];
 /// Times that the model, and each of its layers, is decoded alone.
 const REPETITIONS: usize = 30;
 /// Memory of a run, in sizes of its weights: themselves in BF16, and twice that in F32.
-const MEMORY: usize = 3;
+const MEMORY: u64 = 3;
 
 fn main() -> Result<()> {
     let Some(args) = Args::of_cargo_bench() else { return Ok(()) };
@@ -146,7 +146,7 @@ fn take_turns(
     let raw_bytes = checkpoint.weights.iter().map(|path| Ok(path.metadata()?.len())).sum::<Result<u64>>()?;
     let before = || -> Result<()> {
         before()?;
-        Ok(back(usize::try_from(raw_bytes)? * MEMORY)?)
+        Ok(wcodec::back_memory(MEMORY * raw_bytes)?)
     };
     let (mut measured, mut first) = (Runs { cache, raw: Vec::new(), wcodec: Vec::new(), decoding: Vec::new() }, None);
     for _ in 0..runs {
@@ -165,15 +165,6 @@ fn take_turns(
         }
     }
     Ok(measured)
-}
-
-/// Has the system hold so much free memory, in huge pages, that nobody waits for its host.
-fn back(bytes: usize) -> std::io::Result<()> {
-    let mut memory = memmap2::MmapMut::map_anon(bytes)?;
-    #[cfg(target_os = "linux")]
-    memory.advise(memmap2::Advice::HugePage)?;
-    memory.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
-    Ok(())
 }
 
 fn recorded(timeline: &Timeline) -> Loading<'_> {

@@ -8,6 +8,9 @@ use std::time::Duration;
 use wcodec::observe::{Stage, Timeline};
 use wcodec::{Alone, Encoder, Loader, Probe, forget};
 
+/// Bytes of memory that a load finds ready.
+const BACKED: u64 = 1 << 30;
+
 /// Files to forget before a run, if it is a cold one.
 type Forget<'a> = &'a dyn Fn() -> Result<()>;
 
@@ -42,6 +45,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     println!("|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
     for cold in [true, false] {
         let prepare = || -> Result<()> {
+            wcodec::back_memory(BACKED)?;
             match cold {
                 true if !forget(&archive)? => Err("the system keeps the file in memory: no cold runs here".into()),
                 true => Ok(()),

@@ -66,9 +66,9 @@ fn main() -> Result<()> {
             eprintln!("cold is not measured: the page cache can only be dropped by root on Linux");
             continue;
         }
-        let from_raw = best(cold, arguments.runs, || task.run(|| load_raw(&checkpoint)))?;
+        let from_raw = best(cold, arguments.runs, raw_size, || task.run(|| load_raw(&checkpoint)))?;
         let load = || load_archives(&checkpoint, &archives, &arguments.loading(None));
-        let from_archive = best(cold, arguments.runs, || task.run(load))?;
+        let from_archive = best(cold, arguments.runs, raw_size, || task.run(load))?;
         if !from_raw.generation.same(&from_archive.generation) {
             return Err("the tokens or the logits differ".into());
         }
@@ -151,7 +151,13 @@ fn decoder(device: &Device) -> String {
 }
 
 /// The quickest of a few runs (a cold one can only be done once).
-fn best(cold: bool, runs: usize, run: impl Fn() -> Result<Run>) -> Result<Run> {
+///
+/// Memory for it, `weights` bytes and twice that for what the CPU computes with, is there before.
+fn best(cold: bool, runs: usize, weights: u64, run: impl Fn() -> Result<Run>) -> Result<Run> {
+    let run = || {
+        wcodec::back_memory(3 * weights)?;
+        run()
+    };
     if cold {
         drop_caches();
         return run();

@@ -65,6 +65,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
                     forgotten &= forget(path).map_err(|e| failed(path, e))?;
                 }
             }
+            // Neither side is to wait for a host's memory.
+            wcodec::back_memory(2 * report.source_bytes).map_err(|e| failed(&args.file, e))?;
             let start = Instant::now();
             let tensors = load_raw(&args.file, &lens).map_err(|e| failed(&args.file, e))?;
             raw.push(start.elapsed().as_secs_f64());

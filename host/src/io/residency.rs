@@ -78,6 +78,22 @@ pub(super) fn forget(file: &File) -> io::Result<()> {
     }
 }
 
+/// Writes to this much new memory, in huge pages where there are any, and frees it.
+pub(super) fn back_memory(bytes: usize) -> io::Result<()> {
+    let mut memory = memmap2::MmapMut::map_anon(bytes)?;
+    // Where there are none, small ones do.
+    let _ = memory.advise(memmap2::Advice::HugePage);
+    memory.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
+    Ok(())
+}
+
+/// Bytes of memory that nobody uses.
+pub(super) fn free_memory() -> u64 {
+    // SAFETY: no memory.
+    let [pages, page] = [libc::_SC_AVPHYS_PAGES, libc::_SC_PAGESIZE].map(|what| unsafe { libc::sysconf(what) });
+    u64::try_from(pages).unwrap_or(0).saturating_mul(u64::try_from(page).unwrap_or(0))
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
