@@ -26,7 +26,8 @@ pub(super) unsafe fn join(job: &TileJob) {
         Some(Layout::F8E4) => (1, 4),
         Some(Layout::F32) => (4, 1),
         Some(Layout::Columns(n)) => (n as u32, if n == 1 { 4 } else { 1 }),
-        None => return,
+        // The CPU's.
+        Some(Layout::Blocks(_)) | None => return,
     };
     let mut first = lane_id() * group;
     while first < job.elements {

@@ -106,6 +106,8 @@ pub enum PlaneMode {
     Pairs = 3,
     /// One rANS symbol for each byte of the plane, each with the table of its context.
     Contexts = 4,
+    /// Only of blobs: a raw DEFLATE stream (RFC 1951) of the plane's bytes.
+    Deflated = 5,
     /// Only in a [`PlaneRecord`]: every tile says for itself.
     PerTile = 255,
 }
@@ -119,6 +121,7 @@ impl PlaneMode {
             2 => Self::Bytes,
             3 => Self::Pairs,
             4 => Self::Contexts,
+            5 => Self::Deflated,
             255 => Self::PerTile,
             _ => return None,
         })

@@ -20,12 +20,16 @@ pub mod feature {
     pub const FILTERS: u64 = 4;
     /// Planes stored one after another, so that a coarse model comes first.
     pub const PROGRESSIVE: u64 = 8;
+    /// Layouts of blocks ([`crate::planes::Blocks`]).
+    pub const BLOCKS: u64 = 16;
+    /// Blobs of planes that are [`crate::layout::PlaneMode::Deflated`].
+    pub const DEFLATED: u64 = 32;
     /// Every required bit that this version understands.
-    pub const KNOWN_REQUIRED: u64 = CONTEXTS | BASE | FILTERS;
+    pub const KNOWN_REQUIRED: u64 = CONTEXTS | BASE | FILTERS | BLOCKS | DEFLATED;
 
     /// The bits without which tensors of these tools ([`crate::layout::tool`]) cannot be read: they have the same numbers.
     pub fn of_tools(tools: u8) -> u64 {
-        tools as u64 & KNOWN_REQUIRED
+        (tools & crate::layout::tool::KNOWN) as u64
     }
 
     /// What a bit stands for, where that is known.
@@ -35,6 +39,8 @@ pub mod feature {
             BASE => "base",
             FILTERS => "filters",
             PROGRESSIVE => "progressive",
+            BLOCKS => "blocks",
+            DEFLATED => "deflated",
             _ => return None,
         })
     }
@@ -46,6 +52,8 @@ pub mod source_kind {
     pub const TENSORS: u32 = 0;
     /// A safetensors file, restored byte for byte.
     pub const SAFETENSORS: u32 = 1;
+    /// A GGUF file, restored byte for byte: blobs may lie between its tensors, too.
+    pub const GGUF: u32 = 2;
 }
 
 /// The first 256 bytes of the file, repeated as its last 256 bytes.

@@ -3,6 +3,10 @@
 //! Floating-point words are rotated left by one bit *as a 32-bit word* before they are split: the exponents then fill whole bytes
 //! (or nibbles), and each sign lands at the bottom of the element above it, so that one rotation puts all of them back.
 
+mod blocks;
+
+pub use blocks::Blocks;
+
 /// How a tile's bytes become planes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Layout {
@@ -14,7 +18,12 @@ pub enum Layout {
     F32,
     /// FP8 with four exponent bits. Plane 0: exponents, one a byte. Plane 1: mantissa and a sign, two nibbles a byte, low first.
     F8E4,
+    /// Blocks of quantized numbers. Plane `i` holds field `i` of each block.
+    Blocks(Blocks),
 }
+
+/// The number of a layout of blocks is this and that of the blocks.
+const FIRST_BLOCKS: u8 = 144;
 
 impl Layout {
     /// The number in [`crate::layout::TensorRecord::layout`].
@@ -24,6 +33,7 @@ impl Layout {
             Self::Bf16 => 128,
             Self::F32 => 129,
             Self::F8E4 => 130,
+            Self::Blocks(blocks) => FIRST_BLOCKS + blocks.number(),
         }
     }
 
@@ -34,6 +44,7 @@ impl Layout {
             128 => Self::Bf16,
             129 => Self::F32,
             130 => Self::F8E4,
+            FIRST_BLOCKS.. => Self::Blocks(Blocks::from_number(v - FIRST_BLOCKS)?),
             _ => return None,
         })
     }
@@ -44,6 +55,7 @@ impl Layout {
             Self::Columns(n) => n as usize,
             Self::Bf16 | Self::F8E4 => 2,
             Self::F32 => 4,
+            Self::Blocks(blocks) => blocks.fields().len(),
         }
     }
 
@@ -54,6 +66,7 @@ impl Layout {
             Self::Bf16 => 2,
             Self::F32 => 4,
             Self::F8E4 => 1,
+            Self::Blocks(blocks) => blocks.bytes(),
         }
     }
 
@@ -63,17 +76,22 @@ impl Layout {
             Self::Columns(n) => n as usize,
             Self::Bf16 | Self::F8E4 => 4,
             Self::F32 => 8,
+            Self::Blocks(blocks) => blocks.bytes(),
         }
     }
 
     /// Whether plane 0 holds exponents that may be coded in pairs.
     pub fn has_exponents(self) -> bool {
-        !matches!(self, Self::Columns(_))
+        matches!(self, Self::Bf16 | Self::F32 | Self::F8E4)
     }
 
     /// Bytes of plane `plane` in a tile of `elements` records.
     pub fn plane_bytes(self, plane: usize, elements: usize) -> usize {
-        if self == Self::F8E4 && plane == 1 { elements.div_ceil(2) } else { elements }
+        match self {
+            Self::F8E4 if plane == 1 => elements.div_ceil(2),
+            Self::Blocks(blocks) => blocks.fields()[plane] as usize * elements,
+            _ => elements,
+        }
     }
 }
 

@@ -122,7 +122,7 @@ impl<'a> Tensor<'a> {
         if out.is_empty() {
             return Ok(());
         }
-        if let (Device::Gpu(gpu), false) = (&self.archive.device, self.has_base()) {
+        if let (Device::Gpu(gpu), false) = (&self.archive.device, self.is_for_cpu()) {
             return gpu.decode_slice(self, rows, columns)?.copy_to(0, out).map_err(|e| self.place(e));
         }
         let grid = &self.entry.grid;
@@ -211,6 +211,11 @@ impl<'a> Tensor<'a> {
         self.base()?;
         let len = usize::try_from(len).map_err(|_| self.place(Error::argument(format!("{len} bytes do not fit into memory"))))?;
         zeroed(len).map_err(|e| self.place(Error::io("decoding", e)))
+    }
+
+    /// Whether no kernel decodes it: it has a base, or is a blob, or consists of blocks.
+    pub(crate) fn is_for_cpu(&self) -> bool {
+        self.has_base() || !self.entry.is_tensor() || self.entry.dtype.blocks().is_some()
     }
 
     /// Its number in the index.
@@ -341,6 +346,9 @@ impl<'a> Tensor<'a> {
                 let part = part.ok_or_else(|| fail(tile, "its payload is out of order".into()))?;
                 if checksum(part) != directory.read_tile(tile, entry, planes).crc {
                     return Err(fail(tile, "damaged: its checksum differs".into()));
+                }
+                if entry.is_tensor() && planes.iter().any(|p| p.mode == PlaneMode::Deflated as u8) {
+                    return Err(fail(tile, "deflated, which only blobs are".into()));
                 }
                 let rect = entry.grid.rect(tile);
                 let (at, stride) = place(rect);
@@ -497,7 +505,7 @@ impl Archive {
         }
         if let Device::Gpu(gpu) = &self.device {
             let (mut with, mut without): (Vec<_>, Vec<_>) =
-                jobs.iter_mut().map(|(t, out)| (*t, &mut out[..])).partition(|(t, _)| t.has_base());
+                jobs.iter_mut().map(|(t, out)| (*t, &mut out[..])).partition(|(t, _)| t.is_for_cpu());
             decode_many_on(gpu, &mut without)?;
             return self.decode_many_here(&mut with);
         }

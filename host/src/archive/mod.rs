@@ -115,9 +115,7 @@ impl Archive {
 
     /// All tensors, in the order of the source file.
     pub fn tensors(&self) -> impl ExactSizeIterator<Item = Tensor<'_>> + Clone {
-        // Blobs come first: there is one, the source's header, or none.
-        let blobs = self.index.entries.iter().take_while(|e| !e.is_tensor()).count();
-        self.index.entries[blobs..].iter().map(|entry| Tensor { archive: self, entry })
+        self.index.tensors.iter().map(|&i| self.entry_tensor(i))
     }
 
     /// The tensor (or blob) of this number in the index.
@@ -146,6 +144,11 @@ impl Archive {
     /// SHA-256 of the source file; `None` where the archive was made of tensors in memory.
     pub fn source_sha256(&self) -> Option<[u8; 32]> {
         (self.superblock.source_kind != source_kind::TENSORS).then_some(self.superblock.source_sha256)
+    }
+
+    /// Whether the source was a GGUF file.
+    pub fn is_gguf(&self) -> bool {
+        self.superblock.source_kind == source_kind::GGUF
     }
 
     /// Format version, major and minor.
@@ -203,7 +206,7 @@ fn read_superblock(data: &dyn ReadAt) -> Result<Superblock> {
         let why = format!("the archive requires features that this version does not know ({names}): a newer wcodec reads it");
         return Err(Error::new(ErrorKind::Unsupported, why));
     }
-    if sb.source_kind > source_kind::SAFETENSORS {
+    if sb.source_kind > source_kind::GGUF {
         return Err(Error::new(ErrorKind::Unsupported, format!("unknown kind of source {}", sb.source_kind)));
     }
     let copy_at = size - LEN as u64;

@@ -22,6 +22,8 @@ pub struct PlaneReport {
     pub pairs: u64,
     /// Tiles in which it is coded byte by byte, each with the table of its context.
     pub contexts: u64,
+    /// Tiles of a blob that are deflated.
+    pub deflated: u64,
     /// Patches in all tiles.
     pub patches: u64,
     /// Different frequency tables in use.
@@ -76,6 +78,7 @@ impl Tensor<'_> {
                     Some(PlaneMode::Constant) => report.constant += 1,
                     Some(PlaneMode::Bytes) => report.bytes += 1,
                     Some(PlaneMode::Pairs) => report.pairs += 1,
+                    Some(PlaneMode::Deflated) => report.deflated += 1,
                     Some(PlaneMode::Contexts) => {
                         report.contexts += 1;
                         if let Some(contexts) = &directory.base_contexts {
@@ -99,7 +102,7 @@ impl Tensor<'_> {
         }
         let coded_bytes = entry.record.segment_len + entry.directory_len();
         let bytes = self.byte_len();
-        let elements = entry.dtype.bits().map_or(0, |b| bytes * 8 / b as u64);
+        let elements = entry.dtype.elements(bytes).unwrap_or(0);
         let per = |n: f64, d: u64| if d == 0 { 0.0 } else { n / d as f64 };
         Ok(TensorReport {
             name: entry.name.clone(),

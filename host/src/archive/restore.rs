@@ -48,7 +48,7 @@ impl Archive {
         mut sink: impl FnMut(&Tensor<'_>, u64, &[u8]) -> Result<()> + Send,
     ) -> Result<VerifyReport> {
         let total = self.source_bytes();
-        let from_file = self.superblock.source_kind == source_kind::SAFETENSORS;
+        let from_file = self.superblock.source_kind != source_kind::TENSORS;
         let mut checks = Checks { sha: Sha256::new(), hash: Xxh3::new(), done: 0, from_file };
         let mut entries = self.index.entries.iter().map(|entry| Tensor { archive: self, entry });
         // Pieces in order, a directory at a time.
@@ -202,9 +202,9 @@ fn decode_parts_on<'a>(gpu: &Gpu, chunk: Vec<Todo<'a>>) -> Result<Vec<Part<'a>>>
 
 fn decode_parts<'a>(device: &Device, chunk: Vec<Todo<'a>>) -> Result<Vec<Part<'a>>> {
     if let Device::Gpu(gpu) = device {
-        // Tensors with a base are decoded here, without they are there; each chunk is of one kind after the other.
-        let runs = chunk.chunk_by(|a, b| a.0.has_base() == b.0.has_base()).map(<[_]>::to_vec);
-        let parts = runs.map(|run| if run[0].0.has_base() { decode_parts(&Device::Cpu, run) } else { decode_parts_on(gpu, run) });
+        // Some tensors are decoded here, the others there; each chunk is of one kind after the other.
+        let runs = chunk.chunk_by(|a, b| a.0.is_for_cpu() == b.0.is_for_cpu()).map(<[_]>::to_vec);
+        let parts = runs.map(|run| if run[0].0.is_for_cpu() { decode_parts(&Device::Cpu, run) } else { decode_parts_on(gpu, run) });
         return Ok(parts.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect());
     }
     let one = |scratch: &mut Scratch, (tensor, piece)| {

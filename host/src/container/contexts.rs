@@ -35,6 +35,8 @@ pub(crate) fn leading(layout: Layout) -> usize {
     match layout {
         Layout::Columns(n) => n as usize - 1,
         Layout::Bf16 | Layout::F32 | Layout::F8E4 => 0,
+        // Blocks without such a field have no contexts.
+        Layout::Blocks(blocks) => blocks.scale().unwrap_or(usize::MAX),
     }
 }
 

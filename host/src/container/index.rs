@@ -86,6 +86,8 @@ impl Entry {
 pub(crate) struct Index {
     pub entries: Vec<Entry>,
     pub by_name: HashMap<String, u32>,
+    /// Numbers of the entries that are tensors, in order.
+    pub tensors: Vec<u32>,
     pub tables: TablePool,
 }
 
@@ -187,7 +189,7 @@ pub(crate) fn read_index(bytes: &[u8], superblock: &Superblock) -> Result<Index>
         };
         // One after the other within the file: no length from here on asks for more than the file holds, and no part of it can be
         // decoded twice over into more than its size justifies.
-        let end = if superblock.source_kind == source_kind::SAFETENSORS { superblock.source_len } else { i64::MAX as u64 };
+        let end = if superblock.source_kind != source_kind::TENSORS { superblock.source_len } else { i64::MAX as u64 };
         let source_off = place(&mut source, entry.grid.bytes(), end, "decoded bytes").map_err(|e| e.at(at))?;
         let segment_off = place(&mut segment, record.segment_len, superblock.directory_off, "segment").map_err(|e| e.at(at))?;
         let directory_off =
@@ -196,8 +198,14 @@ pub(crate) fn read_index(bytes: &[u8], superblock: &Superblock) -> Result<Index>
         if entry.is_tensor() && by_name.insert(entry.name.clone(), i as u32).is_some() {
             return Err(Error::corrupt("two tensors of this name").with_tensor(&entry.name).at(at));
         }
-        // The source's header, and nothing else, is a blob.
-        if entry.is_tensor() == (i == 0 && superblock.source_kind == source_kind::SAFETENSORS) {
+        // The source's header is a blob, and nothing else but what lies between a GGUF file's tensors.
+        let belongs = match (superblock.source_kind, i) {
+            (source_kind::TENSORS, _) => entry.is_tensor(),
+            (_, 0) => !entry.is_tensor(),
+            (source_kind::GGUF, _) => true,
+            _ => entry.is_tensor(),
+        };
+        if !belongs {
             return Err(Error::corrupt("a blob where a tensor belongs, or the reverse").at(at));
         }
         entries.push(entry);
@@ -206,10 +214,11 @@ pub(crate) fn read_index(bytes: &[u8], superblock: &Superblock) -> Result<Index>
     if wasted || segment != superblock.directory_off || directory != superblock.index_off {
         return Err(Error::corrupt("the tensors do not account for the whole file").at(superblock.index_off));
     }
-    if superblock.source_kind == source_kind::SAFETENSORS && source != superblock.source_len {
+    if superblock.source_kind != source_kind::TENSORS && source != superblock.source_len {
         return Err(Error::corrupt(format!("the tensors cover {source} of the source's {} bytes", superblock.source_len)));
     }
-    Ok(Index { entries, by_name, tables })
+    let tensors = (0..entries.len() as u32).filter(|&i| entries[i as usize].is_tensor()).collect();
+    Ok(Index { entries, by_name, tensors, tables })
 }
 
 /// What of the index's arrays the records have not taken yet.

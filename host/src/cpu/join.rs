@@ -11,6 +11,31 @@ pub(super) enum Exponents<'a> {
     Pairs(&'a [u8], u8),
 }
 
+/// Fields of `width` bytes to byte `first` of blocks of `block` bytes.
+#[inline(always)]
+pub(super) fn fields(plane: &[u8], width: usize, first: usize, block: usize, out: &mut [u8]) {
+    #[inline(always)]
+    fn all<const WIDTH: usize>(plane: &[u8], first: usize, block: usize, out: &mut [u8]) {
+        for (field, block) in plane.as_chunks::<WIDTH>().0.iter().zip(out.chunks_exact_mut(block)) {
+            block[first..first + WIDTH].copy_from_slice(field);
+        }
+    }
+    // Those that most blocks have are moved in registers.
+    match width {
+        1 => all::<1>(plane, first, block, out),
+        4 => all::<4>(plane, first, block, out),
+        16 => all::<16>(plane, first, block, out),
+        32 => all::<32>(plane, first, block, out),
+        64 => all::<64>(plane, first, block, out),
+        128 => all::<128>(plane, first, block, out),
+        _ => {
+            for (field, block) in plane.chunks_exact(width).zip(out.chunks_exact_mut(block)) {
+                block[first..first + width].copy_from_slice(field);
+            }
+        }
+    }
+}
+
 /// BF16 from pair symbols: `out.len()` is a multiple of 4, `pairs.len() * 4 == out.len()`, `raw.len() * 2 == out.len()`.
 #[inline(always)]
 pub(super) fn bf16_pairs(pairs: &[u8], base: u8, raw: &[u8], out: &mut [u8]) {

@@ -13,6 +13,7 @@ use crate::container::contexts::{self, Contexts};
 use crate::container::tables::TablePool;
 use crate::filter::Filter;
 use crate::filter::modes::Modes;
+use miniz_oxide::inflate::decompress_slice_iter_to_slice;
 use wcodec_device::job::status;
 use wcodec_device::layout::{MAX_TILE_BYTES, PlaneMode, TILE_ALIGN, TilePlane};
 use wcodec_device::planes::Layout;
@@ -183,6 +184,11 @@ pub(crate) fn decode_tiles<'a>(
                     resize_for(buffer, bytes);
                     deferred.push((t, p, stream));
                 }
+                Some(PlaneMode::Deflated) => {
+                    let stream = cursor.take(2 * plane.words as usize).map_err(fail)?;
+                    cursor.align(stream.len()).map_err(fail)?;
+                    inflate(stream, resize_for(buffer, bytes)).map_err(|why| (t, TileFault::Plane(p, why)))?;
+                }
                 Some(PlaneMode::PerTile) | None => return Err((t, TileFault::Plane(p, "unknown mode"))),
             }
         }
@@ -274,6 +280,15 @@ fn resize_for(buffer: &mut Vec<u8>, n: usize) -> &mut [u8] {
         buffer.resize(n, 0);
     }
     &mut buffer[..n]
+}
+
+/// Fills `out` from a raw DEFLATE stream, which must give that many bytes.
+fn inflate(stream: &[u8], out: &mut [u8]) -> Result<(), &'static str> {
+    match decompress_slice_iter_to_slice(out, std::iter::once(stream), false, true) {
+        Ok(len) if len == out.len() => Ok(()),
+        Ok(_) => Err("a DEFLATE stream that is too short"),
+        Err(_) => Err("a damaged DEFLATE stream"),
+    }
 }
 
 pub(crate) fn check_pairs(layout: Layout, plane: usize, base: u8) -> Result<(), &'static str> {

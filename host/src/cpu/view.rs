@@ -154,6 +154,14 @@ impl<'a> View<'a> {
                     }
                 }
             }
+            Layout::Blocks(blocks) => {
+                let mut first = 0;
+                for (p, &width) in blocks.fields().iter().enumerate() {
+                    let width = width as usize;
+                    join::fields(self.bytes(p, from * width, n * width), width, first, blocks.bytes(), out);
+                    first += width;
+                }
+            }
             Layout::Bf16 => {
                 let (whole, tail) = out.split_at_mut(n / 2 * 4);
                 let raw = self.bytes(1, from, n);

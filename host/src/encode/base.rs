@@ -55,6 +55,7 @@ pub(crate) fn choose<'a>(input: &mut Input<'_>, base: &'a Base, effort: Effort) 
 fn coded_layout(job: &Job<'_>, method: Method) -> Layout {
     match method {
         Method::Same => Layout::Columns(1),
+        _ if job.dtype.blocks().is_some() => job.layout,
         _ => Layout::Columns(job.layout.record_bytes() as u8),
     }
 }

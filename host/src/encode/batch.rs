@@ -1,6 +1,7 @@
 //! The second pass: pieces of tensors, read and encoded on all threads a batch at a time.
 
 use super::base::Against;
+use super::deflate::deflate;
 use super::filter::Work;
 use super::plan::{Data, Job};
 use super::split::Rows;
@@ -18,7 +19,7 @@ use crate::source::ReadAt;
 use rayon::prelude::*;
 use std::borrow::Cow;
 use std::sync::Mutex;
-use wcodec_device::layout::TilePlane;
+use wcodec_device::layout::{TilePlane, kind};
 use wcodec_device::planes::Layout;
 
 /// Bytes as they are coded, and the base's.
@@ -38,6 +39,8 @@ pub(crate) struct Input<'a> {
     pub against: Option<Against<'a>>,
     /// How each job is filtered, where it is.
     pub filters: Vec<Option<Filter>>,
+    /// Whether blobs may be.
+    pub deflates: bool,
     /// Buffers of pieces that are written: fresh ones of this size would cost a page fault every 4 KiB.
     pub spare: Mutex<Vec<Vec<u8>>>,
     /// What threads keep from batch to batch.
@@ -54,6 +57,7 @@ impl<'a> Input<'a> {
             base_contexts: jobs.iter().map(|_| None).collect(),
             against: None,
             filters: jobs.iter().map(|_| None).collect(),
+            deflates: false,
             spare: Mutex::default(),
             scratch: Mutex::default(),
         }
@@ -177,6 +181,14 @@ pub(crate) fn encode_piece<'a>(
         let layout = input.layouts[job];
         let mut planes = encode_tile(layout, contexts.as_ref(), tables, rows, &mut scratch, &mut payload);
         let mut how = [0; modes::ENTRY];
+        if input.deflates && input.jobs[job].kind == kind::BLOB {
+            // One row.
+            if let Some((coded, plane)) = deflate(&rows.bytes[..rows.width], payload.len() - start) {
+                payload.truncate(start);
+                payload.extend(coded);
+                planes = vec![plane];
+            }
+        }
         if let Some(filter) = &input.filters[job] {
             let filtered = filtered(filter, layout, tables, rows, &mut scratch, payload.len() - start);
             if let Some((entry, coded, theirs)) = filtered {

@@ -9,6 +9,7 @@ mod base;
 mod batch;
 mod cluster;
 mod contexts;
+mod deflate;
 mod effort;
 mod filter;
 pub(crate) mod frequency;
@@ -22,7 +23,7 @@ use crate::archive::Base;
 use crate::error::{Error, Result};
 use crate::output::{refuse_existing, replace_file};
 use crate::progress::Flow;
-use crate::source::{FileReader, ReadAt, safetensors};
+use crate::source::{FileReader, ReadAt, gguf, safetensors};
 use effort::Effort;
 use plan::Job;
 use std::io::{Seek, Write};
@@ -149,7 +150,7 @@ impl Encoder {
         self
     }
 
-    /// Encodes a safetensors file. The output appears under its name only when it is complete and on disk.
+    /// Encodes a safetensors or a GGUF file. The output appears under its name only when it is complete and on disk.
     pub fn encode_file(&self, input: impl AsRef<Path>, output: impl AsRef<Path>) -> Result<EncodeReport> {
         let (input, output) = (input.as_ref(), output.as_ref());
         refuse_existing(output, self.options.overwrite)?;
@@ -164,14 +165,32 @@ impl Encoder {
         })
     }
 
-    /// Encodes the safetensors file that `source` holds. The archive begins at the writer's position, where it ends the writer is
+    /// Encodes the safetensors or GGUF file that `source` holds. The archive begins at the writer's position, where it ends the writer is
     /// left; what lay beyond stays there, so a writer that is reused must be truncated first.
     pub fn encode_source(&self, source: &dyn ReadAt, out: impl Write + Seek + Send) -> Result<EncodeReport> {
-        let header = safetensors::read_header(source)?;
+        let mut magic = [0; 4];
+        let is_gguf = source.size() >= 4
+            && source.read_exact_at(0, &mut magic).map(|()| &magic == gguf::MAGIC).map_err(|e| Error::io("reading", e))?;
+        let (kind, header) = if is_gguf {
+            (source_kind::GGUF, gguf::read_header(source)?)
+        } else {
+            (source_kind::SAFETENSORS, safetensors::read_header(source)?)
+        };
+        // The header, the tensors, and what lies between and after them.
         let mut jobs = vec![Job::blob(0, header.len)];
-        jobs.extend(header.tensors.into_iter().map(Job::from_source));
+        let mut at = header.len;
+        for tensor in header.tensors {
+            if tensor.offset > at {
+                jobs.push(Job::blob(at, tensor.offset - at));
+            }
+            at = tensor.offset + tensor.len;
+            jobs.push(Job::from_source(tensor));
+        }
+        if at < source.size() {
+            jobs.push(Job::blob(at, source.size() - at));
+        }
         let input = batch::Input::new(Some(source), &jobs);
-        write::run(input, source_kind::SAFETENSORS, &self.options, self.progress.as_deref(), out)
+        write::run(input, kind, &self.options, self.progress.as_deref(), out)
     }
 
     /// Encodes tensors in memory, in the order given, to the writer's position.

@@ -120,6 +120,17 @@ fn split_run(layout: Layout, bytes: &[u8], planes: &mut [Vec<u8>], at: usize) {
                 raw[i / 2] |= (byte & 15) << (4 * (i & 1));
             }
         }
+        (Layout::Blocks(blocks), planes) => {
+            let mut first = 0;
+            for (plane, &width) in planes.iter_mut().zip(blocks.fields()) {
+                let width = width as usize;
+                let fields = plane[at * width..(at + n) * width].chunks_exact_mut(width);
+                for (field, block) in fields.zip(bytes.chunks_exact(blocks.bytes())) {
+                    field.copy_from_slice(&block[first..first + width]);
+                }
+                first += width;
+            }
+        }
         _ => unreachable!("`planes` was sized for the layout"),
     }
 }

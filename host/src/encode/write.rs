@@ -17,6 +17,7 @@ use wcodec_device::layout::{
     MAGIC, PlaneMode, PlaneRecord, SUPERBLOCK_BYTES, Superblock, TILE_ALIGN, TensorRecord, TileHead, VERSION_MAJOR,
     VERSION_MINOR, feature, source_kind, tool,
 };
+use wcodec_device::planes::Layout;
 use xxhash_rust::xxh3::Xxh3;
 
 /// Bytes in a batch: two of them, read and encoded, are held at a time.
@@ -60,6 +61,8 @@ struct Writer<'a, W> {
     entries: Vec<Entry>,
     directories: Vec<u8>,
     tiles: u64,
+    /// Whether any tile of a blob is.
+    deflated: bool,
 }
 
 /// Encodes all of `input` to `out`.
@@ -72,6 +75,8 @@ pub(crate) fn run<'a, W: Write + Seek + Send>(
 ) -> Result<EncodeReport> {
     let start = out.stream_position().map_err(|e| Error::io("seeking in the archive", e).elsewhere())?;
     let total: u64 = input.jobs.iter().map(|j| j.grid.bytes()).sum();
+    // A safetensors file's header is small, and its archive is of version 1.0 by default.
+    input.deflates = kind == source_kind::GGUF || options.effort.size_alone();
     input.layouts = choose_layouts(&input, options.effort)?;
     // What is coded against a base is not filtered.
     if options.effort.filters() && options.filters && options.base.is_none() {
@@ -97,6 +102,7 @@ pub(crate) fn run<'a, W: Write + Seek + Send>(
         entries: Vec::with_capacity(input.jobs.len()),
         directories: Vec::new(),
         tiles: 0,
+        deflated: false,
     };
     writer.out.put(&[0; SUPERBLOCK_BYTES as usize])?;
     if rayon::current_num_threads() == 1 {
@@ -139,7 +145,7 @@ impl<W: Write + Seek> Writer<'_, W> {
         }
         let Some(open) = self.open.as_mut() else { unreachable!("just begun") };
         open.hash.update(bytes);
-        if self.kind == source_kind::SAFETENSORS {
+        if self.kind != source_kind::TENSORS {
             self.sha.update(bytes);
         }
         self.source_at += bytes.len() as u64;
@@ -155,6 +161,7 @@ impl<W: Write + Seek> Writer<'_, W> {
                 Error::argument("a tensor of more than 64 GiB when compressed").with_tensor(&self.input.jobs[open.job].name)
             })?;
             at += tile.len as u64;
+            self.deflated |= tile.planes.iter().any(|p| p.mode == PlaneMode::Deflated as u8);
             open.tiles.push((offset16, tile));
         }
         self.out.put(&piece.payload)?;
@@ -265,15 +272,22 @@ impl<W: Write + Seek> Writer<'_, W> {
         write_index(&self.entries, &pool, &mut index)?;
         let index_off = self.out.at;
         self.out.put(&index)?;
-        let from_file = self.kind == source_kind::SAFETENSORS;
+        let from_file = self.kind != source_kind::TENSORS;
         let tools = self.entries.iter().fold(0, |tools, e| tools | e.record.tools);
+        let mut required = feature::of_tools(tools);
+        if self.entries.iter().any(|e| matches!(e.layout, Layout::Blocks(_))) {
+            required |= feature::BLOCKS;
+        }
+        if self.deflated {
+            required |= feature::DEFLATED;
+        }
         let (base_sha256, base_len) = self.input.against.as_ref().and_then(|a| a.identity).unwrap_or_default();
         let mut superblock = Superblock {
             magic: MAGIC,
             major: VERSION_MAJOR,
-            minor: if tools != 0 { VERSION_MINOR } else { 0 },
+            minor: if required != 0 || self.kind == source_kind::GGUF { VERSION_MINOR } else { 0 },
             source_kind: self.kind,
-            required: feature::of_tools(tools),
+            required,
             base_sha256,
             base_len,
             source_len: if from_file { total } else { 0 },

@@ -124,8 +124,9 @@ fn add(
     places: &mut Vec<Place>,
 ) -> Result<()> {
     let entry = item.tensor.entry;
-    if entry.is_filtered() {
-        let why = "filtered tensors are decoded on the CPU only";
+    if entry.is_filtered() || item.tensor.is_for_cpu() {
+        let what = if entry.is_filtered() { "filtered tensors" } else { "blocks of quantized numbers" };
+        let why = format!("{what} are decoded on the CPU only");
         return Err(item.tensor.place(Error::new(ErrorKind::Unsupported, why)));
     }
     let range = item.tensor.payload_range(item.directory, &item.tiles)?;

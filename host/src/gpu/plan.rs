@@ -129,7 +129,7 @@ impl Plan {
                         .map_err(|why| TileFault::Plane(p, why))?;
                     stream_len(plane)
                 }
-                Some(PlaneMode::PerTile) | None => return Err(TileFault::Plane(p, "unknown mode")),
+                Some(PlaneMode::Deflated | PlaneMode::PerTile) | None => return Err(TileFault::Plane(p, "unknown mode")),
             };
             at += len.next_multiple_of(TILE_ALIGN);
         }
@@ -285,7 +285,7 @@ fn fuse(layout: Layout, planes: &[TilePlane]) -> Option<(Kernel, usize)> {
     let (pairs, bytes) = match layout {
         Layout::Columns(1) if mode(0) == Some(PlaneMode::Bytes) => return Some((Kernel::Bytes, 0)),
         Layout::Columns(2) if mode(1) == Some(PlaneMode::Bytes) => return Some((Kernel::Columns2, 1)),
-        Layout::Columns(_) => return None,
+        Layout::Columns(_) | Layout::Blocks(_) => return None,
         Layout::Bf16 => (Kernel::Bf16Pairs, Kernel::Bf16Bytes),
         Layout::F32 => (Kernel::F32Pairs, Kernel::F32Bytes),
         Layout::F8E4 => (Kernel::F8e4Pairs, Kernel::F8e4Bytes),

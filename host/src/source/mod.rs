@@ -1,5 +1,6 @@
 //! Where bytes come from: files and memory behind one trait, and the formats that say which bytes are tensors.
 
+pub(crate) mod gguf;
 mod read_at;
 pub(crate) mod safetensors;
 

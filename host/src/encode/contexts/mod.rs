@@ -74,6 +74,7 @@ fn count(input: &Input<'_>, job: usize, units: &[u8]) -> Result<Option<Counted>>
     if input.difference(job).is_some()
         || input.filters[job].is_some()
         || j.kind != kind::TENSOR
+        || leading(layout) >= layout.planes()
         || rows < 8
         || columns < 8
         || !(LEAST..1 << 31).contains(&elements)
