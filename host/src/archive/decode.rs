@@ -3,6 +3,7 @@
 use super::Archive;
 use crate::checksum;
 use crate::container::base_contexts::{BaseContexts, BaseRows, TileContexts};
+use crate::container::block_contexts::BlockContexts;
 use crate::container::contexts::Contexts;
 use crate::container::difference::{self, Difference};
 use crate::container::grid::{Grid, Piece, TileRect};
@@ -252,11 +253,13 @@ impl<'a> Tensor<'a> {
         let last = if self.has_base() && !self.entry.is_same() { difference::BYTES } else { 0 };
         let (own, last) =
             params.split_at_checked(params.len().wrapping_sub(last)).ok_or_else(|| damaged("too few parameters"))?;
+        let block_contexts = self.block_contexts(own).map_err(damaged)?;
+        let own = if block_contexts.is_some() { &[] } else { own };
         let (contexts, base_contexts) = self.contexts(own, classes).map_err(damaged)?;
         let filter = self.filter(own).map_err(damaged)?;
         let difference = self.difference(last).map_err(damaged)?;
         let (first, stride) = (self.entry.prefix_len() as usize, self.entry.directory_stride());
-        let directory = Directory { bytes, first, stride, contexts, base_contexts, difference, filter };
+        let directory = Directory { bytes, first, stride, contexts, base_contexts, block_contexts, difference, filter };
         if directory.len() > 0 && directory.offset(0) != 0 {
             return Err(
                 self.place(Error::corrupt("its first tile does not begin the segment").with_tile(0).at(self.entry.directory_off))
@@ -265,11 +268,19 @@ impl<'a> Tensor<'a> {
         Ok(directory)
     }
 
+    /// The contexts of blocks that head the directory, if the tensor has any.
+    fn block_contexts(&self, params: &[u8]) -> Result<Option<Arc<BlockContexts>>, &'static str> {
+        if !self.entry.has_block_contexts() {
+            return Ok(None);
+        }
+        BlockContexts::read(params, self.entry.layout, self.archive.index.tables.freqs().len()).map(|c| Some(Arc::new(c)))
+    }
+
     /// The contexts that head the directory, if the tensor has any.
     fn contexts(&self, params: &[u8], classes: &[u8]) -> Result<SomeContexts, &'static str> {
         let Entry { record, grid, layout, .. } = self.entry;
         let tables = self.archive.index.tables.freqs().len();
-        if record.tools & tool::CONTEXTS == 0 {
+        if record.tools & tool::CONTEXTS == 0 || self.entry.has_block_contexts() {
             return if params.is_empty() || self.entry.is_filtered() { Ok((None, None)) } else { Err("parameters of no tool") };
         }
         if self.has_base() {
@@ -424,6 +435,8 @@ pub(crate) struct Directory<'a> {
     pub(crate) contexts: Option<Arc<Contexts>>,
     /// The contexts of differences.
     pub(super) base_contexts: Option<Arc<BaseContexts>>,
+    /// The contexts of blocks.
+    pub(super) block_contexts: Option<Arc<BlockContexts>>,
     pub(super) difference: Option<Difference>,
     pub(super) filter: Option<Arc<Filter>>,
 }
@@ -443,6 +456,9 @@ impl Directory<'_> {
         if let (Some(contexts), Some(base)) = (&self.base_contexts, base) {
             let rows = BaseRows { bytes: &base[place.first..], pitch: place.stride, rows: place.rows, width: place.width };
             return Some(TileContexts::Base(contexts, rows));
+        }
+        if let Some(contexts) = self.block_contexts.as_deref() {
+            return Some(TileContexts::Scales(contexts));
         }
         self.contexts.as_deref().map(|c| TileContexts::Classes(c, rect))
     }

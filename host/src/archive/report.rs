@@ -84,6 +84,9 @@ impl Tensor<'_> {
                         if let Some(contexts) = &directory.base_contexts {
                             report.tables.extend(&contexts.planes[p]);
                         }
+                        if let Some(contexts) = &directory.block_contexts {
+                            report.tables.extend(&contexts.planes[p]);
+                        }
                         if let Some(filter) = &directory.filter {
                             report.tables.extend(filter.tables_of(p));
                         }

@@ -3,6 +3,7 @@
 //! Parameters: contexts K, planes (bit p: plane p has contexts), 0, 0; bias (`u32`); the K tables (`u16` each) of each of these planes; zeros to a
 //! multiple of 16.
 
+use super::block_contexts::BlockContexts;
 use super::contexts::{Contexts, MOST, table_numbers};
 use super::grid::TileRect;
 use crate::filter::Filter;
@@ -88,18 +89,29 @@ pub(crate) enum TileContexts<'a> {
     Base(&'a BaseContexts, BaseRows<'a>),
     /// The classes of a filtered tile's blocks: each record's number among the filter's tables of a plane.
     Blocks(&'a Filter, Vec<u8>),
+    /// The scales of its blocks.
+    Scales(&'a BlockContexts),
 }
 
 impl<'a> TileContexts<'a> {
     /// The tables of plane `p`, by context, and the context of each of its symbols; `None` where it cannot have any. `leading` is the leading
-    /// plane, if that has contexts.
-    pub(crate) fn of_plane(&self, p: usize, layout: Layout, leading: Option<&[u8]>, out: &mut Vec<u8>) -> Option<&'a [u16]> {
+    /// plane, if that has contexts; `scales` are the planes of scales that blocks have, as far as plane `p` depends on them.
+    pub(crate) fn of_plane(
+        &self,
+        p: usize,
+        layout: Layout,
+        leading: Option<&[u8]>,
+        scales: &[Vec<u8>],
+        elements: usize,
+        out: &mut Vec<u8>,
+    ) -> Option<&'a [u16]> {
         let tables: &'a [u16] = match *self {
             Self::Classes(c, _) if p == super::contexts::leading(layout) => &c.tables,
             Self::Classes(c, _) if Some(p) == super::contexts::deep(layout) && leading.is_some() => &c.deep,
             Self::Classes(..) => &[],
             Self::Base(c, _) => c.planes.get(p)?,
             Self::Blocks(filter, _) => filter.tables_of(p),
+            Self::Scales(c) => c.planes.get(p)?,
         };
         if tables.is_empty() {
             return None;
@@ -113,6 +125,7 @@ impl<'a> TileContexts<'a> {
             }
             Self::Base(c, rows) => c.of_tile(*rows, layout.record_bytes(), out),
             Self::Blocks(_, of) => out.clone_from(of),
+            Self::Scales(c) => c.of_plane(p, layout.plane_bytes(p, 1), scales, elements, out),
         }
         Some(tables)
     }
@@ -151,9 +164,9 @@ mod tests {
         let rows = BaseRows { bytes: &base, pitch: 8, rows: 2, width: 4 };
         let mut out = Vec::new();
         let contexts = BaseContexts { contexts: 64, bias: 120, ..sample() };
-        let tables = TileContexts::Base(&contexts, rows).of_plane(2, Layout::Columns(4), None, &mut out);
+        let tables = TileContexts::Base(&contexts, rows).of_plane(2, Layout::Columns(4), None, &[], 0, &mut out);
         assert_eq!((tables, &out[..]), (Some(&[0, 9, 0][..]), &[7, 0][..]));
-        assert_eq!(TileContexts::Base(&contexts, rows).of_plane(1, Layout::Columns(4), None, &mut out), None);
+        assert_eq!(TileContexts::Base(&contexts, rows).of_plane(1, Layout::Columns(4), None, &[], 0, &mut out), None);
         assert_eq!([exponent(&[0x80, 0x3f]), exponent(&[0, 0xc0]), exponent(&[0x81])], [127, 128, 2]);
     }
 }

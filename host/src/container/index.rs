@@ -1,5 +1,6 @@
 //! The index: what tensors there are, where, and how they are coded.
 
+use super::block_contexts::affine;
 use super::grid::Grid;
 use super::tables::TablePool;
 use crate::dtype::Dtype;
@@ -49,11 +50,16 @@ impl Entry {
     /// Bytes before the tiles' entries: the tools' parameters, then, with contexts, the classes of rows and columns, two to a byte.
     pub(crate) fn prefix_len(&self) -> u64 {
         let params = 16 * self.record.params16 as u64;
-        if self.record.tools & (tool::CONTEXTS | tool::BASE) != tool::CONTEXTS {
+        if self.record.tools & (tool::CONTEXTS | tool::BASE) != tool::CONTEXTS || self.has_block_contexts() {
             return params;
         }
         let columns = self.grid.row_bytes / self.layout.record_bytes() as u64;
         params + self.grid.rows.div_ceil(2) + columns.div_ceil(2)
+    }
+
+    /// Whether its contexts are those of blocks with a step and a minimum.
+    pub(crate) fn has_block_contexts(&self) -> bool {
+        self.record.tools & (tool::CONTEXTS | tool::BASE) == tool::CONTEXTS && affine(self.layout).is_some()
     }
 
     /// Whether it is the base's tensor: nothing of it is stored but its record.

@@ -9,6 +9,7 @@ use super::fused::{Fusion, Place, Sink};
 use super::view::{Line, PATCH_OUTSIDE, Patches, Ready, Stores, View};
 use super::{Backend, Job, Stream, StreamFault};
 use crate::container::base_contexts::TileContexts;
+use crate::container::block_contexts::SCALES;
 use crate::container::contexts::{self, Contexts};
 use crate::container::tables::TablePool;
 use crate::filter::Filter;
@@ -153,8 +154,13 @@ pub(crate) fn decode_tiles<'a>(
             let fail = |fault| (t, fault);
             match PlaneMode::from_u8(plane.mode) {
                 Some(PlaneMode::Raw) => {
-                    planes[p] = Ready::Slice(cursor.take(bytes).map_err(fail)?);
+                    let raw = cursor.take(bytes).map_err(fail)?;
+                    planes[p] = Ready::Slice(raw);
                     cursor.align(bytes).map_err(fail)?;
+                    if let (Some(TileContexts::Scales(_)), true) = (&tile.contexts, p < SCALES) {
+                        // Others have contexts by it.
+                        resize_for(buffer, bytes).copy_from_slice(raw);
+                    }
                 }
                 Some(PlaneMode::Constant) => resize_for(buffer, bytes).fill(plane.base),
                 Some(mode @ (PlaneMode::Bytes | PlaneMode::Pairs)) => {
@@ -321,6 +327,9 @@ fn check_tile_contexts(tile: &TileInput<'_>, p: usize) -> Result<(), &'static st
             return if contexts.planes.get(p).is_some_and(|tables| !tables.is_empty()) { Ok(()) } else { Err(NO_CONTEXTS) };
         }
         Some(TileContexts::Blocks(..)) => return Ok(()),
+        Some(TileContexts::Scales(contexts)) => {
+            return if contexts.planes.get(p).is_some_and(|tables| !tables.is_empty()) { Ok(()) } else { Err(NO_CONTEXTS) };
+        }
         Some(TileContexts::Classes(contexts, _)) => Some(*contexts),
         None => None,
     };
@@ -339,7 +348,7 @@ fn decode_contexts(
 ) -> Result<(), StreamFault> {
     let Some(contexts) = &tile.contexts else { return Ok(()) };
     let leading = buffers.get(contexts::leading(tile.layout)).map(|b| &b[..]);
-    let numbers = contexts.of_plane(p, tile.layout, leading, scratch).ok_or(StreamFault::State)?;
+    let numbers = contexts.of_plane(p, tile.layout, leading, buffers, tile.elements(), scratch).ok_or(StreamFault::State)?;
     let out = &mut buffers[p][..scratch.len()];
     let RawStream { states, bytes, words, patches } = *stream;
     // Every number was looked up when the directory was read.

@@ -9,6 +9,7 @@ use super::tile::{Scratch, Tables, encode_tile};
 use crate::archive::BaseTensor;
 use crate::checksum;
 use crate::container::base_contexts::{BaseContexts, BaseRows, TileContexts};
+use crate::container::block_contexts::BlockContexts;
 use crate::container::contexts::Contexts;
 use crate::container::difference::{Difference, Method};
 use crate::container::grid::Piece;
@@ -35,6 +36,8 @@ pub(crate) struct Input<'a> {
     pub contexts: Vec<Option<Contexts>>,
     /// The contexts of each job's differences, where it has any.
     pub base_contexts: Vec<Option<BaseContexts>>,
+    /// The contexts of each job's blocks, where it has any.
+    pub block_contexts: Vec<Option<BlockContexts>>,
     /// What the file is coded against, if anything.
     pub against: Option<Against<'a>>,
     /// How each job is filtered, where it is.
@@ -55,6 +58,7 @@ impl<'a> Input<'a> {
             layouts: jobs.iter().map(|j| j.layout).collect(),
             contexts: jobs.iter().map(|_| None).collect(),
             base_contexts: jobs.iter().map(|_| None).collect(),
+            block_contexts: jobs.iter().map(|_| None).collect(),
             against: None,
             filters: jobs.iter().map(|_| None).collect(),
             deflates: false,
@@ -176,7 +180,7 @@ pub(crate) fn encode_piece<'a>(
                 Some(TileContexts::Base(c, BaseRows { bytes: &base[first..], pitch, rows: rect.rows, width: rect.width }))
             }
             (Some(c), None) => Some(TileContexts::Classes(c, rect)),
-            (None, None) => None,
+            (None, None) => input.block_contexts[job].as_ref().map(TileContexts::Scales),
         };
         let layout = input.layouts[job];
         let mut planes = encode_tile(layout, contexts.as_ref(), tables, rows, &mut scratch, &mut payload);

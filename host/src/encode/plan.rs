@@ -114,7 +114,10 @@ pub(crate) fn learn(input: &mut Input<'_>, effort: Effort) -> Result<Tables> {
     let seen: Vec<Seen> = picked
         .par_iter()
         .map_init(Scratch::default, |scratch, &(job, at)| {
-            let len = size.min(input.jobs[job].grid.bytes() - at) as usize;
+            // Whole elements: blocks are of many sizes.
+            let record = input.layouts[job].record_bytes() as u64;
+            let at = at / record * record;
+            let len = (size / record * record).min(input.jobs[job].grid.bytes() - at) as usize;
             let bytes = match &input.filters[job] {
                 Some(how) => {
                     let grid = &input.jobs[job].grid;
@@ -143,6 +146,12 @@ pub(crate) fn learn(input: &mut Input<'_>, effort: Effort) -> Result<Tables> {
     if !effort.units().is_empty() {
         let first = single.len() + pairs.len();
         (input.contexts, in_contexts) = contexts::learn(input, effort, first)?;
+    }
+    if !effort.units().is_empty() {
+        let first = single.len() + pairs.len() + in_contexts.len();
+        let (block_contexts, tables) = contexts::blocks::learn(input, effort, first)?;
+        input.block_contexts = block_contexts;
+        in_contexts.extend(tables);
     }
     if effort.filters() {
         let first = single.len() + pairs.len() + in_contexts.len();

@@ -6,6 +6,7 @@ use super::frequency::{Histogram, costs, entropy, half_histogram, histogram, tot
 use super::split::{Rows, best_base, pair, split};
 use super::stream::{Codes, codes, encode_symbols};
 use crate::container::base_contexts::TileContexts;
+use crate::container::block_contexts::SCALES;
 use crate::container::contexts::leading;
 use crate::container::tables::Freqs;
 use crate::cpu::{Backend, Body};
@@ -191,13 +192,19 @@ pub(crate) fn encode_tile(
     let Scratch { linear, planes, pairs, patches, words, rare, contexts: of } = scratch;
     split(layout, tile, linear, planes);
     let planes = &mut planes[..layout.planes()];
+    // As they will be decoded: symbols without a probability are replaced on the way.
+    let scales = match contexts {
+        Some(TileContexts::Scales(_)) => planes[..SCALES].to_vec(),
+        _ => Vec::new(),
+    };
+    let elements = tile.rows * tile.width / layout.record_bytes();
     let mut leading_in_contexts = false;
     // In the order of planes, which is that of the payload: a deep plane comes after the leading one where there is one.
     (0..planes.len())
         .map(|p| {
             let chosen = contexts.and_then(|contexts| {
                 let leading = leading_in_contexts.then(|| &planes[leading(layout)][..]);
-                let numbers = contexts.of_plane(p, layout, leading, of)?;
+                let numbers = contexts.of_plane(p, layout, leading, &scales, elements, of)?;
                 encode_contexts(layout, p, &planes[p], of, numbers, tables, pairs, patches, words, rare, out)
             });
             if let Some(plane) = chosen {

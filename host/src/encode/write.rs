@@ -186,6 +186,9 @@ impl<W: Write + Seek> Writer<'_, W> {
         if let Some(contexts) = &self.input.base_contexts[job] {
             params = contexts.write();
         }
+        if let Some(contexts) = &self.input.block_contexts[job] {
+            params = contexts.write();
+        }
         let mut tools = if params.is_empty() { 0 } else { tool::CONTEXTS };
         if let Some((_, difference)) = self.input.difference(job) {
             params.extend(difference.write());

@@ -9,6 +9,7 @@
 //! ```
 
 pub(super) mod base;
+pub(super) mod blocks;
 mod magnitude;
 mod scales;
 pub(super) mod stream;
@@ -19,6 +20,7 @@ use super::effort::Effort;
 use super::frequency::{Histogram, entropy, histogram, sum_of};
 use super::split::{Rows, split};
 use super::tile::PATCH_BITS;
+use crate::container::block_contexts::affine;
 use crate::container::contexts::{Contexts, MOST, deep, leading};
 use crate::container::grid::TileRect;
 use crate::container::tables::Freqs;
@@ -75,6 +77,7 @@ fn count(input: &Input<'_>, job: usize, units: &[u8]) -> Result<Option<Counted>>
         || input.filters[job].is_some()
         || j.kind != kind::TENSOR
         || leading(layout) >= layout.planes()
+        || affine(layout).is_some()
         || rows < 8
         || columns < 8
         || !(LEAST..1 << 31).contains(&elements)
