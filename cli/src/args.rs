@@ -15,7 +15,7 @@ Exit codes:
     1  verification failed: the data differ
     2  wrong usage
     3  a file could not be read or written
-    4  the input is not a safetensors file
+    4  the input is neither a safetensors nor a GGUF file
     5  the archive is damaged or not an archive
     6  the archive needs a newer wcodec
     7  the output exists (--force replaces it)
@@ -25,7 +25,7 @@ Exit codes:
 
 /// Compress model weights, bit for bit the same when they come back.
 ///
-/// INPUT is a safetensors file, ARCHIVE a .wcodec file. An output appears under its name only when
+/// INPUT is a safetensors or GGUF file, ARCHIVE a .wcodec file. An output appears under its name only when
 /// it is complete.
 #[derive(Debug, Parser)]
 #[command(name = "wcodec", version, after_help = AFTER_HELP, max_term_width = 120)]

@@ -15,7 +15,7 @@ pub(crate) enum Exit {
     Usage = 2,
     /// A read or write failed.
     Io = 3,
-    /// The input is not a safetensors file.
+    /// The input is neither a safetensors nor a GGUF file.
     BadSource = 4,
     /// The archive is damaged, or no archive.
     Corrupt = 5,

@@ -8,7 +8,7 @@
 //! | 1 | verification failed: the data differ |
 //! | 2 | wrong usage |
 //! | 3 | a file could not be read or written |
-//! | 4 | the input is not a safetensors file |
+//! | 4 | the input is neither a safetensors nor a GGUF file |
 //! | 5 | the archive is damaged or not an archive |
 //! | 6 | the archive needs a newer wcodec |
 //! | 7 | the output exists |

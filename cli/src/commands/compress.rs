@@ -11,18 +11,19 @@ use wcodec::{Backing, Base, Encoder};
 const AFTER_HELP: &str = "\
 Examples:
   wcodec compress model.safetensors model.wcodec
+  wcodec compress model.gguf model.wcodec
   wcodec compress --profile max --force model.safetensors model.wcodec
   wcodec compress --base base.safetensors fine_tuned.safetensors fine_tuned.wcodec
   for f in *.safetensors; do wcodec compress -q \"$f\" \"${f%.safetensors}.wcodec\"; done";
 
-/// Make an archive of a safetensors file
+/// Make an archive of a safetensors or a GGUF file
 ///
 /// The archive appears under its name only when it is complete and on disk. The same input and
 /// profile give the same archive on every machine.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// The safetensors file
+    /// The safetensors or GGUF file
     #[arg(value_hint = ValueHint::FilePath)]
     input: PathBuf,
     /// The archive to write

@@ -204,7 +204,8 @@ fn decode_parts<'a>(device: &Device, chunk: Vec<Todo<'a>>) -> Result<Vec<Part<'a
     if let Device::Gpu(gpu) = device {
         // Some tensors are decoded here, the others there; each chunk is of one kind after the other.
         let runs = chunk.chunk_by(|a, b| a.0.is_for_cpu() == b.0.is_for_cpu()).map(<[_]>::to_vec);
-        let parts = runs.map(|run| if run[0].0.is_for_cpu() { decode_parts(&Device::Cpu, run) } else { decode_parts_on(gpu, run) });
+        let parts =
+            runs.map(|run| if run[0].0.is_for_cpu() { decode_parts(&Device::Cpu, run) } else { decode_parts_on(gpu, run) });
         return Ok(parts.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect());
     }
     let one = |scratch: &mut Scratch, (tensor, piece)| {

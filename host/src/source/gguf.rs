@@ -2,8 +2,8 @@
 //!
 //! Of the pairs only the alignment is used. Nothing else of them is kept: a vocabulary takes megabytes.
 
-use super::safetensors::{Entry, Header};
 use super::ReadAt;
+use super::safetensors::{Entry, Header};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use std::collections::HashSet;
@@ -135,8 +135,17 @@ pub(crate) fn read_header(source: &dyn ReadAt) -> Result<Header> {
     let version = r.u32("the version")?;
     if version != 2 && version != 3 {
         let swapped = [2, 3].contains(&version.swap_bytes());
-        let why = if swapped { "big-endian" } else if version == 1 { "version 1" } else { "of a newer version" };
-        return Err(Error::bad_source(format!("the GGUF file is {why} ({version:#x}): versions 2 and 3, little-endian, are read")).at(4));
+        let why = if swapped {
+            "big-endian"
+        } else if version == 1 {
+            "version 1"
+        } else {
+            "of a newer version"
+        };
+        return Err(Error::bad_source(format!(
+            "the GGUF file is {why} ({version:#x}): versions 2 and 3, little-endian, are read"
+        ))
+        .at(4));
     }
     let (tensors, pairs) = (r.u64("the number of tensors")?, r.u64("the number of keys")?);
     let mut alignment = 32;

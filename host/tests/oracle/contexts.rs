@@ -1,5 +1,6 @@
 //! Section 1.4: contexts.
 
+use super::blocks::has_scales;
 use super::layout::layout_shape;
 use super::{Record, Result, ensure, take, u16_at, u32_at};
 
@@ -19,7 +20,7 @@ fn columns(r: &Record) -> Option<u64> {
 
 /// Bytes of the classes.
 pub(super) fn classes_len(r: &Record) -> Option<u64> {
-    if r.tools & 3 != 1 { Some(0) } else { r.rows.div_ceil(2).checked_add(columns(r)?.div_ceil(2)) }
+    if r.tools & 3 != 1 || has_scales(r) { Some(0) } else { r.rows.div_ceil(2).checked_add(columns(r)?.div_ceil(2)) }
 }
 
 impl Contexts {

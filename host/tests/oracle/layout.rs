@@ -1,6 +1,7 @@
 //! Section 3: layouts.
 
 use super::Result;
+use super::blocks::fields;
 
 /// A layout's element size and number of planes.
 pub(super) fn layout_shape(layout: u8) -> Result<(u64, usize)> {
@@ -9,6 +10,7 @@ pub(super) fn layout_shape(layout: u8) -> Result<(u64, usize)> {
         128 => Ok((2, 2)),
         129 => Ok((4, 4)),
         130 => Ok((1, 2)),
+        144.. => fields(u16::from(layout) - 144).map(|f| (f.iter().sum::<usize>() as u64, f.len())),
         _ => Err(format!("layout {layout}")),
     }
 }
@@ -42,6 +44,14 @@ pub(super) fn join(layout: u8, planes: &[Vec<u8>], e: usize) -> Vec<u8> {
             }
             for j in e / 4 * 4..e {
                 out.push(byte(j).rotate_right(1));
+            }
+        }
+        144.. => {
+            let widths = fields(u16::from(layout) - 144).unwrap();
+            for i in 0..e {
+                for (plane, &width) in planes.iter().zip(&widths) {
+                    out.extend_from_slice(&plane[i * width..(i + 1) * width]);
+                }
             }
         }
         n => {

@@ -8,6 +8,7 @@
 #![allow(clippy::needless_range_loop, clippy::manual_is_multiple_of)]
 
 mod base;
+mod blocks;
 mod contexts;
 mod filters;
 mod layout;
@@ -145,9 +146,9 @@ pub fn decode_with(file: &[u8], base: Option<&[u8]>) -> Result<Decoded> {
     ensure(crc32c(&sb[..252]) == u32_at(sb, 252), "superblock CRC")?;
     ensure(sb == &file[file.len() - 256..], "the superblock's copy")?;
     let source_kind = u32_at(sb, 12);
-    ensure(source_kind <= 1, "source kind")?;
+    ensure(source_kind <= 2, "source kind")?;
     let required = u64_at(sb, 16);
-    ensure(required & !7 == 0, "an unknown required feature")?;
+    ensure(required & !55 == 0, "an unknown required feature")?;
     let (source_len, source_sha) = (u64_at(sb, 32), &sb[40..72]);
     ensure(u64_at(sb, 72) == file.len() as u64, "file length")?;
     let (index_off, index_len, directory_off) = (u64_at(sb, 80), u64_at(sb, 88), u64_at(sb, 96));
@@ -182,13 +183,21 @@ pub fn decode_with(file: &[u8], base: Option<&[u8]>) -> Result<Decoded> {
             2 => Some(base::Differences::parse(&r, parameters, base.as_ref(), tables.len())?),
             _ => None,
         };
-        let contexts = if r.tools & 3 == 1 { Some(Contexts::parse(&r, parameters, &mut entries, tables.len())?) } else { None };
+        let scales = match blocks::has_scales(&r) {
+            true => Some(blocks::Scales::parse(&r, parameters, tables.len())?),
+            false => None,
+        };
+        let contexts = if r.tools & 3 == 1 && scales.is_none() {
+            Some(Contexts::parse(&r, parameters, &mut entries, tables.len())?)
+        } else {
+            None
+        };
         let filter = if filtered == 1 { Some(Filter::parse(&r, parameters, tables.len())?) } else { None };
         let differences = differences.as_ref();
         let bytes = match differences {
             Some(d) if d.is_same() => d.undo(&r, &[])?,
             _ => {
-                let heads = Heads { contexts: contexts.as_ref(), differences, filter: filter.as_ref() };
+                let heads = Heads { contexts: contexts.as_ref(), differences, filter: filter.as_ref(), scales: scales.as_ref() };
                 let decoded = decode_record(&r, segment, entries, entry as usize, heads, &tables, &mut out)?;
                 differences.map_or(Ok(decoded.clone()), |d| d.undo(&r, &decoded))?
             }
@@ -201,7 +210,7 @@ pub fn decode_with(file: &[u8], base: Option<&[u8]>) -> Result<Decoded> {
     }
     ensure(segments.is_empty(), "bytes between the last segment and the directories")?;
     ensure(directories.is_empty(), "bytes between the last directory and the index")?;
-    if source_kind == 1 {
+    if source_kind > 0 {
         ensure(out.source.len() as u64 == source_len, "length of the source")?;
         ensure(Sha256::digest(&out.source)[..] == *source_sha, "hash of the source")?;
     }
@@ -268,13 +277,21 @@ fn parse_index(mut index: &[u8], entries: u32, source_kind: u32) -> Result<(Vec<
         ensure(rec.tile_rows * rec.tile_row_bytes <= 65536, "tile above 64 KiB")?;
         ensure(rec.row_bytes % element == 0 && rec.tile_row_bytes % element == 0, "a row cuts an element")?;
         ensure((rec.dtype == 65535) || rec.dtype_name.is_empty(), "dtype_len of a known dtype")?;
-        ensure(rec.blob == (i == 0 && source_kind == 1), "a blob that is not the source's header, or none for it")?;
-        let bits = dtype_bits(rec.dtype)?;
+        let blob_or_tensor = source_kind == 2 && i > 0;
+        ensure(
+            blob_or_tensor || rec.blob == (i == 0 && source_kind > 0),
+            "a blob that is not the source's header, or none for it",
+        )?;
+        let of_blocks = rec.dtype >= 256 && rec.dtype < 65535;
+        if of_blocks && !rec.blob {
+            ensure(blocks::grid(rec.dtype, &rec.shape) == Some((rec.rows, rec.row_bytes)), "the grid is not the shape's")?;
+        }
+        let bits = if of_blocks { None } else { dtype_bits(rec.dtype)? };
         if let (Some(bits), false) = (bits, rec.blob) {
             let total = product(&rec.shape).and_then(|n| n.checked_mul(u64::from(bits)));
             ensure(total.is_some() && total == decoded.checked_mul(8), "shape and length differ")?;
         }
-        if !rec.blob {
+        if !rec.blob && !of_blocks {
             let by_shape = bits.zip(rec.shape.split_last()).and_then(|(bits, (last, others))| {
                 let rows = product(others)?;
                 let row_bits = last.checked_mul(u64::from(bits)).filter(|n| n % 8 == 0)?;

@@ -1,6 +1,7 @@
 //! Section 2: tiles.
 
 use super::base::Differences;
+use super::blocks::{Scales, fields, inflate, leading_of};
 use super::contexts::Contexts;
 use super::filters::Filter;
 use super::layout::{join, layout_shape};
@@ -13,6 +14,7 @@ pub(super) struct Heads<'a> {
     pub contexts: Option<&'a Contexts>,
     pub differences: Option<&'a Differences<'a>>,
     pub filter: Option<&'a Filter>,
+    pub scales: Option<&'a Scales>,
 }
 
 pub(super) fn tiles(r: &Record) -> Option<u64> {
@@ -59,7 +61,7 @@ fn decode_tile(
     mut payload: &[u8],
     mut entries: &[u8],
     (height, width): (usize, usize),
-    Heads { contexts, differences, filter }: Heads<'_>,
+    Heads { contexts, differences, filter, scales }: Heads<'_>,
     place: &dyn Fn(usize) -> (usize, usize),
     tables: &[Table],
     seen: &mut Decoded,
@@ -73,17 +75,26 @@ fn decode_tile(
         entries = &entries[..at];
     }
     let mut planes: Vec<Vec<u8>> = Vec::new();
-    let mut leading_mode = 0;
+    let (mut leading_mode, mut later) = (0, Vec::new());
     for (p, &(mode, value)) in r.planes.iter().enumerate() {
-        let b = if r.layout == 130 && p == 1 { e.div_ceil(2) } else { e };
+        let b = match r.layout {
+            130 if p == 1 => e.div_ceil(2),
+            144.. => e * fields(u16::from(r.layout) - 144)?[p],
+            _ => e,
+        };
         // A plane that is the same in all tiles has no entry; it is as if each tile had this one.
-        let entry = if mode == 255 { take(&mut entries, 8)? } else { &[mode, value, 0, 0, 0, 0, 0, 0] };
+        let whole = [mode, value, 0, 0, 0, 0, 0, 0];
+        let entry: [u8; 8] = if mode == 255 { take(&mut entries, 8)?.try_into().unwrap() } else { whole };
         seen.modes.push((r.layout, p, entry[0]));
         if seen.modes.len() > 64 {
             seen.modes.sort_unstable();
             seen.modes.dedup();
         }
-        let leading = if r.layout <= 64 { usize::from(r.layout) - 1 } else { 0 };
+        let leading = match r.layout {
+            ..=64 => usize::from(r.layout) - 1,
+            144.. => leading_of(r.layout)?,
+            _ => 0,
+        };
         let numbers = match contexts {
             _ if entry[0] == 4 && filtered.is_some() => {
                 filtered.as_ref().map(|(filter, modes)| filter.numbers(modes, p)).ok_or("no filter")??
@@ -92,15 +103,29 @@ fn decode_tile(
             Some(c) if entry[0] == 4 && p == 1 && matches!(r.layout, 128 | 129) && leading_mode == 4 => {
                 c.of_deep(&planes[0], place)?
             }
+            None if entry[0] == 4 && scales.is_some() => Vec::new(),
             None if entry[0] == 4 => differences.map_or(Ok(Vec::new()), |d| d.of_plane(r, p, e, place))?,
             _ => Vec::new(),
         };
         if p == leading {
             leading_mode = entry[0];
         }
-        planes.push(decode_plane(r.layout, p, entry, &mut payload, b, e, &numbers, tables)?);
+        ensure(entry[0] != 5 || r.blob, "a tensor that is deflated")?;
+        if let (4, Some(_)) = (entry[0], scales) {
+            // It depends on planes that come later: its bytes are taken now, and decoded when these are there.
+            let len = 128 + 2 * u64::from(u16_at(&entry, 4)) + 3 * u64::from(u16_at(&entry, 6));
+            let own = take(&mut payload, len.next_multiple_of(16))?;
+            later.push((p, entry, own, b));
+            planes.push(Vec::new());
+            continue;
+        }
+        planes.push(decode_plane(r.layout, p, &entry, &mut payload, b, e, &numbers, tables)?);
     }
     ensure(payload.is_empty(), "bytes left in a tile")?;
+    for (p, entry, mut own, b) in later {
+        let numbers = scales.ok_or("no scales")?.of_plane(p, b / e.max(1), &planes, e)?;
+        planes[p] = decode_plane(r.layout, p, &entry, &mut own, b, e, &numbers, tables)?;
+    }
     let bytes = join(r.layout, &planes, e);
     let Some((filter, modes)) = filtered else { return Ok(bytes) };
     modes.see(&mut seen.filters);
@@ -131,7 +156,7 @@ fn decode_plane(
             if mode == 2 {
                 decode_stream(stream, b, |_| table)?
             } else {
-                ensure(plane == 0 && layout >= 128, "pairs in a plane that is no exponents")?;
+                ensure(plane == 0 && (128..=130).contains(&layout), "pairs in a plane that is no exponents")?;
                 ensure(base <= 240 && (layout != 130 || base == 0), "base of pairs")?;
                 let mut exponents = Vec::new();
                 for symbol in decode_stream(stream, e.div_ceil(2), |_| table)? {
@@ -146,9 +171,10 @@ fn decode_plane(
             ensure(numbers.len() == b && b > 0, "contexts in a plane that has none")?;
             decode_stream(take(payload, 128 + 2 * words as u64)?, b, |i| &tables[numbers[i]])?
         }
+        5 => inflate(take(payload, 2 * words as u64)?, b)?,
         _ => return Err(format!("plane mode {mode}")),
     };
-    if mode >= 2 {
+    if (2..=4).contains(&mode) {
         let positions = take(payload, 2 * patches as u64)?;
         let values = take(payload, patches as u64)?;
         let mut next = 0;

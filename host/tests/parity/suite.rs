@@ -161,11 +161,14 @@ pub(crate) fn goldens(target: Target) {
             assert!(decoded(&a).unwrap() == decoded(&by_cpu).unwrap(), "{}", file.display());
             a.verify(|_, _| ()).unwrap();
             if a.source_sha256().is_some() {
-                assert!(restored(&a).unwrap() == std::fs::read(file.with_extension("safetensors")).unwrap());
+                assert!(
+                    restored(&a).unwrap()
+                        == std::fs::read(file.with_extension(if a.is_gguf() { "gguf" } else { "safetensors" })).unwrap()
+                );
             }
         }
     }
-    assert_eq!(count, 14);
+    assert_eq!(count, 15);
 }
 
 /// Real checkpoints, whole.

@@ -54,6 +54,7 @@ impl Map {
             let planes = match layout {
                 128 | 130 => 2,
                 129 => 4,
+                144.. => blocks(layout).0,
                 n => usize::from(n),
             };
             let per_tile = (0..planes).filter(|p| b[plane + 4 * p] == 255).count();
@@ -62,8 +63,12 @@ impl Map {
             let stride = 8 + 8 * (per_tile + usize::from(b[at + 62] >> 2 & 1));
             // Parameters and classes come before the entries.
             let halves = |n: u64| n.div_ceil(2) as usize;
-            let element = if layout <= 64 { u64::from(layout) } else { [2, 4, 1][usize::from(layout - 128)] };
-            let classes = halves(u64_at(b, at)) + halves(u64_at(b, at + 8) / element);
+            let element = match layout {
+                ..=64 => u64::from(layout),
+                144.. => blocks(layout).1,
+                _ => [2, 4, 1][usize::from(layout - 128)],
+            };
+            let classes = if layout == 147 { 0 } else { halves(u64_at(b, at)) + halves(u64_at(b, at + 8) / element) };
             let head = 16 * usize::from(b[at + 63]) + if b[at + 62] & 1 == 0 { 0 } else { classes };
             let first = directory + head;
             let across = u64_at(b, at + 8).div_ceil(u64::from(u32_at(b, at + 52)));
@@ -130,6 +135,17 @@ impl Map {
                 }
             }
         }
+    }
+}
+
+/// Fields and bytes of the blocks that tests damage.
+fn blocks(layout: u8) -> (usize, u64) {
+    match layout {
+        146 => (3, 18),
+        147 => (5, 20),
+        156 => (6, 144),
+        158 => (5, 210),
+        _ => unimplemented!("layout {layout}"),
     }
 }
 

@@ -1,6 +1,5 @@
 //! Contexts of blocks with a step and a minimum: how often each symbol came in each.
 
-use super::LEAST;
 use crate::container::block_contexts::{BlockContexts, CONTEXTS, SCALES, STEP, affine, by_step, zero};
 use crate::container::tables::Freqs;
 use crate::encode::batch::{Input, PIECE};
@@ -11,6 +10,8 @@ use crate::encode::tile::PATCH_BITS;
 use crate::error::Result;
 use rayon::prelude::*;
 
+/// Blocks of a tensor at least.
+const LEAST: u64 = 1 << 10;
 /// What coding a plane in contexts must save.
 const LEAST_GAIN: f32 = 0.002;
 
