@@ -21,7 +21,7 @@ pub mod feature {
     /// Planes stored one after another, so that a coarse model comes first.
     pub const PROGRESSIVE: u64 = 8;
     /// Every required bit that this version understands.
-    pub const KNOWN_REQUIRED: u64 = CONTEXTS | BASE | FILTERS;
+    pub const KNOWN_REQUIRED: u64 = CONTEXTS | BASE | FILTERS | PROGRESSIVE;
 
     /// The bits without which tensors of these tools ([`crate::layout::tool`]) cannot be read: they have the same numbers.
     pub fn of_tools(tools: u8) -> u64 {

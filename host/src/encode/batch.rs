@@ -6,6 +6,7 @@ use super::plan::{Data, Job};
 use super::split::Rows;
 use super::tile::{Scratch, Tables, encode_tile};
 use crate::archive::BaseTensor;
+use crate::bitplanes::Form;
 use crate::checksum;
 use crate::container::base_contexts::{BaseContexts, BaseRows, TileContexts};
 use crate::container::contexts::Contexts;
@@ -38,10 +39,12 @@ pub(crate) struct Input<'a> {
     pub against: Option<Against<'a>>,
     /// How each job is filtered, where it is.
     pub filters: Vec<Option<Filter>>,
+    /// The form of each job's numbers, where they are stored plane by plane.
+    pub forms: Vec<Option<Form>>,
     /// Buffers of pieces that are written: fresh ones of this size would cost a page fault every 4 KiB.
     pub spare: Mutex<Vec<Vec<u8>>>,
     /// What threads keep from batch to batch.
-    scratch: Mutex<Vec<Scratch>>,
+    pub scratch: Mutex<Vec<Scratch>>,
 }
 
 impl<'a> Input<'a> {
@@ -54,6 +57,7 @@ impl<'a> Input<'a> {
             base_contexts: jobs.iter().map(|_| None).collect(),
             against: None,
             filters: jobs.iter().map(|_| None).collect(),
+            forms: jobs.iter().map(|_| None).collect(),
             spare: Mutex::default(),
             scratch: Mutex::default(),
         }
