@@ -89,6 +89,8 @@ fn every_level_of_every_type() {
     for dtype in SPLIT {
         let tensors = tensors(dtype, 7);
         let bytes = encode(&tensors);
+        let truth = oracle::decode(&bytes).unwrap();
+        assert!(truth.tensors.iter().zip(&tensors).all(|(theirs, t)| theirs.bytes == t.data));
         for (backend, mut archive) in on_every_backend(&bytes) {
             assert!(archive.is_progressive() && archive.is_exact());
             assert_eq!(archive.levels().len(), 1 + planes(dtype));
@@ -101,6 +103,10 @@ fn every_level_of_every_type() {
                 assert_eq!(archive.is_exact(), k == planes(dtype));
                 let all = archive.decode_all().unwrap();
                 assert_eq!(all.len(), tensors.len());
+                if backend == wcodec::Backend::Portable && (k < 3 || k == planes(dtype)) {
+                    let theirs = oracle::decode_coarse(&bytes, k as u64).unwrap();
+                    assert!(all.iter().zip(&theirs.tensors).all(|((_, ours), theirs)| *ours == theirs.bytes), "{dtype:?} {k}");
+                }
                 for (i, (of, (tensor, bytes))) in tensors.iter().zip(&all).enumerate() {
                     let wanted = expected(dtype, &of.data, k);
                     assert!(*bytes == wanted, "{of:?} at {k} planes on {}", backend.name());

@@ -68,6 +68,9 @@ impl<'a, 'd> Payloads<'a, 'd> {
         if plane.mode == PlaneMode::Raw as u8 && payload.len() == n.next_multiple_of(16) {
             return Ok(Bits::Packed(&payload[..n]));
         }
+        if n == 0 {
+            return Err(self.fault(tile, "a plane of no bits that has bytes"));
+        }
         buffer.resize(buffer.len().max(MAX_TILE_BYTES), 0);
         let input = input(&plane, payload, 0, n);
         decode_tiles(self.tensor.archive.backend, &self.tensor.archive.index.tables, &[input], scratch, buffer, Stores::Cached)
@@ -101,11 +104,16 @@ impl<'a> Tensor<'a> {
         self.archive.entry_tensor(self.entry.refinements[plane])
     }
 
+    /// All its planes, those that the file has.
+    pub(super) fn refinements(&self) -> impl Iterator<Item = Tensor<'a>> + use<'a> {
+        let archive = self.archive;
+        self.entry.refinements.iter().map(move |&number| archive.entry_tensor(number))
+    }
+
     /// The directories of its planes, as many as are decoded.
     pub(super) fn plane_directories(&self) -> Result<Vec<Directory<'a>>> {
         let Some(form) = self.form() else { return Ok(Vec::new()) };
         let planes = form.planes().min(self.archive.detail);
-        self.archive.need_level(planes)?;
         (0..=planes).map(|plane| self.refinement(plane).directory()).collect()
     }
 
@@ -135,6 +143,7 @@ impl<'a> Tensor<'a> {
         place: impl Fn(TileRect) -> (usize, usize),
     ) -> Result<()> {
         let Some(form) = self.form() else { unreachable!("of progressive tensors only") };
+        self.archive.need_level(directory.planes.len() - 1)?;
         let categories =
             Payloads { tensor: *self, directory, bytes: Cow::Borrowed(payload), start: directory.offset(tiles.start) };
         let planes = directory.planes.iter().enumerate();
@@ -189,6 +198,7 @@ impl<'a> Tensor<'a> {
         }
         let Some(form) = self.form().filter(|form| form.planes() > from) else { return Ok(()) };
         let directories = self.plane_directories()?;
+        self.archive.need_level(directories.len() - 1)?;
         let mut pieces = Vec::new();
         let mut rest = &mut buffer[..];
         for piece in self.entry.grid.pieces(PIECE) {
