@@ -21,7 +21,7 @@ use std::borrow::Cow;
 use std::mem::size_of;
 use std::ops::Range;
 use std::sync::Arc;
-use wcodec_device::layout::{MAX_TILE_BYTES, PlaneMode, TILE_ALIGN, TileHead, TilePlane, tool};
+use wcodec_device::layout::{MAX_TILE_BYTES, PlaneMode, TILE_ALIGN, TileHead, TilePlane, kind, tool};
 
 /// Decoded bytes that one thread takes at a time.
 const PIECE: u64 = 1 << 20;
@@ -222,7 +222,8 @@ impl<'a> Tensor<'a> {
 
     /// Names this tensor and the file in an error.
     pub(crate) fn place(&self, e: Error) -> Error {
-        let e = if self.entry.is_tensor() { e.with_tensor(&self.entry.name) } else { e.inside("the source's header") };
+        let e =
+            if self.entry.record.kind != kind::BLOB { e.with_tensor(&self.entry.name) } else { e.inside("the source's header") };
         self.archive.place(e)
     }
 

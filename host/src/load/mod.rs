@@ -180,6 +180,18 @@ impl Loader {
         Ok(self)
     }
 
+    /// Loads a progressive archive at `k` planes of refinement: a coarse model (see [`Archive::planes`](crate::Archive::planes)).
+    /// [`Tensor::refine`](crate::Tensor::refine) makes of its tensors those of more planes, in place.
+    ///
+    /// # Errors
+    /// As there; a loader that has been cloned.
+    pub fn planes(mut self, k: usize) -> Result<Self> {
+        let archive =
+            Arc::get_mut(&mut self.archive).ok_or_else(|| Error::argument("a loader is told its planes before it is cloned"))?;
+        archive.set_planes(k)?;
+        Ok(self)
+    }
+
     /// The archive.
     pub fn archive(&self) -> &Archive {
         &self.archive

@@ -165,7 +165,7 @@ pub(crate) fn goldens(target: Target) {
             }
         }
     }
-    assert_eq!(count, 14);
+    assert_eq!(count, 15);
 }
 
 /// Real checkpoints, whole.
