@@ -9,7 +9,8 @@ pub(crate) type Parts = Vec<Vec<u8>>;
 pub(crate) fn pack(form: Form, elements: &[u8], parts: &mut Parts) {
     parts.resize_with(2 + form.planes(), Vec::new);
     let Some((categories, planes)) = parts.split_first_mut() else { unreachable!("resized") };
-    let words: Vec<u32> = words(form, elements).collect();
+    let mut words = Vec::new();
+    self::words(form, elements, &mut words);
     categories.clear();
     categories.extend(words.iter().map(|&w| form.category(w)));
     for (plane, packed) in planes.iter_mut().enumerate() {
@@ -33,11 +34,11 @@ pub(crate) fn pack(form: Form, elements: &[u8], parts: &mut Parts) {
     }
 }
 
-/// The words of elements.
-pub(super) fn words(form: Form, elements: &[u8]) -> impl Iterator<Item = u32> + '_ {
-    elements.chunks_exact(form.bytes()).map(move |element| {
-        let mut word = [0; 4];
-        word[..element.len()].copy_from_slice(element);
-        form.word(u32::from_le_bytes(word))
-    })
+/// Appends the words of elements.
+pub(super) fn words(form: Form, elements: &[u8], out: &mut Vec<u32>) {
+    match form.bytes() {
+        1 => out.extend(elements.iter().map(|&e| form.word(e as u32))),
+        2 => out.extend(elements.as_chunks::<2>().0.iter().map(|&e| form.word(u16::from_le_bytes(e) as u32))),
+        _ => out.extend(elements.as_chunks::<4>().0.iter().map(|&e| form.word(u32::from_le_bytes(e)))),
+    }
 }

@@ -45,14 +45,16 @@ impl Numbers {
 
     /// Begins with elements of which `planes` planes of refinement are known, in rows of whole elements.
     pub(crate) fn resume<'a>(&mut self, form: Form, planes: usize, rows: impl Iterator<Item = &'a [u8]>) {
-        self.categories.clear();
         self.words.clear();
-        for row in rows {
-            for word in words(form, row) {
-                let c = form.category(word);
-                self.categories.push(c);
-                self.words.push(word & form.known(c, planes));
-            }
+        rows.for_each(|row| words(form, row, &mut self.words));
+        self.categories.clear();
+        self.categories.extend(self.words.iter().map(|&word| form.category(word)));
+        if let Form::Float { .. } = form {
+            let known = form.known(0, planes);
+            self.words.iter_mut().for_each(|word| *word &= known);
+        } else {
+            let numbers = self.words.iter_mut().zip(&self.categories);
+            numbers.for_each(|(word, &c)| *word &= form.known(c, planes));
         }
     }
 
@@ -71,10 +73,14 @@ impl Numbers {
             return;
         }
         if let Form::Float { .. } = form {
-            let shift = form.position(0, plane);
-            for (i, run) in self.words.chunks_mut(8).enumerate() {
-                let byte = bits.byte(i) as u32;
-                run.iter_mut().enumerate().for_each(|(l, word)| *word |= (byte >> l & 1) << shift);
+            let one = 1 << form.position(0, plane);
+            let (runs, rest) = self.words.as_chunks_mut::<8>();
+            let whole = runs.len();
+            for (i, run) in runs.iter_mut().enumerate() {
+                spread(bits.byte(i), one, run);
+            }
+            if !rest.is_empty() {
+                spread(bits.byte(whole), one, rest);
             }
             return;
         }
@@ -90,14 +96,47 @@ impl Numbers {
     /// Writes the elements to rows, in which `planes` planes of refinement are known: the middle of its interval stands for each that
     /// is not known yet.
     pub(crate) fn finish<'a>(&self, form: Form, planes: usize, rows: impl Iterator<Item = &'a mut [u8]>) {
-        let coarse = planes < form.planes();
-        let mut numbers = self.words.iter().zip(&self.categories);
+        match form.bytes() {
+            1 => self.store::<1>(form, planes, rows),
+            2 => self.store::<2>(form, planes, rows),
+            _ => self.store::<4>(form, planes, rows),
+        }
+    }
+
+    fn store<'a, const N: usize>(&self, form: Form, planes: usize, rows: impl Iterator<Item = &'a mut [u8]>) {
+        let middle = |unknown: u32| (1u32 << unknown) >> 1;
+        let mut at = 0;
         for row in rows {
-            for (element, (&word, &c)) in row.chunks_exact_mut(form.bytes()).zip(&mut numbers) {
-                let unknown = if coarse { form.unknown(c, planes) } else { 0 };
-                let word = word | (1u32 << unknown) >> 1;
-                element.copy_from_slice(&form.element(word).to_le_bytes()[..form.bytes()]);
+            let row = row.as_chunks_mut::<N>().0;
+            let numbers = self.words[at..].iter().zip(&self.categories[at..]);
+            at += row.len();
+            if let Form::Float { mantissa, .. } = form {
+                let (middle, last) = (middle(mantissa.saturating_sub(planes as u32)), form.last_category());
+                for (element, (&word, &c)) in row.iter_mut().zip(numbers) {
+                    let word = word | if c == 0 || c == last { 0 } else { middle };
+                    *element = low(word);
+                }
+            } else {
+                for (element, (&word, &c)) in row.iter_mut().zip(numbers) {
+                    *element = low(form.element(word | middle(form.unknown(c, planes))));
+                }
             }
         }
     }
+}
+
+/// Adds `one` to those words whose bits of `byte`, the lowest first, are set.
+#[inline(always)]
+fn spread(byte: u8, one: u32, words: &mut [u32]) {
+    const BITS: [u32; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
+    for (word, bit) in words.iter_mut().zip(BITS) {
+        *word |= if byte as u32 & bit != 0 { one } else { 0 };
+    }
+}
+
+/// A number's lower bytes.
+#[inline(always)]
+fn low<const N: usize>(word: u32) -> [u8; N] {
+    let bytes = word.to_le_bytes();
+    std::array::from_fn(|i| bytes[i])
 }
