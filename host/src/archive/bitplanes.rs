@@ -99,6 +99,11 @@ impl<'a> Tensor<'a> {
         Form::of(self.entry.dtype).filter(|_| self.entry.is_progressive())
     }
 
+    /// Whether what it decodes to are the source's bytes.
+    pub(super) fn is_exact(&self) -> bool {
+        self.form().is_none_or(|form| form.planes() <= self.archive.detail)
+    }
+
     /// Its plane of this number: 0 holds signs, the others refine.
     fn refinement(&self, plane: usize) -> Tensor<'a> {
         self.archive.entry_tensor(self.entry.refinements[plane])

@@ -241,8 +241,7 @@ impl Checks {
         self.hash.update(&part.bytes);
         self.done += part.bytes.len() as u64;
         let whole = part.at + part.bytes.len() as u64 == part.tensor.byte_len();
-        let exact = part.tensor.archive.is_exact() || !part.tensor.entry.is_progressive();
-        if whole && exact && self.hash.digest128().to_le_bytes() != part.tensor.entry.record.hash {
+        if whole && part.tensor.is_exact() && self.hash.digest128().to_le_bytes() != part.tensor.entry.record.hash {
             return Err(part.tensor.place(Error::corrupt("the decoded bytes' hash differs from the recorded one")));
         }
         Ok(())
