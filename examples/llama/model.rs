@@ -75,6 +75,22 @@ impl Llama {
 
     /// The logits of the token after `tokens`, which come after those in the cache, as `f32`.
     pub fn forward(&self, tokens: &[u32], cache: &mut Cache) -> Result<Tensor> {
+        let x = self.hidden(tokens, cache)?;
+        // Only the last token's successor is asked for.
+        self.head(&x.i(tokens.len() - 1..)?)?.squeeze(0)
+    }
+
+    /// The logits of the token after each of `tokens`, a row for each, as `f32`.
+    pub fn logits(&self, tokens: &[u32], cache: &mut Cache) -> Result<Tensor> {
+        self.head(&self.hidden(tokens, cache)?)
+    }
+
+    fn head(&self, x: &Tensor) -> Result<Tensor> {
+        self.head.forward(&self.norm.forward(x)?)?.to_dtype(DType::F32)
+    }
+
+    /// What the last layer makes of `tokens`.
+    fn hidden(&self, tokens: &[u32], cache: &mut Cache) -> Result<Tensor> {
         let (device, length) = (self.device(), tokens.len());
         if length == 0 {
             candle_core::bail!("a text needs a token to begin with");
@@ -88,9 +104,7 @@ impl Llama {
             x = layer.forward(&x, &step, cache)?;
         }
         cache.length += length;
-        // Only the last token's successor is asked for.
-        let last = self.norm.forward(&x.i(length - 1..)?)?;
-        self.head.forward(&last)?.squeeze(0)?.to_dtype(DType::F32)
+        Ok(x)
     }
 }
 

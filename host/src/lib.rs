@@ -20,6 +20,7 @@
 //! ```
 
 mod archive;
+mod bitplanes;
 #[cfg(feature = "candle")]
 pub mod candle;
 mod container;
@@ -39,7 +40,7 @@ mod progress;
 pub mod schedule;
 mod source;
 
-pub use archive::{Archive, Backing, Base, PlaneReport, Tensor, TensorReport, VerifyReport};
+pub use archive::{Archive, Backing, Base, Level, PlaneReport, Tensor, TensorReport, VerifyReport};
 pub use cpu::Backend;
 pub use dtype::Dtype;
 pub use encode::{EncodeReport, Encoder, Profile, TensorInput};

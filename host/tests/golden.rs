@@ -17,7 +17,7 @@ use wcodec::{Archive, Backend, Backing, Dtype};
 type Coded = (u8, usize, u8);
 
 /// Name, what it is there for, and whether its archive is of tensors in memory.
-const GOLDENS: [(&str, &[Coded], bool); 14] = [
+const GOLDENS: [(&str, &[Coded], bool); 15] = [
     ("bf16", &[(128, 0, 3), (128, 1, 0), (128, 0, 2)], false),
     ("f32", &[(129, 0, 3), (129, 1, 0), (129, 3, 0)], false),
     ("f16", &[(2, 0, 0), (2, 1, 2)], false),
@@ -31,6 +31,8 @@ const GOLDENS: [(&str, &[Coded], bool); 14] = [
     ("contexts", &[(128, 0, 4)], true),
     ("contexts_bytes", &[(1, 0, 4)], true),
     ("filters", &[(1, 0, 4)], true),
+    // The oracle's own numbers: 200 categories, 201 signs, 202 bits of refinement; of this dtype; modes.
+    ("progressive", &[(200, 15, 2), (201, 15, 0), (202, 15, 0), (200, 6, 2), (202, 6, 2), (202, 18, 1), (128, 0, 3)], false),
     ("contexts_everywhere", &[(128, 0, 4), (129, 0, 4), (129, 1, 4), (130, 0, 4), (3, 2, 4)], false),
 ];
 
@@ -102,8 +104,21 @@ fn tensors(name: &str) -> Vec<Owned> {
             Owned::smooth("bf16", Dtype::BF16, [50, 71], 28),
             Owned::smooth("i32", Dtype::I32, [41, 60], 29),
         ],
+        "progressive" => vec![
+            sprinkled(new("model.embed.weight", Dtype::BF16, &[33, 131], Fill::Gaussian, 1)),
+            new("model.norm.weight", Dtype::BF16, &[257], Fill::Gaussian, 2),
+            new("quantized", Dtype::I8, &[65, 67], Fill::Few, 3),
+            halves(new("exact halves", Dtype::F32, &[4097], Fill::Gaussian, 4)),
+            new("fp8", Dtype::F8_E5M2, &[4099], Fill::Gaussian, 5),
+        ],
         _ => unreachable!(),
     }
+}
+
+/// FP32 of which FP16 would be enough: the lower bits of mantissas are zero.
+fn halves(mut t: Owned) -> Owned {
+    t.data.chunks_mut(4).for_each(|x| (x[0], x[1]) = (0, x[1] & 0xe0));
+    t
 }
 
 /// With one element in 1400 far outside the window of exponents.
@@ -231,6 +246,7 @@ fn write_missing_goldens() {
         let archive = match name {
             _ if forced(name).is_some() => write(&forced(name).unwrap()),
             "contexts" | "contexts_bytes" | "filters" => encode_max(&tensors(name)),
+            "progressive" => encode_progressive(&source),
             _ if in_memory => encode_tensors(&tensors(name)),
             _ => encode_source(&source).unwrap(),
         };

@@ -44,3 +44,28 @@ fn loads_and_fails_as_a_file_does() {
     let missing = Loader::open_object(store, "models/none").err().unwrap();
     assert_eq!(missing.kind(), ErrorKind::Io);
 }
+
+/// Planes are found in the bucket too, and a prefix of the object is a coarse model.
+#[test]
+fn progressive() {
+    let tensors = [
+        Owned::new("a", Dtype::BF16, &[900, 700], Fill::Gaussian, 1),
+        Owned::new("b", Dtype::I8, &[900, 300], Fill::Gaussian, 2),
+    ];
+    let archive = encode_progressive(&safetensors(&tensors));
+    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    put(&store, archive.clone());
+    let open = || Loader::open_object(store.clone(), "models/m.wcodec").unwrap();
+    let loaded = |loader: Loader| -> Vec<Vec<u8>> {
+        let all = loader.load().unwrap().collect_all().unwrap();
+        all.iter().map(|l| l.bytes().unwrap().to_vec()).collect()
+    };
+    let exact = loaded(open());
+    assert!(exact.iter().zip(&tensors).all(|(bytes, t)| *bytes == t.data));
+    let coarse = loaded(open().planes(2).unwrap());
+    assert!(coarse.iter().zip(&exact).all(|(coarse, exact)| coarse != exact && coarse.len() == exact.len()));
+    let end = open().archive().levels()[2].end as usize;
+    put(&store, archive[..end].to_vec());
+    assert!(loaded(open().planes(2).unwrap()) == coarse);
+    assert_eq!(open().load().and_then(wcodec::Load::collect_all).unwrap_err().kind(), ErrorKind::Corrupt);
+}

@@ -13,6 +13,7 @@ Examples:
   wcodec compress model.safetensors model.wcodec
   wcodec compress model.gguf model.wcodec
   wcodec compress --profile max --force model.safetensors model.wcodec
+  wcodec compress --progressive model.safetensors model.wcodec
   wcodec compress --base base.safetensors fine_tuned.safetensors fine_tuned.wcodec
   for f in *.safetensors; do wcodec compress -q \"$f\" \"${f%.safetensors}.wcodec\"; done";
 
@@ -39,6 +40,10 @@ pub(crate) struct Args {
     /// The same in finer steps: 1 is the default profile, 9 is max; from 5 on archives decode at a tenth of the speed
     #[arg(long, value_name = "1..9", conflicts_with = "profile", value_parser = clap::value_parser!(u8).range(1..=9))]
     effort: Option<u8>,
+    /// Store numbers plane by plane, so that the first bytes of the archive are a coarse model and the others refine it (see decompress
+    /// --planes)
+    #[arg(long, conflicts_with = "base")]
+    progressive: bool,
     /// Replace the output if it exists
     #[arg(short, long)]
     force: bool,
@@ -74,6 +79,7 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
         paths::check_output(base, &args.output)?;
         encoder = encoder.base(Base::open_with(base, Backing::Read)?);
     }
+    encoder = encoder.progressive(args.progressive);
     let progress = Progress::new("compressing", quiet);
     let report = encoder.overwrite(args.force).on_progress(progress.callback()).encode_file(&args.input, &args.output)?;
     drop(progress);

@@ -14,6 +14,7 @@ const AFTER_HELP: &str = "\
 Examples:
   wcodec decompress model.wcodec model.safetensors
   wcodec decompress --base base.safetensors fine_tuned.wcodec fine_tuned.safetensors
+  wcodec decompress --planes 3 model.wcodec coarse.safetensors
   wcodec decompress --force --threads 4 model.wcodec model.safetensors";
 
 /// Restore the file that an archive was made of, byte for byte
@@ -29,6 +30,10 @@ pub(crate) struct Args {
     /// The file to write
     #[arg(value_hint = ValueHint::FilePath)]
     output: PathBuf,
+    /// Of a progressive archive, decode only this many planes of refinement (inspect lists them): a coarse model from the first bytes.
+    /// Checksums are checked as ever, the source's SHA-256 cannot be
+    #[arg(long, value_name = "K")]
+    planes: Option<usize>,
     /// Replace the output if it exists
     #[arg(short, long)]
     force: bool,
@@ -45,6 +50,9 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     // Positioned reads keep memory bounded, and an archive that is cut short meanwhile gives an
     // error.
     let mut archive = Archive::open_with(&args.archive, Backing::Read)?;
+    if let Some(planes) = args.planes {
+        archive.set_planes(planes)?;
+    }
     args.base.apply(&mut archive)?;
     args.device.apply(&mut archive)?;
     let progress = Progress::new("decompressing", quiet);
@@ -53,11 +61,16 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     if quiet {
         return Ok(());
     }
+    let level = args.planes.and_then(|planes| archive.levels().get(planes).copied());
+    let coarse = match level {
+        Some(level) if !archive.is_exact() => format!(" (coarse: {} planes; no SHA-256 to check)", level.planes),
+        _ => String::new(),
+    };
     output::print(format!(
-        "{} → {}: {} → {}, {}\n",
+        "{} → {}: {} → {}{coarse}, {}\n",
         args.archive.display(),
         args.output.display(),
-        output::bytes(archive.archive_bytes()),
+        output::bytes(level.map_or(archive.archive_bytes(), |level| level.end)),
         output::bytes(report.bytes),
         output::time(start.elapsed()),
     ))

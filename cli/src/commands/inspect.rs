@@ -7,7 +7,7 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use wcodec::{Archive, Backing, PlaneReport, TensorReport};
+use wcodec::{Archive, Backing, Level, PlaneReport, TensorReport};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -17,7 +17,7 @@ Examples:
 
 PLANES says how each byte plane of the elements is kept: raw, const (one byte repeated), bytes, pairs or contexts
 (entropy-coded); where the tiles of a tensor differ, with the number of tiles. Of tensors that are coded against a base it says first how: same
-(nothing is stored), xor or subtract. Before them, filters N: in N tiles they are what prediction left. BITS is the bits for each element, RATIO
+(nothing is stored), xor or subtract; of tensors of a progressive archive, planes: categories | signs | bits from the highest down. Before them, filters N: in N tiles they are what prediction left. BITS is the bits for each element, RATIO
 archive to source.";
 
 /// Show what an archive holds and how it is coded
@@ -55,6 +55,8 @@ struct Totals {
     source_sha256: Option<String>,
     /// The same of the base's safetensors file; null without a base.
     base_sha256: Option<String>,
+    /// Of a progressive archive, what each level adds; empty of any other.
+    levels: Vec<Level>,
 }
 
 impl Totals {
@@ -71,6 +73,7 @@ impl Totals {
             tables: archive.tables(),
             source_sha256: archive.source_sha256().map(hex),
             base_sha256: archive.base_sha256().map(hex),
+            levels: archive.levels(),
         }
     }
 }
@@ -106,6 +109,16 @@ fn text(report: &Report) -> String {
     if let Some(base) = &t.base_sha256 {
         let _ = writeln!(out, "base     {base} (SHA-256 of the file that tensors are coded against)");
     }
+    for level in &t.levels {
+        let Level { planes, end, .. } = level;
+        let cut = if level.complete { "" } else { ", not in this file" };
+        let size = bytes(level.bytes);
+        let _ = writeln!(
+            out,
+            "planes   {planes}: {size} more, {} of the archive (to byte {end}{cut})",
+            percent(*end as f64 / t.archive_bytes.max(1) as f64)
+        );
+    }
     out
 }
 
@@ -113,6 +126,7 @@ fn row(t: &TensorReport) -> [String; 7] {
     let shape: Vec<_> = t.shape.iter().map(u64::to_string).collect();
     let planes: Vec<_> = t.planes.iter().map(plane).collect();
     let planes = match t.base {
+        None if t.progressive => format!("planes: {}", planes.join(" | ")),
         Some("same") => "same".into(),
         Some(method) => format!("{method}: {}", planes.join(" | ")),
         None => planes.join(" | "),

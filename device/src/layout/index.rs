@@ -34,6 +34,8 @@ pub mod kind {
     pub const TENSOR: u8 = 0;
     /// Bytes of the source file that belong to no tensor (its header); they have no name and no shape.
     pub const BLOB: u8 = 1;
+    /// A plane of bits that refines a tensor of a progressive archive.
+    pub const PLANE: u8 = 2;
 }
 
 /// One tensor (or blob) of the archive.
@@ -83,8 +85,10 @@ pub mod tool {
     pub const BASE: u8 = 2;
     /// Each tile says how its elements were predicted or transformed.
     pub const FILTERS: u8 = 4;
+    /// What is decoded is the numbers' categories; records of kind [`PLANE`](super::kind::PLANE) refine them.
+    pub const PROGRESSIVE: u8 = 8;
     /// Every tool of this version.
-    pub const KNOWN: u8 = CONTEXTS | BASE | FILTERS;
+    pub const KNOWN: u8 = CONTEXTS | BASE | FILTERS | PROGRESSIVE;
 }
 
 assert_offsets!(TensorRecord, 64, {

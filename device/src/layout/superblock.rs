@@ -25,7 +25,7 @@ pub mod feature {
     /// Blobs of planes that are [`crate::layout::PlaneMode::Deflated`].
     pub const DEFLATED: u64 = 32;
     /// Every required bit that this version understands.
-    pub const KNOWN_REQUIRED: u64 = CONTEXTS | BASE | FILTERS | BLOCKS | DEFLATED;
+    pub const KNOWN_REQUIRED: u64 = CONTEXTS | BASE | FILTERS | PROGRESSIVE | BLOCKS | DEFLATED;
 
     /// The bits without which tensors of these tools ([`crate::layout::tool`]) cannot be read: they have the same numbers.
     pub fn of_tools(tools: u8) -> u64 {

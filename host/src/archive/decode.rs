@@ -22,7 +22,7 @@ use std::borrow::Cow;
 use std::mem::size_of;
 use std::ops::Range;
 use std::sync::Arc;
-use wcodec_device::layout::{MAX_TILE_BYTES, PlaneMode, TILE_ALIGN, TileHead, TilePlane, tool};
+use wcodec_device::layout::{MAX_TILE_BYTES, PlaneMode, TILE_ALIGN, TileHead, TilePlane, kind, tool};
 
 /// Decoded bytes that one thread takes at a time.
 const PIECE: u64 = 1 << 20;
@@ -123,7 +123,7 @@ impl<'a> Tensor<'a> {
         if out.is_empty() {
             return Ok(());
         }
-        if let (Device::Gpu(gpu), false) = (&self.archive.device, self.is_for_cpu()) {
+        if let (Device::Gpu(gpu), false) = (&self.archive.device, self.on_cpu_only()) {
             return gpu.decode_slice(self, rows, columns)?.copy_to(0, out).map_err(|e| self.place(e));
         }
         let grid = &self.entry.grid;
@@ -214,11 +214,6 @@ impl<'a> Tensor<'a> {
         zeroed(len).map_err(|e| self.place(Error::io("decoding", e)))
     }
 
-    /// Whether no kernel decodes it: it has a base, or is a blob, or consists of blocks.
-    pub(crate) fn is_for_cpu(&self) -> bool {
-        self.has_base() || !self.entry.is_tensor() || self.entry.dtype.blocks().is_some()
-    }
-
     /// Its number in the index.
     pub(crate) fn entry_number(&self) -> u32 {
         let first = self.archive.index.entries.as_ptr() as usize;
@@ -228,7 +223,8 @@ impl<'a> Tensor<'a> {
 
     /// Names this tensor and the file in an error.
     pub(crate) fn place(&self, e: Error) -> Error {
-        let e = if self.entry.is_tensor() { e.with_tensor(&self.entry.name) } else { e.inside("the source's header") };
+        let e =
+            if self.entry.record.kind != kind::BLOB { e.with_tensor(&self.entry.name) } else { e.inside("the source's header") };
         self.archive.place(e)
     }
 
@@ -259,7 +255,8 @@ impl<'a> Tensor<'a> {
         let filter = self.filter(own).map_err(damaged)?;
         let difference = self.difference(last).map_err(damaged)?;
         let (first, stride) = (self.entry.prefix_len() as usize, self.entry.directory_stride());
-        let directory = Directory { bytes, first, stride, contexts, base_contexts, block_contexts, difference, filter };
+        let planes = if self.entry.is_tensor() { self.plane_directories()? } else { Vec::new() };
+        let directory = Directory { bytes, first, stride, contexts, base_contexts, block_contexts, difference, filter, planes };
         if directory.len() > 0 && directory.offset(0) != 0 {
             return Err(
                 self.place(Error::corrupt("its first tile does not begin the segment").with_tile(0).at(self.entry.directory_off))
@@ -334,6 +331,9 @@ impl<'a> Tensor<'a> {
         place: impl Fn(TileRect) -> (usize, usize),
     ) -> Result<()> {
         let entry = self.entry;
+        if entry.is_progressive() {
+            return self.decode_bitplanes(directory, tiles, payload, scratch, out, place);
+        }
         if let (true, Some(base)) = (entry.is_same(), base) {
             out.copy_from_slice(base);
             return Ok(());
@@ -439,12 +439,17 @@ pub(crate) struct Directory<'a> {
     pub(super) block_contexts: Option<Arc<BlockContexts>>,
     pub(super) difference: Option<Difference>,
     pub(super) filter: Option<Arc<Filter>>,
+    /// Of a progressive tensor, those of its planes, as many as are decoded.
+    pub(super) planes: Vec<Directory<'a>>,
 }
 
 impl Directory<'_> {
     /// With bytes of its own.
     pub(crate) fn into_owned(self) -> Directory<'static> {
-        Directory { bytes: Cow::Owned(self.bytes.into_owned()), ..self }
+        let planes = self.planes.into_iter().map(Directory::into_owned).collect();
+        let Self { first, stride, contexts, base_contexts, block_contexts, difference, filter, bytes, .. } = self;
+        let bytes = Cow::Owned(bytes.into_owned());
+        Directory { bytes, first, stride, contexts, base_contexts, block_contexts, difference, filter, planes }
     }
 
     fn len(&self) -> u64 {
@@ -469,7 +474,7 @@ impl Directory<'_> {
     }
 
     /// Start of a tile's payload in the segment.
-    fn offset(&self, tile: u64) -> u64 {
+    pub(super) fn offset(&self, tile: u64) -> u64 {
         self.head(tile).offset16 as u64 * TILE_ALIGN as u64
     }
 
@@ -521,7 +526,7 @@ impl Archive {
         }
         if let Device::Gpu(gpu) = &self.device {
             let (mut with, mut without): (Vec<_>, Vec<_>) =
-                jobs.iter_mut().map(|(t, out)| (*t, &mut out[..])).partition(|(t, _)| t.is_for_cpu());
+                jobs.iter_mut().map(|(t, out)| (*t, &mut out[..])).partition(|(t, _)| t.on_cpu_only());
             decode_many_on(gpu, &mut without)?;
             return self.decode_many_here(&mut with);
         }

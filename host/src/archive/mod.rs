@@ -4,20 +4,24 @@
 //! Nothing in the file is believed: every position is checked before it is used, every tile's checksum before it is decoded.
 
 mod base;
+mod bitplanes;
 mod decode;
+mod levels;
 mod rebuild;
 mod report;
 mod restore;
 
 pub use base::Base;
 pub(crate) use base::BaseTensor;
+pub(crate) use bitplanes::Buffers;
 pub use decode::Tensor;
 pub(crate) use decode::{Directory, EMPTY_PLANE};
+pub use levels::Level;
 pub use report::{PlaneReport, TensorReport};
 pub use restore::VerifyReport;
 
 use crate::checksum;
-use crate::container::index::{Index, read_index};
+use crate::container::index::{Index, is_progressive, read_index};
 use crate::cpu::Backend;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::Device;
@@ -55,6 +59,8 @@ pub struct Archive {
     backend: Backend,
     pub(crate) device: Device,
     base: Option<Base>,
+    /// Planes of refinement that are decoded, at most.
+    detail: usize,
 }
 
 impl std::fmt::Debug for Archive {
@@ -89,7 +95,10 @@ impl Archive {
         }
         let index = read_index(&bytes, &superblock)?;
         drop(bytes);
-        Ok(Self { data, path: None, superblock, index, backend: Backend::best(), device: Device::Cpu, base: None })
+        let (backend, device) = (Backend::best(), Device::Cpu);
+        let archive = Self { data, path: None, superblock, index, backend, device, base: None, detail: usize::MAX };
+        archive.need_level(0)?;
+        Ok(archive)
     }
 
     /// Opens an archive in memory.
@@ -136,9 +145,14 @@ impl Archive {
         self.superblock.file_len
     }
 
+    /// Bytes of what is open: fewer where a progressive archive is cut short.
+    pub(crate) fn size(&self) -> u64 {
+        self.data.size()
+    }
+
     /// Bytes of the source file, or of all tensors where there was none.
     pub fn source_bytes(&self) -> u64 {
-        self.index.entries.iter().map(|e| e.grid.bytes()).sum()
+        self.index.entries[..self.index.whole].iter().map(|e| e.grid.bytes()).sum()
     }
 
     /// SHA-256 of the source file; `None` where the archive was made of tensors in memory.
@@ -193,7 +207,9 @@ fn read_superblock(data: &dyn ReadAt) -> Result<Superblock> {
     if checksum(&head[..LEN - 4]) != sb.crc {
         return Err(Error::corrupt("the superblock is damaged: its checksum differs").at(0));
     }
-    if sb.file_len != size {
+    // The first bytes of a progressive archive are of use by themselves.
+    let partial = is_progressive(&sb) && size < sb.file_len;
+    if sb.file_len != size && !partial {
         let what = if size < sb.file_len { "cut short" } else { "too long" };
         return Err(Error::corrupt(format!("the archive is {what}: {size} bytes where {} were written", sb.file_len)));
     }
@@ -209,15 +225,24 @@ fn read_superblock(data: &dyn ReadAt) -> Result<Superblock> {
     if sb.source_kind > source_kind::GGUF {
         return Err(Error::new(ErrorKind::Unsupported, format!("unknown kind of source {}", sb.source_kind)));
     }
-    let copy_at = size - LEN as u64;
-    let mut copy = [0; LEN];
-    data.read_exact_at(copy_at, &mut copy).map_err(|e| Error::io("reading the superblock's copy", e).at(copy_at))?;
-    if copy != head {
-        return Err(Error::corrupt("the superblock's copy at the end differs from it").at(copy_at));
+    let copy_at = sb.file_len.saturating_sub(LEN as u64);
+    if !partial {
+        let mut copy = [0; LEN];
+        data.read_exact_at(copy_at, &mut copy).map_err(|e| Error::io("reading the superblock's copy", e).at(copy_at))?;
+        if copy != head {
+            return Err(Error::corrupt("the superblock's copy at the end differs from it").at(copy_at));
+        }
     }
-    let index_end = sb.index_off.checked_add(sb.index_len);
-    if sb.directory_off < SUPERBLOCK_BYTES || sb.directory_off > sb.index_off || index_end != Some(copy_at) {
+    let index_end = sb.index_off.checked_add(sb.index_len).filter(|&end| end <= copy_at);
+    let placed = match is_progressive(&sb) {
+        true => sb.directory_off == SUPERBLOCK_BYTES && index_end.is_some(),
+        false => sb.directory_off >= SUPERBLOCK_BYTES && index_end == Some(copy_at),
+    };
+    if !placed || sb.directory_off > sb.index_off {
         return Err(Error::corrupt("the index lies outside the file").at(0));
+    }
+    if index_end.is_none_or(|end| end > size) {
+        return Err(Error::corrupt(format!("the archive is cut short: {size} bytes end before its index does")));
     }
     Ok(sb)
 }

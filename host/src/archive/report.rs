@@ -1,7 +1,7 @@
 //! What an archive is made of, for people to read.
 
 use super::decode::EMPTY_PLANE;
-use super::{Archive, Tensor};
+use super::{Archive, Directory, Tensor};
 use crate::container::contexts;
 use crate::error::Result;
 use serde::Serialize;
@@ -58,6 +58,9 @@ pub struct TensorReport {
     pub planes: Vec<PlaneReport>,
     /// How it follows from the base's tensor: `same`, `xor`, `subtract`; none without a base.
     pub base: Option<&'static str>,
+    /// Whether its planes are those of a progressive archive: categories, signs, bits from the highest down. The other reports' planes are
+    /// bytes of elements.
+    pub progressive: bool,
 }
 
 impl Tensor<'_> {
@@ -66,6 +69,35 @@ impl Tensor<'_> {
         let entry = self.entry;
         let directory = self.directory()?;
         let tiles = entry.tiles();
+        let (mut planes, filtered) = self.plane_reports(&directory);
+        let mut coded_bytes = entry.record.segment_len + entry.directory_len();
+        for plane in self.refinements() {
+            planes.extend(plane.plane_reports(&plane.directory()?).0);
+            coded_bytes += plane.entry.record.segment_len + plane.entry.directory_len();
+        }
+        let bytes = self.byte_len();
+        let elements = entry.dtype.elements(bytes).unwrap_or(0);
+        let per = |n: f64, d: u64| if d == 0 { 0.0 } else { n / d as f64 };
+        Ok(TensorReport {
+            name: entry.name.clone(),
+            dtype: entry.dtype_name.clone(),
+            shape: entry.shape.clone(),
+            bytes,
+            coded_bytes,
+            ratio: per(coded_bytes as f64, bytes),
+            bits_per_weight: per(8.0 * coded_bytes as f64, elements),
+            tiles,
+            tile: (entry.grid.tile_rows, entry.grid.tile_row_bytes),
+            filtered,
+            planes,
+            base: directory.difference.map(|d| d.method.name()),
+            progressive: entry.is_progressive(),
+        })
+    }
+
+    /// How the planes of one record are coded, and how many of its tiles are filtered.
+    fn plane_reports(&self, directory: &Directory<'_>) -> (Vec<PlaneReport>, u64) {
+        let (entry, tiles) = (self.entry, self.entry.tiles());
         let mut planes = vec![PlaneReport::default(); entry.planes.len()];
         let mut filtered = 0;
         for tile in 0..tiles {
@@ -103,24 +135,7 @@ impl Tensor<'_> {
                 }
             }
         }
-        let coded_bytes = entry.record.segment_len + entry.directory_len();
-        let bytes = self.byte_len();
-        let elements = entry.dtype.elements(bytes).unwrap_or(0);
-        let per = |n: f64, d: u64| if d == 0 { 0.0 } else { n / d as f64 };
-        Ok(TensorReport {
-            name: entry.name.clone(),
-            dtype: entry.dtype_name.clone(),
-            shape: entry.shape.clone(),
-            bytes,
-            coded_bytes,
-            ratio: per(coded_bytes as f64, bytes),
-            bits_per_weight: per(8.0 * coded_bytes as f64, elements),
-            tiles,
-            tile: (entry.grid.tile_rows, entry.grid.tile_row_bytes),
-            filtered,
-            planes,
-            base: directory.difference.map(|d| d.method.name()),
-        })
+        (planes, filtered)
     }
 }
 

@@ -2,13 +2,16 @@
 
 use super::block_contexts::affine;
 use super::grid::Grid;
+use super::planes::{Order, planes_of, read_plane};
 use super::tables::TablePool;
+use crate::bitplanes::Form;
 use crate::dtype::Dtype;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::modes;
 use bytemuck::Pod;
 use std::collections::HashMap;
 use std::mem::size_of;
+use std::ops::Range;
 use wcodec_device::layout::{
     IndexHeader, PlaneMode, PlaneRecord, SUPERBLOCK_BYTES, Superblock, TensorRecord, TileHead, TilePlane, feature, kind,
     source_kind, tool,
@@ -32,6 +35,8 @@ pub(crate) struct Entry {
     pub layout: Layout,
     pub grid: Grid,
     pub planes: Vec<PlaneRecord>,
+    /// Of a progressive tensor: the numbers of the records of its planes, in order.
+    pub refinements: Vec<u32>,
 }
 
 impl Entry {
@@ -85,12 +90,22 @@ impl Entry {
     pub(crate) fn is_tensor(&self) -> bool {
         self.record.kind == kind::TENSOR
     }
+
+    /// Whether it is a tensor of bitplanes.
+    pub(crate) fn is_progressive(&self) -> bool {
+        self.record.tools & tool::PROGRESSIVE != 0
+    }
 }
 
 /// The parsed index.
 #[derive(Debug)]
 pub(crate) struct Index {
+    /// Blobs, tensors, then the planes that refine them.
     pub entries: Vec<Entry>,
+    /// Blobs and tensors.
+    pub whole: usize,
+    /// Where in the archive each level's segments end; one level unless the archive is progressive.
+    pub level_ends: Vec<u64>,
     pub by_name: HashMap<String, u32>,
     /// Numbers of the entries that are tensors, in order.
     pub tensors: Vec<u32>,
@@ -104,6 +119,9 @@ pub(crate) fn write_index(entries: &[Entry], tables: &TablePool, out: &mut Vec<u
     for e in entries {
         planes.extend_from_slice(&e.planes);
         dims.extend_from_slice(&e.shape);
+        if e.record.kind == kind::PLANE {
+            continue;
+        }
         names.extend_from_slice(e.name.as_bytes());
         if e.dtype == Dtype::Other && e.is_tensor() {
             names.extend_from_slice(e.dtype_name.as_bytes());
@@ -178,10 +196,21 @@ pub(crate) fn read_index(bytes: &[u8], superblock: &Superblock) -> Result<Index>
     let mut parts = Parts { planes: &planes, dims: &dims, names };
     let mut entries = Vec::with_capacity(records.len());
     let mut by_name = HashMap::with_capacity(records.len());
-    let (mut source, mut segment, mut directory) = (0, SUPERBLOCK_BYTES, superblock.directory_off);
+    let segments = segments(superblock);
+    let (mut source, mut segment, mut directory) = (0, segments.start, superblock.directory_off);
+    let mut order = Order::default();
+    let mut level_ends = Vec::new();
     for (i, record) in records.into_iter().enumerate() {
         let at = superblock.index_off + (size_of::<IndexHeader>() + i * size_of::<TensorRecord>()) as u64;
-        let mut entry = read_entry(record, &mut parts).map_err(|e| e.at(at))?;
+        let plane = record.kind == kind::PLANE;
+        let mut entry = if plane {
+            read_plane(record, &mut parts, i as u32, &mut entries, &mut order).map_err(|e| e.at(at))?
+        } else {
+            read_entry(record, &mut parts).map_err(|e| e.at(at))?
+        };
+        if !plane && order.last.is_some() {
+            return Err(Error::corrupt("a tensor that comes after planes").with_tensor(&entry.name).at(at));
+        }
         if feature::of_tools(record.tools) & !superblock.required != 0 {
             return Err(Error::corrupt("a tool that the superblock does not announce").with_tensor(&entry.name).at(at));
         }
@@ -196,8 +225,11 @@ pub(crate) fn read_index(bytes: &[u8], superblock: &Superblock) -> Result<Index>
         // One after the other within the file: no length from here on asks for more than the file holds, and no part of it can be
         // decoded twice over into more than its size justifies.
         let end = if superblock.source_kind != source_kind::TENSORS { superblock.source_len } else { i64::MAX as u64 };
-        let source_off = place(&mut source, entry.grid.bytes(), end, "decoded bytes").map_err(|e| e.at(at))?;
-        let segment_off = place(&mut segment, record.segment_len, superblock.directory_off, "segment").map_err(|e| e.at(at))?;
+        let decoded = if plane { 0 } else { entry.grid.bytes() };
+        let source_off = place(&mut source, decoded, end, "decoded bytes").map_err(|e| e.at(at))?;
+        let segment_off = place(&mut segment, record.segment_len, segments.end, "segment").map_err(|e| e.at(at))?;
+        level_ends.resize(order.level() + 1, segment_off);
+        level_ends[order.level()] = segment;
         let directory_off =
             place(&mut directory, entry.directory_len(), superblock.index_off, "directory").map_err(|e| e.at(at))?;
         (entry.source_off, entry.segment_off, entry.directory_off) = (source_off, segment_off, directory_off);
@@ -211,31 +243,62 @@ pub(crate) fn read_index(bytes: &[u8], superblock: &Superblock) -> Result<Index>
             (source_kind::GGUF, _) => true,
             _ => entry.is_tensor(),
         };
-        if !belongs {
+        if !plane && !belongs {
             return Err(Error::corrupt("a blob where a tensor belongs, or the reverse").at(at));
         }
         entries.push(entry);
     }
+    if let Some(e) = entries.iter().find(|e| e.is_progressive() && e.is_tensor() && Some(e.refinements.len()) != planes_of(e)) {
+        return Err(Error::corrupt("planes of it are missing").with_tensor(&e.name).at(superblock.index_off));
+    }
     let wasted = !parts.planes.is_empty() || !parts.dims.is_empty() || !parts.names.is_empty();
-    if wasted || segment != superblock.directory_off || directory != superblock.index_off {
+    if wasted || segment != segments.end || directory != superblock.index_off {
         return Err(Error::corrupt("the tensors do not account for the whole file").at(superblock.index_off));
     }
     if superblock.source_kind != source_kind::TENSORS && source != superblock.source_len {
         return Err(Error::corrupt(format!("the tensors cover {source} of the source's {} bytes", superblock.source_len)));
     }
     let tensors = (0..entries.len() as u32).filter(|&i| entries[i as usize].is_tensor()).collect();
-    Ok(Index { entries, by_name, tensors, tables })
+    let whole = entries.iter().filter(|e| e.record.kind != kind::PLANE).count();
+    level_ends.resize(level_ends.len().max(1), segments.start);
+    Ok(Index { entries, whole, level_ends, by_name, tensors, tables })
+}
+
+/// Where segments lie in an archive whose superblock is checked: after the superblock or, in a progressive one, after the index, so that
+/// its first bytes are of use without the others.
+pub(crate) fn segments(superblock: &Superblock) -> Range<u64> {
+    if is_progressive(superblock) {
+        superblock.index_off + superblock.index_len..superblock.file_len - SUPERBLOCK_BYTES
+    } else {
+        SUPERBLOCK_BYTES..superblock.directory_off
+    }
+}
+
+/// Whether an archive is laid out for progressive reading.
+pub(crate) fn is_progressive(superblock: &Superblock) -> bool {
+    superblock.required & feature::PROGRESSIVE != 0
+}
+
+/// Checks the modes that hold for a whole tensor.
+pub(super) fn check_planes(planes: &[PlaneRecord]) -> Result<()> {
+    for plane in planes {
+        let known = matches!(PlaneMode::from_u8(plane.mode), Some(PlaneMode::Raw | PlaneMode::Constant | PlaneMode::PerTile));
+        if !known || plane.reserved != [0; 2] || (plane.value != 0 && plane.mode != PlaneMode::Constant as u8) {
+            return Err(Error::corrupt("a plane with unknown fields"));
+        }
+    }
+    Ok(())
 }
 
 /// What of the index's arrays the records have not taken yet.
-struct Parts<'a> {
-    planes: &'a [PlaneRecord],
-    dims: &'a [u64],
+pub(super) struct Parts<'a> {
+    pub(super) planes: &'a [PlaneRecord],
+    pub(super) dims: &'a [u64],
     names: &'a [u8],
 }
 
 /// Takes `n` elements off the front.
-fn take<'a, T>(array: &mut &'a [T], n: usize, what: &str) -> Result<&'a [T]> {
+pub(super) fn take<'a, T>(array: &mut &'a [T], n: usize, what: &str) -> Result<&'a [T]> {
     let (head, rest) = array.split_at_checked(n).ok_or_else(|| Error::corrupt(format!("its {what} lies outside the index")))?;
     *array = rest;
     Ok(head)
@@ -270,13 +333,15 @@ fn read_named(record: TensorRecord, parts: &mut Parts<'_>, name: &str) -> Result
     };
     let Some(layout) = Layout::from_number(record.layout) else { return fail(format!("unknown layout {}", record.layout)) };
     let shape = take(&mut parts.dims, record.ndim as usize, "shape")?.to_vec();
-    let planes = take(&mut parts.planes, layout.planes(), "planes")?.to_vec();
-    for plane in &planes {
-        let known = matches!(PlaneMode::from_u8(plane.mode), Some(PlaneMode::Raw | PlaneMode::Constant | PlaneMode::PerTile));
-        if !known || plane.reserved != [0; 2] || (plane.value != 0 && plane.mode != PlaneMode::Constant as u8) {
-            return fail("a plane with unknown fields".into());
+    let progressive = record.tools & tool::PROGRESSIVE != 0;
+    if progressive {
+        let size = Form::of(dtype).map(|form| Layout::Columns(form.bytes() as u8));
+        if record.tools != tool::PROGRESSIVE || record.params16 != 0 || record.kind != kind::TENSOR || size != Some(layout) {
+            return fail("it cannot be progressive".into());
         }
     }
+    let planes = take(&mut parts.planes, if progressive { 1 } else { layout.planes() }, "planes")?.to_vec();
+    check_planes(&planes)?;
     let grid = Grid {
         rows: record.rows,
         row_bytes: record.row_bytes,
@@ -296,6 +361,7 @@ fn read_named(record: TensorRecord, parts: &mut Parts<'_>, name: &str) -> Result
         layout,
         grid,
         planes,
+        refinements: Vec::new(),
     };
     if entry.is_tensor() && dtype != Dtype::Other && dtype.byte_len(&entry.shape) != Some(grid.bytes()) {
         return fail(format!("{} of shape {:?} does not take {} bytes", entry.dtype_name, entry.shape, grid.bytes()));

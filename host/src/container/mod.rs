@@ -6,4 +6,5 @@ pub(crate) mod contexts;
 pub(crate) mod difference;
 pub(crate) mod grid;
 pub(crate) mod index;
+mod planes;
 pub(crate) mod tables;

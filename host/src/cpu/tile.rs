@@ -94,6 +94,8 @@ pub(crate) struct Scratch {
     line: Line,
     contexts: Vec<u8>,
     values: Vec<i32>,
+    /// Of whoever puts bitplanes together.
+    pub(crate) bitplanes: crate::archive::Buffers,
 }
 
 impl Scratch {

@@ -7,6 +7,7 @@ use super::plan::{Data, Job};
 use super::split::Rows;
 use super::tile::{Scratch, Tables, encode_tile};
 use crate::archive::BaseTensor;
+use crate::bitplanes::Form;
 use crate::checksum;
 use crate::container::base_contexts::{BaseContexts, BaseRows, TileContexts};
 use crate::container::block_contexts::BlockContexts;
@@ -44,10 +45,12 @@ pub(crate) struct Input<'a> {
     pub filters: Vec<Option<Filter>>,
     /// Whether blobs may be.
     pub deflates: bool,
+    /// The form of each job's numbers, where they are stored plane by plane.
+    pub forms: Vec<Option<Form>>,
     /// Buffers of pieces that are written: fresh ones of this size would cost a page fault every 4 KiB.
     pub spare: Mutex<Vec<Vec<u8>>>,
     /// What threads keep from batch to batch.
-    scratch: Mutex<Vec<Scratch>>,
+    pub scratch: Mutex<Vec<Scratch>>,
 }
 
 impl<'a> Input<'a> {
@@ -62,6 +65,7 @@ impl<'a> Input<'a> {
             against: None,
             filters: jobs.iter().map(|_| None).collect(),
             deflates: false,
+            forms: jobs.iter().map(|_| None).collect(),
             spare: Mutex::default(),
             scratch: Mutex::default(),
         }

@@ -14,6 +14,7 @@ mod effort;
 mod filter;
 pub(crate) mod frequency;
 mod plan;
+mod progressive;
 mod split;
 mod stream;
 mod tile;
@@ -48,11 +49,12 @@ pub(crate) struct EncodeOptions {
     pub filters: bool,
     pub overwrite: bool,
     pub base: Option<Base>,
+    pub progressive: bool,
 }
 
 impl Default for EncodeOptions {
     fn default() -> Self {
-        Self { effort: Effort::default(), filters: true, overwrite: false, base: None }
+        Self { effort: Effort::default(), filters: true, overwrite: false, base: None, progressive: false }
     }
 }
 
@@ -129,6 +131,14 @@ impl Encoder {
     /// not filtered.
     pub fn filters(mut self, yes: bool) -> Self {
         self.options.filters = yes;
+        self
+    }
+
+    /// Sets whether numbers are stored plane by plane, so that the archive's first bytes are a coarse model that the others refine
+    /// ([`Archive::planes`](crate::Archive::planes)). Such an archive has no base and, of the default profile's efforts (1 to 4), no
+    /// contexts; it is decoded on the CPU only. The source is encoded twice. Without a tensor to split, the archive is an ordinary one.
+    pub fn progressive(mut self, yes: bool) -> Self {
+        self.options.progressive = yes;
         self
     }
 

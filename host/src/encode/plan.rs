@@ -6,7 +6,7 @@ use super::cluster::cluster;
 use super::effort::{Effort, Learning};
 use super::frequency::{Histogram, entropy, histogram};
 use super::tile::{Look, PAIR_PATCH_BITS, PATCH_BITS, Scratch, Tables, min_gain, survey};
-use super::{contexts, filter};
+use super::{contexts, filter, progressive};
 use crate::container::grid::Grid;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -138,6 +138,10 @@ pub(crate) fn learn(input: &mut Input<'_>, effort: Effort) -> Result<Tables> {
                 None => input.read_coded(job, at, len)?,
             };
             let (mut single, mut pairs) = (Vec::new(), Vec::new());
+            if let Some(form) = input.forms[job] {
+                progressive::survey(form, &bytes, scratch, |h| single.push(h));
+                return Ok((single, pairs));
+            }
             survey(input.layouts[job], &bytes, scratch, |look| match look {
                 Look::Bytes(h) => single.push(*h),
                 Look::Pairs(_, h) => pairs.push(*h),

@@ -3,7 +3,7 @@
 use super::base;
 use super::batch::{Input, PIECE, PieceDone, TileDone, batches, encode, encode_piece, put_back};
 use super::plan::{choose_layouts, learn};
-use super::{EncodeOptions, EncodeReport, filter};
+use super::{EncodeOptions, EncodeReport, filter, progressive};
 use crate::checksum;
 use crate::container::contexts::Contexts;
 use crate::container::index::{Entry, write_index};
@@ -21,16 +21,16 @@ use wcodec_device::planes::Layout;
 use xxhash_rust::xxh3::Xxh3;
 
 /// Bytes in a batch: two of them, read and encoded, are held at a time.
-const BATCH: u64 = 8 << 20;
+pub(super) const BATCH: u64 = 8 << 20;
 
 /// Counts what goes out.
-struct Out<W> {
-    writer: W,
-    at: u64,
+pub(super) struct Out<W> {
+    pub(super) writer: W,
+    pub(super) at: u64,
 }
 
 impl<W: Write> Out<W> {
-    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+    pub(super) fn put(&mut self, bytes: &[u8]) -> Result<()> {
         self.writer.write_all(bytes).map_err(|e| Error::io("writing the archive", e).elsewhere().at(self.at))?;
         self.at += bytes.len() as u64;
         Ok(())
@@ -87,9 +87,15 @@ pub(crate) fn run<'a, W: Write + Seek + Send>(
     if let Some(base) = &options.base {
         input.against = Some(base::choose(&mut input, base, options.effort)?);
     }
+    if options.progressive {
+        progressive::choose(&mut input, options)?;
+    }
     let tables = learn(&mut input, options.effort)?;
     let input = &input;
     tracing::debug!(tables = tables.freqs.len(), "learnt frequency tables");
+    if input.forms.iter().any(Option::is_some) {
+        return progressive::write(input, kind, tables, progress, out, start);
+    }
     let mut writer = Writer {
         input,
         out: Out { writer: out, at: 0 },
@@ -219,34 +225,14 @@ impl<W: Write + Seek> Writer<'_, W> {
         Ok(())
     }
 
-    /// Writes the tensor's directory: planes that are raw, or constant, in all tiles alike are said so once.
+    /// Writes the tensor's directory.
     fn close(&mut self) {
         let Some(Open { job, segment_off, mut record, prefix, hash, tiles }) = self.open.take() else { return };
         let j = &self.input.jobs[job];
-        let planes: Vec<PlaneRecord> = (0..self.input.layouts[job].planes())
-            .map(|p| {
-                let uniform = tiles.first().map(|(_, t)| t.planes[p]).filter(|first| {
-                    let simple = first.mode == PlaneMode::Raw as u8 || first.mode == PlaneMode::Constant as u8;
-                    simple && tiles.iter().all(|(_, t)| t.planes[p] == *first)
-                });
-                match uniform {
-                    Some(plane) => PlaneRecord { mode: plane.mode, value: plane.base, reserved: [0; 2] },
-                    None if tiles.is_empty() => PlaneRecord { mode: PlaneMode::Raw as u8, value: 0, reserved: [0; 2] },
-                    None => PlaneRecord { mode: PlaneMode::PerTile as u8, value: 0, reserved: [0; 2] },
-                }
-            })
-            .collect();
+        let planes = uniform(self.input.layouts[job].planes(), &tiles);
         let start = self.directories.len();
         self.directories.extend_from_slice(&prefix);
-        for (offset16, tile) in &tiles {
-            self.directories.extend_from_slice(bytemuck::bytes_of(&TileHead { offset16: *offset16, crc: tile.crc }));
-            for (p, _) in planes.iter().enumerate().filter(|(_, p)| Entry::is_per_tile(p)) {
-                self.directories.extend_from_slice(bytemuck::bytes_of(&tile.planes[p]));
-            }
-            if record.tools & tool::FILTERS != 0 {
-                self.directories.extend_from_slice(&tile.filter);
-            }
-        }
+        put_entries(&planes, record.tools, &tiles, &mut self.directories);
         self.tiles += tiles.len() as u64;
         record.segment_len = self.out.at - segment_off;
         record.directory_crc = checksum(&self.directories[start..]);
@@ -263,6 +249,7 @@ impl<W: Write + Seek> Writer<'_, W> {
             layout: self.input.layouts[job],
             grid: j.grid,
             planes,
+            refinements: Vec::new(),
         });
     }
 
@@ -275,36 +262,20 @@ impl<W: Write + Seek> Writer<'_, W> {
         write_index(&self.entries, &pool, &mut index)?;
         let index_off = self.out.at;
         self.out.put(&index)?;
-        let from_file = self.kind != source_kind::TENSORS;
-        let tools = self.entries.iter().fold(0, |tools, e| tools | e.record.tools);
-        let mut required = feature::of_tools(tools);
-        if self.entries.iter().any(|e| matches!(e.layout, Layout::Blocks(_))) {
-            required |= feature::BLOCKS;
-        }
-        if self.deflated {
-            required |= feature::DEFLATED;
-        }
+        let required = required(&self.entries, self.deflated);
         let (base_sha256, base_len) = self.input.against.as_ref().and_then(|a| a.identity).unwrap_or_default();
-        let mut superblock = Superblock {
-            magic: MAGIC,
-            major: VERSION_MAJOR,
-            minor: if required != 0 || self.kind == source_kind::GGUF { VERSION_MINOR } else { 0 },
-            source_kind: self.kind,
-            required,
+        let superblock = Superblock {
             base_sha256,
             base_len,
-            source_len: if from_file { total } else { 0 },
-            source_sha256: if from_file { self.sha.finalize().into() } else { [0; 32] },
             file_len: self.out.at + size_of::<Superblock>() as u64,
             index_off,
             index_len: index.len() as u64,
             directory_off,
             index_crc: checksum(&index),
             entries: self.entries.len() as u32,
-            ..bytemuck::Zeroable::zeroed()
+            ..superblock(self.kind, required, total, self.sha)
         };
-        let bytes = bytemuck::bytes_of(&superblock);
-        superblock.crc = checksum(&bytes[..bytes.len() - 4]);
+        let superblock = sealed(superblock);
         self.out.put(bytemuck::bytes_of(&superblock))?;
         let archive_bytes = self.out.at;
         self.out.writer.seek(SeekFrom::Start(self.start)).map_err(|e| Error::io("seeking in the archive", e).elsewhere())?;
@@ -319,5 +290,64 @@ impl<W: Write + Seek> Writer<'_, W> {
             tiles: self.tiles,
             tables: pool.freqs().len(),
         })
+    }
+}
+
+/// The features without which these entries cannot be read; `deflated`: whether a blob is.
+pub(super) fn required(entries: &[Entry], deflated: bool) -> u64 {
+    let blocks = entries.iter().any(|e| matches!(e.layout, Layout::Blocks(_)));
+    let tools = entries.iter().fold(0, |tools, e| tools | e.record.tools);
+    feature::of_tools(tools) | if blocks { feature::BLOCKS } else { 0 } | if deflated { feature::DEFLATED } else { 0 }
+}
+
+/// A superblock of what is known of the source and the features.
+pub(super) fn superblock(kind: u32, required: u64, source_len: u64, sha: Sha256) -> Superblock {
+    let from_file = kind != source_kind::TENSORS;
+    Superblock {
+        magic: MAGIC,
+        major: VERSION_MAJOR,
+        minor: if required != 0 || kind == source_kind::GGUF { VERSION_MINOR } else { 0 },
+        source_kind: kind,
+        required,
+        source_len: if from_file { source_len } else { 0 },
+        source_sha256: if from_file { sha.finalize().into() } else { [0; 32] },
+        ..bytemuck::Zeroable::zeroed()
+    }
+}
+
+/// With its checksum.
+pub(super) fn sealed(mut superblock: Superblock) -> Superblock {
+    let bytes = bytemuck::bytes_of(&superblock);
+    superblock.crc = checksum(&bytes[..bytes.len() - 4]);
+    superblock
+}
+
+/// What of a tensor's planes holds for all its tiles: those that are raw, or constant, in all alike are said to be so once.
+pub(super) fn uniform(planes: usize, tiles: &[(u32, TileDone)]) -> Vec<PlaneRecord> {
+    (0..planes)
+        .map(|p| {
+            let uniform = tiles.first().map(|(_, t)| t.planes[p]).filter(|first| {
+                let simple = first.mode == PlaneMode::Raw as u8 || first.mode == PlaneMode::Constant as u8;
+                simple && tiles.iter().all(|(_, t)| t.planes[p] == *first)
+            });
+            match uniform {
+                Some(plane) => PlaneRecord { mode: plane.mode, value: plane.base, reserved: [0; 2] },
+                None if tiles.is_empty() => PlaneRecord { mode: PlaneMode::Raw as u8, value: 0, reserved: [0; 2] },
+                None => PlaneRecord { mode: PlaneMode::PerTile as u8, value: 0, reserved: [0; 2] },
+            }
+        })
+        .collect()
+}
+
+/// Appends the directory entries of tiles.
+pub(super) fn put_entries(planes: &[PlaneRecord], tools: u8, tiles: &[(u32, TileDone)], out: &mut Vec<u8>) {
+    for (offset16, tile) in tiles {
+        out.extend_from_slice(bytemuck::bytes_of(&TileHead { offset16: *offset16, crc: tile.crc }));
+        for (p, _) in planes.iter().enumerate().filter(|(_, p)| Entry::is_per_tile(p)) {
+            out.extend_from_slice(bytemuck::bytes_of(&tile.planes[p]));
+        }
+        if tools & tool::FILTERS != 0 {
+            out.extend_from_slice(&tile.filter);
+        }
     }
 }

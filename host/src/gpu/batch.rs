@@ -124,7 +124,7 @@ fn add(
     places: &mut Vec<Place>,
 ) -> Result<()> {
     let entry = item.tensor.entry;
-    if entry.is_filtered() || item.tensor.is_for_cpu() {
+    if entry.is_filtered() || entry.dtype.blocks().is_some() {
         let what = if entry.is_filtered() { "filtered tensors" } else { "blocks of quantized numbers" };
         let why = format!("{what} are decoded on the CPU only");
         return Err(item.tensor.place(Error::new(ErrorKind::Unsupported, why)));

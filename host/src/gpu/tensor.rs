@@ -128,7 +128,7 @@ impl Gpu {
     /// # Errors
     /// As for [`decode`](Self::decode): what decodes wrongly has no time.
     pub fn time_kernels(&self, tensors: &[Tensor<'_>], runs: usize) -> Result<f32> {
-        tensors.iter().try_for_each(Tensor::need_no_base)?;
+        tensors.iter().try_for_each(Tensor::need_gpu_decodes)?;
         let out = tensors.iter().map(|t| self.memory(t.byte_len())).collect::<Result<Vec<_>>>()?;
         let directories = tensors.iter().map(Tensor::directory).collect::<Result<Vec<_>>>()?;
         let work = work_of(tensors, &directories, &out);
@@ -145,7 +145,7 @@ impl Gpu {
 
     fn decode_checked(&self, tensors: &[Tensor<'_>], integrity: Integrity) -> Result<Vec<DeviceTensor>> {
         let place = |t: &Tensor<'_>, e| t.place(e);
-        tensors.iter().try_for_each(Tensor::need_no_base)?;
+        tensors.iter().try_for_each(Tensor::need_gpu_decodes)?;
         let out = tensors.iter().map(|t| self.memory(t.byte_len()).map_err(|e| place(t, e))).collect::<Result<Vec<_>>>()?;
         let directories = tensors.iter().map(Tensor::directory).collect::<Result<Vec<_>>>()?;
         run_batches(self, &work_of(tensors, &directories, &out), integrity, &mut { BATCH })?;
@@ -154,7 +154,7 @@ impl Gpu {
 
     /// Decodes rows and columns of a tensor into device memory without gaps, touching only the tiles that hold them.
     pub fn decode_slice(&self, tensor: &Tensor<'_>, rows: Range<u64>, columns: Range<u64>) -> Result<DeviceTensor> {
-        tensor.need_no_base()?;
+        tensor.need_gpu_decodes()?;
         let (n, width) = tensor.check_slice(&rows, &columns)?;
         let out = self.memory(n.checked_mul(width).ok_or_else(|| too_large(u64::MAX))?).map_err(|e| tensor.place(e))?;
         if out.is_empty() {

@@ -36,7 +36,11 @@ impl Loader {
 
 type Waiting = Arc<Mutex<HashMap<u64, SyncSender<Completion>>>>;
 
-/// An object read in blocks, which are kept: what is read this way is the index, which whoever loads keeps anyway.
+/// Blocks that are kept at once: more than an index has, and than the planes of a progressive archive that are read side by side touch.
+const KEPT: usize = 64;
+
+/// An object read in blocks, which are kept: what is read this way is the index, which whoever loads keeps anyway, and the planes of progressive
+/// archives, whose blocks are soon done with.
 struct Blocks {
     reads: Arc<dyn Reads>,
     waiting: Waiting,
@@ -76,7 +80,12 @@ impl Blocks {
         let done = receiver.recv().map_err(|_| io::Error::other("the store's thread is gone"))?;
         done.result?;
         let block = Arc::new(done.buffer[..len].to_vec());
-        lock(&self.blocks).insert(number, block.clone());
+        let mut blocks = lock(&self.blocks);
+        if blocks.len() >= KEPT {
+            blocks.clear();
+        }
+        blocks.insert(number, block.clone());
+        drop(blocks);
         Ok(block)
     }
 }

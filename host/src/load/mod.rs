@@ -180,6 +180,18 @@ impl Loader {
         Ok(self)
     }
 
+    /// Loads a progressive archive at `k` planes of refinement: a coarse model (see [`Archive::planes`](crate::Archive::planes)).
+    /// [`Tensor::refine`](crate::Tensor::refine) makes of its tensors those of more planes, in place.
+    ///
+    /// # Errors
+    /// As there; a loader that has been cloned.
+    pub fn planes(mut self, k: usize) -> Result<Self> {
+        let archive =
+            Arc::get_mut(&mut self.archive).ok_or_else(|| Error::argument("a loader is told its planes before it is cloned"))?;
+        archive.set_planes(k)?;
+        Ok(self)
+    }
+
     /// The archive.
     pub fn archive(&self) -> &Archive {
         &self.archive
@@ -270,7 +282,7 @@ impl Loader {
         for want in &wants {
             // Before memory is reserved: what a base vouches for must be there.
             let tensor = self.archive.entry_tensor(want.entry);
-            if self.on_gpu() { tensor.need_no_base()? } else { _ = tensor.base()? }
+            if self.on_gpu() { tensor.need_gpu_decodes()? } else { _ = tensor.base()? }
         }
         let directories =
             wants.iter().map(|w| Ok(self.archive.entry_tensor(w.entry).directory()?.into_owned())).collect::<Result<Vec<_>>>()?;

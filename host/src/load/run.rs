@@ -65,8 +65,8 @@ pub(super) fn open_reads<T: Send + 'static>(
         None => io::open(&loader.path, loader.io, DEPTH, on_done),
     };
     let reads = opened.map_err(|e| Error::io("opening", e).with_path(&loader.path))?;
-    if reads.size() != loader.archive.archive_bytes() {
-        let why = format!("it has {} bytes now, and had {} when it was opened", reads.size(), loader.archive.archive_bytes());
+    if reads.size() != loader.archive.size() {
+        let why = format!("it has {} bytes now, and had {} when it was opened", reads.size(), loader.archive.size());
         return Err(loader.archive.place(Error::corrupt(format!("the file has changed: {why}"))));
     }
     Ok(reads)

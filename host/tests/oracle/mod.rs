@@ -12,6 +12,7 @@ mod blocks;
 mod contexts;
 mod filters;
 mod layout;
+mod progressive;
 mod stream;
 mod tile;
 
@@ -116,6 +117,8 @@ struct Record {
     dtype_name: String,
     layout: u8,
     blob: bool,
+    /// Of a plane of a split tensor: the tensor's record, and which plane.
+    plane_of: Option<(u64, u64)>,
     shape: Vec<u64>,
     planes: Vec<(u8, u8)>,
     tools: u8,
@@ -136,6 +139,15 @@ pub fn decode(file: &[u8]) -> Result<Decoded> {
 
 /// The same of an archive with a base, given as a safetensors file.
 pub fn decode_with(file: &[u8], base: Option<&[u8]>) -> Result<Decoded> {
+    decode_to(file, base, u64::MAX)
+}
+
+/// What a progressive archive decodes to at `planes` planes; hashes are checked of what is exact.
+pub fn decode_coarse(file: &[u8], planes: u64) -> Result<Decoded> {
+    decode_to(file, None, planes)
+}
+
+fn decode_to(file: &[u8], base: Option<&[u8]>, detail: u64) -> Result<Decoded> {
     ensure(file.len() >= 512, "shorter than two superblocks")?;
     let sb = &file[..256];
     ensure(&sb[..8] == b"WCODEC\0\0", "magic")?;
@@ -148,12 +160,15 @@ pub fn decode_with(file: &[u8], base: Option<&[u8]>) -> Result<Decoded> {
     let source_kind = u32_at(sb, 12);
     ensure(source_kind <= 2, "source kind")?;
     let required = u64_at(sb, 16);
-    ensure(required & !55 == 0, "an unknown required feature")?;
+    ensure(required & !63 == 0, "an unknown required feature")?;
+    let progressive = required & 8 == 8;
     let (source_len, source_sha) = (u64_at(sb, 32), &sb[40..72]);
     ensure(u64_at(sb, 72) == file.len() as u64, "file length")?;
     let (index_off, index_len, directory_off) = (u64_at(sb, 80), u64_at(sb, 88), u64_at(sb, 96));
     let copy_off = file.len() as u64 - 256;
-    ensure(index_off.checked_add(index_len) == Some(copy_off), "the index does not end at the copy")?;
+    let index_end = index_off.checked_add(index_len).filter(|&end| end <= copy_off).ok_or("the index does not fit")?;
+    ensure(progressive || index_end == copy_off, "the index does not end at the copy")?;
+    ensure(!progressive || directory_off == 256, "the directories of a progressive archive come first")?;
     ensure(256 <= directory_off && directory_off <= index_off, "order of the parts")?;
     let index = range(file, index_off, index_len)?;
     ensure(crc32c(index) == u32_at(sb, 104), "index CRC")?;
@@ -163,10 +178,14 @@ pub fn decode_with(file: &[u8], base: Option<&[u8]>) -> Result<Decoded> {
         Some(base) if required & 2 == 2 => Some(base::Base::open(base, u64_at(sb, 144))?),
         _ => None,
     };
-    let mut segments = &file[256..directory_off as usize];
+    let segments_range = if progressive { index_end..copy_off } else { 256..directory_off };
+    let mut segments = &file[segments_range.start as usize..segments_range.end as usize];
     let mut directories = &file[directory_off as usize..index_off as usize];
     let mut out = Decoded { source_kind, tensors: Vec::new(), source: Vec::new(), modes: Vec::new(), filters: Vec::new() };
-    for r in records {
+    let mut split = progressive::Split::new(&records)?;
+    // Planes come after what they refine: all is decoded when the last of them is there.
+    let mut whole: Vec<(Record, Vec<u8>)> = Vec::new();
+    for (number, r) in records.into_iter().enumerate() {
         let segment = take(&mut segments, r.segment_len)?;
         ensure(u64::from(r.tools) & !required == 0, "a tool that is not required")?;
         let filtered = u64::from(r.tools >> 2 & 1);
@@ -177,6 +196,13 @@ pub fn decode_with(file: &[u8], base: Option<&[u8]>) -> Result<Decoded> {
             entries_len.and_then(|n| n.checked_add(16 * r.params16 + classes_len(&r)?)).ok_or("too many tiles")?;
         let directory = take(&mut directories, directory_len)?;
         ensure(crc32c(directory) == r.directory_crc, "directory CRC")?;
+        if r.tools & 8 == 8 {
+            split.add(number, &r, segment, directory, entry as usize, &tables, detail, &mut out)?;
+            if r.plane_of.is_none() {
+                whole.push((r, Vec::new()));
+            }
+            continue;
+        }
         let mut entries = directory;
         let parameters = take(&mut entries, 16 * r.params16)?;
         let differences = match r.tools & 2 {
@@ -202,7 +228,11 @@ pub fn decode_with(file: &[u8], base: Option<&[u8]>) -> Result<Decoded> {
                 differences.map_or(Ok(decoded.clone()), |d| d.undo(&r, &decoded))?
             }
         };
-        ensure(xxhash_rust::xxh3::xxh3_128(&bytes) == r.hash, "hash of a record")?;
+        whole.push((r, bytes));
+    }
+    for (number, (r, bytes)) in whole.into_iter().enumerate() {
+        let bytes = if r.tools & 8 == 8 { split.finish(number, detail)? } else { bytes };
+        ensure(detail != u64::MAX || xxhash_rust::xxh3::xxh3_128(&bytes) == r.hash, "hash of a record")?;
         out.source.extend_from_slice(&bytes);
         if !r.blob {
             out.tensors.push(Tensor { name: r.name, dtype: r.dtype, dtype_name: r.dtype_name, shape: r.shape, bytes });
@@ -212,7 +242,7 @@ pub fn decode_with(file: &[u8], base: Option<&[u8]>) -> Result<Decoded> {
     ensure(directories.is_empty(), "bytes between the last directory and the index")?;
     if source_kind > 0 {
         ensure(out.source.len() as u64 == source_len, "length of the source")?;
-        ensure(Sha256::digest(&out.source)[..] == *source_sha, "hash of the source")?;
+        ensure(detail != u64::MAX || Sha256::digest(&out.source)[..] == *source_sha, "hash of the source")?;
     }
     out.modes.sort_unstable();
     out.modes.dedup();
@@ -228,6 +258,7 @@ fn parse_index(mut index: &[u8], entries: u32, source_kind: u32) -> Result<(Vec<
     ensure(u32_at(header, 0) == entries, "the number of records differs from the superblock's")?;
     let n = |i: usize| u64::from(u32_at(header, 4 * i));
     let mut records = take(b, 64 * n(0))?;
+    let all_records = records;
     let mut planes = take(b, 4 * n(1))?;
     let mut dims = take(b, 8 * n(2))?;
     let mut tables = take(b, n(4))?;
@@ -252,25 +283,39 @@ fn parse_index(mut index: &[u8], entries: u32, source_kind: u32) -> Result<(Vec<
             dtype_name: text(take(&mut names, u64::from(r[61]))?)?,
             layout: r[58],
             blob: r[59] == 1,
+            plane_of: None,
             shape: Vec::new(),
             planes: Vec::new(),
             tools: r[62],
             params16: u64::from(r[63]),
         };
-        ensure(r[59] <= 1, "kind of a record")?;
-        ensure(r[62] & !7 == 0 && (r[62] != 0 || r[63] == 0), "tools of a record")?;
+        ensure(r[59] <= 2, "kind of a record")?;
+        ensure(r[62] & !15 == 0 && (r[62] != 0 || r[63] == 0), "tools of a record")?;
         ensure(r[62] & 4 == 0 || r[62] == 4, "filters and another tool")?;
+        ensure(r[62] & 8 == 0 || r[62] == 8, "progressive and another tool")?;
         ensure(r[62] & 2 == 0 || r[59] == 0, "a blob with a base")?;
         for _ in 0..r[60] {
             rec.shape.push(u64_at(take(&mut dims, 8)?, 0));
         }
-        let (element, plane_count) = layout_shape(rec.layout)?;
+        let (element, plane_count) = match rec.tools & 8 {
+            8 => (layout_shape(rec.layout)?.0, 1),
+            _ => layout_shape(rec.layout)?,
+        };
         for _ in 0..plane_count {
             let p = take(&mut planes, 4)?;
             ensure(matches!(p[0], 0 | 1 | 255), "mode of a plane record")?;
             ensure(p[0] == 1 || p[1] == 0, "value of a plane record")?;
             ensure(p[2] == 0 && p[3] == 0, "reserved bytes of a plane record")?;
             rec.planes.push((p[0], p[1]));
+        }
+        if r[59] == 2 {
+            progressive::check_plane(&mut rec, r, all_records, &out)?;
+            out.push(rec);
+            continue;
+        }
+        ensure(out.last().is_none_or(|o| o.plane_of.is_none()), "a tensor after planes")?;
+        if rec.tools & 8 == 8 {
+            progressive::check_split(&rec)?;
         }
         let decoded = rec.rows.checked_mul(rec.row_bytes).filter(|&n| n < 1 << 63).ok_or("decoded length")?;
         ensure(rec.tile_rows > 0 && rec.tile_row_bytes > 0, "an empty tile")?;
@@ -283,6 +328,9 @@ fn parse_index(mut index: &[u8], entries: u32, source_kind: u32) -> Result<(Vec<
             "a blob that is not the source's header, or none for it",
         )?;
         let of_blocks = rec.dtype >= 256 && rec.dtype < 65535;
+        if of_blocks {
+            blocks::fields(rec.dtype - 256)?;
+        }
         if of_blocks && !rec.blob {
             ensure(blocks::grid(rec.dtype, &rec.shape) == Some((rec.rows, rec.row_bytes)), "the grid is not the shape's")?;
         }

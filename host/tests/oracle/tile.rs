@@ -133,7 +133,7 @@ fn decode_tile(
 }
 
 /// One plane: its bytes from the front of `payload`, padded to 16.
-fn decode_plane(
+pub(super) fn decode_plane(
     layout: u8,
     plane: usize,
     entry: &[u8],

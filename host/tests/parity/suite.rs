@@ -168,7 +168,7 @@ pub(crate) fn goldens(target: Target) {
             }
         }
     }
-    assert_eq!(count, 15);
+    assert_eq!(count, 16);
 }
 
 /// Real checkpoints, whole.

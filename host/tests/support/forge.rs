@@ -46,12 +46,15 @@ impl Map {
         let (index, directory_off) = (word(80)..word(80) + word(88), word(96));
         let entries = u32_at(b, 108) as usize;
         let mut plane = index.start + 32 + 64 * entries;
-        let (mut segment, mut directory) = (256, directory_off);
+        // A progressive archive has its segments last.
+        let progressive = b[16] & 8 != 0;
+        let (mut segment, mut directory) = (if progressive { index.end } else { 256 }, directory_off);
         let mut records = Vec::new();
         for i in 0..entries {
             let at = index.start + 32 + 64 * i;
             let layout = b[at + 58];
             let planes = match layout {
+                _ if b[at + 62] & 8 != 0 => 1,
                 128 | 130 => 2,
                 129 => 4,
                 144.. => blocks(layout).0,

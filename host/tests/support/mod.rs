@@ -271,6 +271,13 @@ pub fn encode_max(tensors: &[Owned]) -> Vec<u8> {
     out.into_inner()
 }
 
+/// A progressive archive of a safetensors file.
+pub fn encode_progressive(source: &dyn ReadAt) -> Vec<u8> {
+    let mut out = Cursor::new(Vec::new());
+    Encoder::new().progressive(true).encode_source(source, &mut out).unwrap();
+    out.into_inner()
+}
+
 /// An archive of a safetensors file.
 pub fn encode_source(source: &dyn ReadAt) -> wcodec::Result<Vec<u8>> {
     let mut out = Cursor::new(Vec::new());

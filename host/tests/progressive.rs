@@ -1,0 +1,380 @@
+//! Progressive archives: coarse at first, refined in place, exact at last.
+
+#![allow(missing_docs)]
+
+mod oracle;
+mod support;
+
+use std::io::Cursor;
+use std::path::Path;
+use support::*;
+use wcodec::{Archive, Backing, Base, Device, Dtype, Encoder, ErrorKind, IoChoice, Loader, Profile, Shard};
+
+const SPLIT: [Dtype; 7] = [Dtype::BF16, Dtype::F16, Dtype::F32, Dtype::F8_E4M3, Dtype::F8_E5M2, Dtype::I8, Dtype::I16];
+
+fn encode(tensors: &[Owned]) -> Vec<u8> {
+    let inputs: Vec<_> = tensors.iter().map(Owned::input).collect();
+    let mut out = Cursor::new(Vec::new());
+    Encoder::new().progressive(true).encode_tensors(&inputs, &mut out).unwrap();
+    out.into_inner()
+}
+
+/// Bits of the mantissa, or below the sign and the highest.
+fn planes(dtype: Dtype) -> usize {
+    match dtype {
+        Dtype::BF16 => 7,
+        Dtype::F16 => 10,
+        Dtype::F32 => 23,
+        Dtype::F8_E4M3 => 3,
+        Dtype::F8_E5M2 => 2,
+        Dtype::I8 => 6,
+        Dtype::I16 => 14,
+        _ => 0,
+    }
+}
+
+/// What an element is at `k` planes, said once more and plainly.
+fn expected(dtype: Dtype, data: &[u8], k: usize) -> Vec<u8> {
+    let bits = match dtype {
+        Dtype::F32 => 32,
+        Dtype::BF16 | Dtype::F16 | Dtype::I16 => 16,
+        _ => 8,
+    };
+    let all = planes(dtype);
+    let integer = matches!(dtype, Dtype::I8 | Dtype::I16);
+    let coarse = |x: u64| -> u64 {
+        if integer {
+            let x = ((x << (64 - bits)) as i64) >> (64 - bits);
+            let magnitude = x.unsigned_abs();
+            if magnitude == 0 || magnitude == 1 << (bits - 1) {
+                return x as u64;
+            }
+            let below = 63 - magnitude.leading_zeros() as usize;
+            let lost = below.saturating_sub(k);
+            let kept = magnitude >> lost << lost;
+            let magnitude = if lost > 0 { kept | 1 << (lost - 1) } else { kept };
+            if x < 0 { magnitude.wrapping_neg() } else { magnitude }
+        } else {
+            let lost = all.saturating_sub(k);
+            let exponents = (1u64 << (bits - 1 - all)) - 1;
+            let exponent = x >> all & exponents;
+            let kept = x >> lost << lost;
+            if lost > 0 && exponent != 0 && exponent != exponents { kept | 1 << (lost - 1) } else { kept }
+        }
+    };
+    let size = bits / 8;
+    let element = |e: &[u8]| {
+        let mut wide = [0; 8];
+        wide[..size].copy_from_slice(e);
+        coarse(u64::from_le_bytes(wide)).to_le_bytes()[..size].to_vec()
+    };
+    if all == 0 { data.to_vec() } else { data.chunks(size).flat_map(element).collect() }
+}
+
+/// [`expected`] of a tensor, which is split if it has enough elements.
+fn expected_of(t: &Owned, k: usize) -> Vec<u8> {
+    if t.shape.iter().product::<u64>() < 4096 { t.data.clone() } else { expected(t.dtype, &t.data, k) }
+}
+
+fn tensors(dtype: Dtype, seed: u64) -> Vec<Owned> {
+    let shapes: [&[u64]; 4] = [&[300, 150], &[5001], &[2, 70_001], &[7, 9, 120]];
+    let fills = [Fill::Gaussian, Fill::Special, Fill::Outliers, Fill::Random, Fill::Few, Fill::Constant];
+    let all = shapes.iter().flat_map(|shape| fills.map(|fill| (shape, fill))).enumerate();
+    all.map(|(i, (shape, fill))| Owned::new(&format!("{i} {fill:?}"), dtype, shape, fill, seed + i as u64)).collect()
+}
+
+#[test]
+fn every_level_of_every_type() {
+    for dtype in SPLIT {
+        let tensors = tensors(dtype, 7);
+        let bytes = encode(&tensors);
+        let truth = oracle::decode(&bytes).unwrap();
+        assert!(truth.tensors.iter().zip(&tensors).all(|(theirs, t)| theirs.bytes == t.data));
+        for (backend, mut archive) in on_every_backend(&bytes) {
+            assert!(archive.is_progressive() && archive.is_exact());
+            assert_eq!(archive.levels().len(), 1 + planes(dtype));
+            archive.verify(|_, _| ()).unwrap();
+            // In place from level to level, and by leaps.
+            let mut refined: Vec<Vec<u8>> = Vec::new();
+            let mut leaping: Vec<Vec<u8>> = Vec::new();
+            for k in 0..=planes(dtype) {
+                archive.set_planes(k).unwrap();
+                assert_eq!(archive.is_exact(), k == planes(dtype));
+                let all = archive.decode_all().unwrap();
+                assert_eq!(all.len(), tensors.len());
+                if backend == wcodec::Backend::Portable && (k < 3 || k == planes(dtype)) {
+                    let theirs = oracle::decode_coarse(&bytes, k as u64).unwrap();
+                    assert!(all.iter().zip(&theirs.tensors).all(|((_, ours), theirs)| *ours == theirs.bytes), "{dtype:?} {k}");
+                }
+                for (i, (of, (tensor, bytes))) in tensors.iter().zip(&all).enumerate() {
+                    let wanted = expected(dtype, &of.data, k);
+                    assert!(*bytes == wanted, "{of:?} at {k} planes on {}", backend.name());
+                    if k == 0 {
+                        refined.push(bytes.clone());
+                        leaping.push(bytes.clone());
+                    } else {
+                        tensor.refine(k - 1, &mut refined[i]).unwrap();
+                        assert!(refined[i] == wanted, "{of:?} refined to {k}");
+                    }
+                    if k == planes(dtype) {
+                        tensor.refine(0, &mut leaping[i]).unwrap();
+                        assert!(leaping[i] == of.data);
+                    }
+                }
+            }
+            let all = archive.decode_all().unwrap();
+            assert!(all.iter().zip(&tensors).all(|((_, bytes), t)| *bytes == t.data));
+        }
+    }
+}
+
+#[test]
+fn slices() {
+    let t = Owned::new("w", Dtype::BF16, &[300, 1000], Fill::Gaussian, 3);
+    let archive = Archive::from_bytes(encode(std::slice::from_ref(&t))).unwrap();
+    for k in [0, 3, 7] {
+        let mut archive = Archive::from_bytes(encode(std::slice::from_ref(&t))).unwrap();
+        archive.set_planes(k).unwrap();
+        let whole = expected(Dtype::BF16, &t.data, k);
+        let slice = archive.tensor("w").unwrap().decode_slice(17..203, 101..977).unwrap();
+        let rows = whole.chunks(2000).skip(17).take(186);
+        let wanted: Vec<u8> = rows.flat_map(|row| &row[202..1954]).copied().collect();
+        assert!(slice == wanted, "{k}");
+    }
+    assert_eq!(archive.tensors().len(), 1);
+    assert_eq!(archive.source_bytes(), t.data.len() as u64);
+}
+
+fn model() -> Vec<Owned> {
+    let new = Owned::new;
+    vec![
+        new("model.embed_tokens.weight", Dtype::BF16, &[400, 576], Fill::Gaussian, 1),
+        new("model.layers.0.self_attn.q_proj.weight", Dtype::BF16, &[576, 576], Fill::Gaussian, 2),
+        new("model.layers.0.self_attn.q_proj.bias", Dtype::BF16, &[576], Fill::Random, 3),
+        new("model.layers.0.mlp.down_proj.weight", Dtype::I8, &[576, 300], Fill::Gaussian, 4),
+        new("model.layers.1.mlp.up_proj.weight", Dtype::F32, &[90, 170], Fill::Gaussian, 5),
+        new("packed", Dtype::U8, &[90, 170], Fill::Random, 6),
+        new("ids", Dtype::I64, &[5000], Fill::Ramp, 7),
+        new("empty", Dtype::BF16, &[0, 8192], Fill::Constant, 8),
+    ]
+}
+
+/// A file is restored exactly, coarsely to what each level says, and a prefix of the archive is enough for that.
+#[test]
+fn a_source_file_and_its_prefixes() {
+    let tensors = model();
+    let source = safetensors(&tensors);
+    let bytes = encode_progressive(&source);
+    assert!(oracle::decode(&bytes).unwrap().source == source);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.wcodec");
+    std::fs::write(&path, &bytes).unwrap();
+    let archive = Archive::open(&path).unwrap();
+    assert!(restored(&archive).unwrap() == source);
+    assert_eq!(archive.verify(|_, _| ()).unwrap().bytes, source.len() as u64);
+    archive.verify_against(&source, |_, _| ()).unwrap();
+    assert_eq!(archive.version(), (1, 1));
+    let levels = archive.levels();
+    assert_eq!(levels.len(), 24);
+    assert_eq!(levels.iter().map(|l| l.bytes).sum::<u64>(), bytes.len() as u64);
+    assert_eq!(levels[23].end, bytes.len() as u64);
+    let header = source.len() - tensors.iter().map(|t| t.data.len()).sum::<usize>();
+    for level in &levels {
+        let k = level.planes;
+        let coarse: Vec<u8> = tensors.iter().flat_map(|t| expected_of(t, k)).collect();
+        let coarse = [&source[..header], &coarse].concat();
+        std::fs::write(&path, &bytes[..level.end as usize]).unwrap();
+        for backing in [Backing::Map, Backing::Read] {
+            let cut = Archive::open_with(&path, backing).unwrap().planes(k).unwrap();
+            assert!(restored(&cut).unwrap() == coarse, "{k}");
+            let report = cut.verify(|_, _| ()).unwrap();
+            assert_eq!(report.sha256, k == 23);
+            if k < 23 {
+                let e = Archive::open_with(&path, backing).unwrap().planes(k + 1).unwrap_err();
+                assert!(
+                    e.kind() == ErrorKind::Corrupt && e.to_string().contains(&format!("complete are {k} planes of 23")),
+                    "{e}"
+                );
+                assert_eq!(e.path(), Some(&*path));
+                let e = restored(&Archive::open_with(&path, backing).unwrap()).unwrap_err();
+                assert!(e.kind() == ErrorKind::Corrupt && e.to_string().contains("cut short"), "{e}");
+            }
+        }
+    }
+    // The whole index is there long before the first level is.
+    std::fs::write(&path, &bytes[..levels[0].end as usize - 1]).unwrap();
+    assert!(Archive::open(&path).unwrap_err().to_string().contains("not even its first level"));
+}
+
+/// Threads, and whether there is one batch or several, change nothing; nor does what the writer held before.
+#[test]
+fn the_same_archive_everywhere() {
+    let source = safetensors(&model());
+    let bytes = encode_progressive(&source);
+    for threads in [1, 3] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        assert!(pool.install(|| encode_progressive(&source)) == bytes, "{threads}");
+    }
+    let mut out = Cursor::new(vec![9; 100]);
+    out.set_position(100);
+    Encoder::new().progressive(true).encode_source(&source, &mut out).unwrap();
+    assert_eq!(out.position(), 100 + bytes.len() as u64);
+    assert!(out.into_inner()[100..] == bytes);
+    // Nothing to split: an ordinary archive.
+    let small = safetensors(&[Owned::new("b", Dtype::BF16, &[100], Fill::Gaussian, 1)]);
+    assert!(encode_progressive(&small) == encode_source(&small).unwrap());
+}
+
+/// An archive is larger than an ordinary one by a few per cent at most, for small tensors as for large ones.
+#[test]
+fn sizes() {
+    for (dtype, most) in [(Dtype::BF16, 1.01), (Dtype::F32, 1.01), (Dtype::F16, 1.02), (Dtype::F8_E4M3, 1.03), (Dtype::I8, 1.02)]
+    {
+        let tensors = [Owned::new("w", dtype, &[700, 1000], Fill::Gaussian, 1)];
+        let (plain, split) = (encode_tensors(&tensors).len() as f64, encode(&tensors).len() as f64);
+        assert!(split < plain * most, "{dtype:?}: {plain} {split}");
+    }
+}
+
+fn loaded(loader: Loader) -> Vec<(String, Vec<u8>)> {
+    let all = loader.load().unwrap().collect_all().unwrap();
+    all.into_iter().map(|t| (t.info.name.clone(), t.bytes().unwrap().to_vec())).collect()
+}
+
+fn write(dir: &Path, tensors: &[Owned]) -> std::path::PathBuf {
+    let path = dir.join("model.wcodec");
+    std::fs::write(&path, encode_progressive(&safetensors(tensors))).unwrap();
+    path
+}
+
+#[test]
+fn loads() {
+    let tensors = model();
+    let dir = tempfile::tempdir().unwrap();
+    let path = write(dir.path(), &tensors);
+    for io in [IoChoice::Auto, IoChoice::Threads, IoChoice::Mmap] {
+        for k in [23, 5, 0] {
+            let all = loaded(Loader::open(&path).unwrap().planes(k).unwrap().io(io).budget(2 << 20));
+            assert_eq!(all.len(), tensors.len());
+            for (name, bytes) in all {
+                let t = tensors.iter().find(|t| t.name == name).unwrap();
+                assert!(bytes == expected_of(t, k), "{name} {k} {io:?}");
+            }
+        }
+    }
+    for rank in 0..2 {
+        for (name, bytes) in loaded(Loader::open(&path).unwrap().shard(Shard::llama(rank, 2).unwrap())) {
+            let t = tensors.iter().find(|t| t.name == name).unwrap();
+            let half = rank as usize * bytes.len()..(rank as usize + 1) * bytes.len();
+            if name.contains("down_proj") {
+                let rows = t.data.chunks(300).flat_map(|row| &row[150 * rank as usize..][..150]).copied();
+                assert!(bytes == rows.collect::<Vec<_>>());
+            } else if bytes.len() < t.data.len() {
+                assert!(bytes == t.data[half], "{name}");
+            } else {
+                assert!(bytes == t.data, "{name}");
+            }
+        }
+    }
+    // A prefix is loaded as far as it goes.
+    let level = Archive::open(&path).unwrap().levels()[2];
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &bytes[..level.end as usize]).unwrap();
+    for (name, bytes) in loaded(Loader::open(&path).unwrap().planes(2).unwrap()) {
+        let t = tensors.iter().find(|t| t.name == name).unwrap();
+        assert!(bytes == expected_of(t, 2), "{name}");
+    }
+    let e = Loader::open(&path).unwrap().load().and_then(wcodec::Load::collect_all).unwrap_err();
+    assert!(e.kind() == ErrorKind::Corrupt && e.to_string().contains("cut short"), "{e}");
+}
+
+/// A GPU's archive has progressive tensors decoded by the CPU; what is to stay on a GPU is refused by name.
+#[test]
+fn on_the_emulator() {
+    let tensors = model();
+    let dir = tempfile::tempdir().unwrap();
+    let path = write(dir.path(), &tensors);
+    let Some(gpu) = target::Target::Emulator.gpu() else { return };
+    let mut archive = Archive::open(&path).unwrap();
+    archive.set_device(Device::Gpu(gpu.clone()));
+    assert!(decoded(&archive).unwrap() == tensors.iter().flat_map(|t| t.data.clone()).collect::<Vec<_>>());
+    archive.verify(|_, _| ()).unwrap();
+    let tensor = archive.tensor("model.embed_tokens.weight").unwrap();
+    assert!(tensor.decode_slice(3..5, 0..576).unwrap() == tensors[0].data[3 * 1152..5 * 1152]);
+    let load = Loader::open(&path).unwrap().device(Device::Gpu(gpu.clone())).load().map(|_| ());
+    let refused = [gpu.decode(&[tensor]).map(|_| ()), gpu.decode_slice(&tensor, 0..1, 0..8).map(|_| ()), load];
+    for e in refused.map(Result::unwrap_err) {
+        assert!(e.kind() == ErrorKind::Unsupported && e.to_string().contains("progressive") && e.tensor().is_some(), "{e}");
+    }
+}
+
+#[test]
+fn refused() {
+    let tensors = model();
+    let source = safetensors(&tensors);
+    let plain = open(&encode_source(&source).unwrap());
+    assert!(!plain.is_progressive() && plain.is_exact() && plain.levels().is_empty());
+    assert_eq!(plain.planes(0).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    let mut archive = open(&encode_progressive(&source));
+    let e = archive.set_planes(24).unwrap_err();
+    assert!(e.kind() == ErrorKind::InvalidArgument && e.to_string().contains("24 planes of an archive that has 23"), "{e}");
+    // Together with other tools.
+    let encode = |encoder: Encoder| encoder.progressive(true).encode_source(&source, Cursor::new(Vec::new())).unwrap_err();
+    for e in [
+        encode(Encoder::new().profile(Profile::Max)),
+        encode(Encoder::new().effort(5)),
+        encode(Encoder::new().base(Base::from_bytes(source.clone()).unwrap())),
+    ] {
+        assert!(e.kind() == ErrorKind::InvalidArgument && e.to_string().contains("progressive"), "{e}");
+    }
+    Encoder::new().progressive(true).effort(4).encode_source(&source, Cursor::new(Vec::new())).unwrap();
+    // Refining what is not there.
+    archive.set_planes(3).unwrap();
+    let tensor = archive.tensor("model.embed_tokens.weight").unwrap();
+    let mut buffer = tensor.decode().unwrap();
+    assert_eq!(tensor.refine(4, &mut buffer).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    assert_eq!(tensor.refine(3, &mut buffer[1..]).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    tensor.refine(3, &mut buffer).unwrap();
+    let before = buffer.clone();
+    archive.set_planes(7).unwrap();
+    // What is no coarse version of the tensor is found out at the end.
+    let tensor = archive.tensor("model.embed_tokens.weight").unwrap();
+    buffer[1] ^= 0x40;
+    let e = tensor.refine(3, &mut buffer).unwrap_err();
+    assert_eq!((e.kind(), e.tensor()), (ErrorKind::Corrupt, Some("model.embed_tokens.weight")));
+    let mut buffer = before;
+    tensor.refine(3, &mut buffer).unwrap();
+    assert!(buffer == tensors[0].data);
+    // Those that are not split stay as they are.
+    archive.refine_many(0, &mut [(archive.tensor("packed").unwrap(), &mut tensors[5].data.clone())]).unwrap();
+    // As a base, an archive is as good as its source.
+    let base = Base::from_bytes(encode_progressive(&source)).unwrap();
+    let mut out = Cursor::new(Vec::new());
+    Encoder::new().base(base.clone()).encode_source(&source, &mut out).unwrap();
+    let mut tuned = Archive::from_bytes(out.into_inner()).unwrap();
+    tuned.set_base(base).unwrap();
+    assert!(restored(&tuned).unwrap() == source);
+}
+
+/// Damage says where it is: of whose planes, in which tile, at which byte.
+#[test]
+fn errors_name_the_place() {
+    let tensors = model();
+    let dir = tempfile::tempdir().unwrap();
+    let path = write(dir.path(), &tensors);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let map = forge::Map::of(&bytes);
+    // The first plane of refinement of the embedding, tile 3.
+    let record = map.records.iter().find(|r| bytes[r.at + 59] == 2 && r.tiles.len() > 3).unwrap();
+    let at = record.tiles[3].start;
+    bytes[at] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let archive = Archive::open(&path).unwrap();
+    let tensor = archive.tensor("model.embed_tokens.weight").unwrap();
+    for e in [tensor.decode().unwrap_err(), archive.verify(|_, _| ()).unwrap_err()] {
+        assert_eq!((e.kind(), e.path(), e.tensor(), e.tile()), (ErrorKind::Corrupt, Some(&*path), Some(tensor.name()), Some(3)));
+        assert_eq!(e.offset(), Some(at as u64));
+    }
+    let load = Loader::open(&path).unwrap().load().unwrap().collect_all().unwrap_err();
+    assert_eq!((load.tensor(), load.tile()), (Some(tensor.name()), Some(3)));
+}
