@@ -46,7 +46,7 @@ pub use dtype::Dtype;
 pub use encode::{EncodeReport, Encoder, Profile, TensorInput};
 pub use error::{Error, ErrorKind, Result};
 pub use gpu::{Device, DeviceChoice, DeviceTensor, EMULATOR_NAME, Gpu, GpuFacts, emulator_path, gpu_facts};
-pub use io::{IoChoice, back_memory, forget};
+pub use io::{IoChoice, back_memory, forget, is_cached};
 #[doc(hidden)]
 pub use load::{Alone, Probe};
 pub use load::{Data, HostMemory, HostTensor, Load, LoadProgress, Loaded, Loader, Shard, Split, TensorInfo, VecMemory};

@@ -1,16 +1,20 @@
 //! An open archive.
 
 use crate::errors::raise;
-use crate::files::run;
-use crate::memory::Memory;
+use crate::memory::{Memory, capsule};
+use crate::region::Region;
+use crate::run::run;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::collections::HashMap;
 use std::path::PathBuf;
-use wcodec::{Base, HostTensor, Loader};
+use std::sync::Mutex;
+use wcodec::{Base, Device, DeviceChoice, Dtype, Error, Loader, Tensor};
 
 /// A tensor's dtype as its source spelt it, and its shape.
 type Info = (String, Vec<u64>);
+/// A tensor's name, dtype and shape, and where it is.
+type Named<T> = (String, String, Vec<u64>, T);
 
 #[pyclass(frozen)]
 pub(crate) struct Archive {
@@ -52,14 +56,27 @@ impl Archive {
     }
 
     /// A tensor's bytes.
-    fn tensor(&self, py: Python<'_>, name: &str) -> PyResult<Memory> {
-        py.detach(|| self.archive.tensor(name)?.decode()).map(Memory::from).map_err(raise)
+    #[pyo3(signature = (name, threads=0))]
+    fn tensor(&self, py: Python<'_>, name: &str, threads: usize) -> PyResult<Memory> {
+        run(py, threads, || {
+            let tensor = self.archive.tensor(name)?;
+            let mut region = Region::one(length(&tensor)?)?;
+            tensor.decode_into(region.bytes_mut())?;
+            Ok(Memory::new(region, tensor.dtype(), tensor.shape().to_vec()))
+        })
     }
 
-    /// Bytes of rows `first..end` (of the product of all dimensions but the last) of a tensor, from columns `left..right`: of its tiles only
-    /// those are read that these touch.
-    fn rows(&self, py: Python<'_>, name: &str, first: u64, end: u64, left: u64, right: u64) -> PyResult<Memory> {
-        py.detach(|| self.archive.tensor(name)?.decode_slice(first..end, left..right)).map(Memory::from).map_err(raise)
+    /// Bytes of rows `first..end` (of the product of all dimensions but the last) of a tensor, from columns `left..right`, which have this shape: of
+    /// its tiles only those are read that these touch.
+    fn rows(&self, py: Python<'_>, name: &str, first: u64, end: u64, left: u64, right: u64, shape: Vec<u64>) -> PyResult<Memory> {
+        run(py, 0, || {
+            let tensor = self.archive.tensor(name)?;
+            let len = shape.iter().try_fold(tensor.column_bytes(), |n, &d| n.checked_mul(d));
+            let len = len.and_then(|len| usize::try_from(len).ok()).unwrap_or(usize::MAX);
+            let mut region = Region::one(len)?;
+            tensor.decode_slice_into(first..end, left..right, region.bytes_mut())?;
+            Ok(Memory::new(region, tensor.dtype(), shape))
+        })
     }
 
     /// Rows of a tensor, and elements of a row (bytes, where elements are none).
@@ -68,33 +85,91 @@ impl Archive {
         Ok((tensor.rows(), tensor.columns()))
     }
 
-    /// All tensors, or some, loaded side by side: name, dtype, shape, bytes.
+    /// All tensors, or some, decoded side by side.
     #[pyo3(signature = (names=None, threads=0))]
-    fn load(
-        &self,
-        py: Python<'_>,
-        names: Option<Vec<String>>,
-        threads: usize,
-    ) -> PyResult<Vec<(String, String, Vec<u64>, Memory)>> {
-        let spelt: HashMap<&str, &str> = self.archive.tensors().map(|t| (t.name(), t.dtype_name())).collect();
+    fn load(&self, py: Python<'_>, names: Option<Vec<String>>, threads: usize) -> PyResult<Vec<Named<Memory>>> {
         run(py, threads, || {
-            let mut loader = Loader::open(&self.path)?;
-            if let Some(base) = &self.base {
-                loader = loader.base(Base::open(base)?)?;
+            let tensors: Vec<Tensor<'_>> = match &names {
+                Some(names) => names.iter().map(|name| self.archive.tensor(name)).collect::<Result<_, _>>()?,
+                None => self.archive.tensors().collect(),
+            };
+            let lens = tensors.iter().map(length).collect::<Result<Vec<_>, _>>()?;
+            let mut regions = Region::all(&lens)?;
+            // What is cached is decoded where it lies; a disk is better read by many reads at once, and past the cache.
+            if wcodec::is_cached(&self.path) {
+                let mut jobs: Vec<_> = tensors.iter().copied().zip(regions.iter_mut().map(Region::bytes_mut)).collect();
+                self.archive.decode_many(&mut jobs)?;
+            } else {
+                regions = self.read(&tensors, regions)?;
             }
+            let named = |(t, region): (&Tensor<'_>, _)| {
+                let memory = Memory::new(region, t.dtype(), t.shape().to_vec());
+                (t.name().to_owned(), t.dtype_name().to_owned(), t.shape().to_vec(), memory)
+            };
+            Ok(tensors.iter().zip(regions).map(named).collect())
+        })
+    }
+
+    /// All tensors, or some, decoded on this CUDA device, as capsules of DLPack's: of bytes, for those of `raw` dtypes.
+    #[pyo3(signature = (ordinal, raw, names=None))]
+    fn load_on<'py>(
+        &self,
+        py: Python<'py>,
+        ordinal: usize,
+        raw: Vec<String>,
+        names: Option<Vec<String>>,
+    ) -> PyResult<Vec<Named<Bound<'py, PyAny>>>> {
+        let loaded = run(py, 0, || {
+            let mut loader = self.loader()?.device(Device::open(DeviceChoice::Cuda(ordinal))?);
             if let Some(names) = names {
                 loader = loader.tensors(names);
             }
-            let mut out = Vec::new();
-            for tensor in loader.load()? {
-                let tensor = tensor?;
-                let info = tensor.info.clone();
-                let dtype = spelt.get(&*info.name).map_or("", |d| *d).to_owned();
-                if let Some(memory) = tensor.into_host::<HostTensor>() {
-                    out.push((info.name, dtype, info.shape, memory.into()));
-                }
+            loader.load()?.collect_all()
+        })?;
+        let capsules = loaded.into_iter().map(|mut tensor| {
+            let dtype = self.archive.tensor(&tensor.info.name).map_err(raise)?.dtype_name().to_owned();
+            let (name, shape) = (tensor.info.name.clone(), tensor.info.shape.clone());
+            if raw.contains(&dtype) {
+                tensor.info.shape = vec![tensor.info.byte_len];
+                tensor.info.dtype = Dtype::U8;
             }
-            Ok(out)
-        })
+            Ok((name, dtype, shape, capsule(py, tensor)?))
+        });
+        capsules.collect()
     }
+}
+
+impl Archive {
+    fn loader(&self) -> Result<Loader, Error> {
+        let loader = Loader::open(&self.path)?;
+        match &self.base {
+            Some(base) => loader.base(Base::open(base)?),
+            None => Ok(loader),
+        }
+    }
+
+    /// Loads tensors into these regions.
+    fn read(&self, tensors: &[Tensor<'_>], regions: Vec<Region>) -> Result<Vec<Region>, Error> {
+        let names: Vec<String> = tensors.iter().map(|t| t.name().to_owned()).collect();
+        let free: HashMap<String, Region> = names.iter().cloned().zip(regions).collect();
+        let free = Mutex::new(free);
+        let missing = |name: &str| Error::new(wcodec::ErrorKind::Corrupt, "the file has changed").with_tensor(name);
+        let take = move |info: &wcodec::TensorInfo| {
+            free.lock().ok().and_then(|mut free| free.remove(&info.name)).ok_or_else(|| missing(&info.name))
+        };
+        let mut loaded = HashMap::new();
+        for tensor in self.loader()?.tensors(names.clone()).memory(take).load()? {
+            let tensor = tensor?;
+            let name = tensor.info.name.clone();
+            loaded.extend(tensor.into_host::<Region>().map(|region| (name, region)));
+        }
+        names.iter().map(|name| loaded.remove(name).ok_or_else(|| missing(name))).collect()
+    }
+}
+
+/// Bytes of a tensor.
+fn length(tensor: &Tensor<'_>) -> Result<usize, Error> {
+    usize::try_from(tensor.byte_len()).map_err(|_| {
+        Error::new(wcodec::ErrorKind::InvalidArgument, "more bytes than this system addresses").with_tensor(tensor.name())
+    })
 }

@@ -1,32 +1,11 @@
 //! Whole files.
 
-use crate::errors::{WcodecError, raise};
+use crate::errors::WcodecError;
+use crate::run::{Watch, run};
 use pyo3::prelude::*;
 use std::ffi::OsString;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use wcodec::{Archive, Backing, Base, Encoder, Error, FileReader, Profile};
-
-/// Runs `f` on so many threads (0: one for each core), without the interpreter's lock.
-pub(crate) fn run<T: Send>(py: Python<'_>, threads: usize, f: impl FnOnce() -> Result<T, Error> + Send) -> PyResult<T> {
-    let pool = match threads {
-        0 => None,
-        n => Some(rayon::ThreadPoolBuilder::new().num_threads(n).build().map_err(|e| WcodecError::new_err(e.to_string()))?),
-    };
-    let run = || match pool {
-        Some(pool) => pool.install(f),
-        None => f(),
-    };
-    py.detach(run).map_err(raise)
-}
-
-/// What is told of progress: the callback, which stops by raising; and a signal that Python has a handler for.
-fn flow(progress: Option<&Py<PyAny>>, done: u64, total: u64) -> ControlFlow<()> {
-    Python::attach(|py| {
-        let told = progress.map_or(Ok(()), |f| f.call1(py, (done, total)).map(drop));
-        if told.and_then(|()| py.check_signals()).is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    })
-}
 
 /// `profile` is "default" or "max"; `effort`, from 1 to 9, says it in finer steps. Gives the bytes of the source and of the archive.
 #[pyfunction]
@@ -50,7 +29,8 @@ pub(crate) fn compress(
     if effort.is_some_and(|e| !(1..=9).contains(&e)) {
         return Err(WcodecError::new_err("effort goes from 1 to 9"));
     }
-    run(py, threads, || {
+    let watch = Watch::new(progress);
+    watch.run(py, threads, || {
         let mut encoder = Encoder::new().profile(profile).overwrite(force);
         if let Some(effort) = effort {
             encoder = encoder.effort(effort);
@@ -58,14 +38,18 @@ pub(crate) fn compress(
         if let Some(base) = base {
             encoder = encoder.base(Base::open_with(base, Backing::Read)?);
         }
-        let encoder = encoder.on_progress(move |done, total| flow(progress.as_ref(), done, total));
+        let told = watch.clone();
+        let encoder = encoder.on_progress(move |done, total| told.tell(done, total));
         encoder.encode_file(&source, &archive).map(|report| (report.source_bytes, report.archive_bytes))
     })
 }
 
 fn open(path: &PathBuf, base: Option<PathBuf>) -> Result<Archive, Error> {
     let archive = Archive::open_with(path, Backing::Read)?;
-    base.map_or(Ok(archive), |base| Archive::open_with(path, Backing::Read)?.with_base(base))
+    match base {
+        Some(base) => archive.with_base(base),
+        None => Ok(archive),
+    }
 }
 
 /// Gives the bytes of the file.
@@ -80,9 +64,10 @@ pub(crate) fn decompress(
     threads: usize,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<u64> {
-    run(py, threads, || {
+    let watch = Watch::new(progress);
+    watch.run(py, threads, || {
         let archive = open(&archive, base)?;
-        archive.decompress_file(&output, force, |done, total| flow(progress.as_ref(), done, total)).map(|report| report.bytes)
+        archive.decompress_file(&output, force, |done, total| watch.tell(done, total)).map(|report| report.bytes)
     })
 }
 
@@ -97,9 +82,10 @@ pub(crate) fn verify(
     threads: usize,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<(usize, u64)> {
-    run(py, threads, || {
+    let watch = Watch::new(progress);
+    watch.run(py, threads, || {
         let archive = open(&archive, base)?;
-        let tell = |done, total| flow(progress.as_ref(), done, total);
+        let tell = |done, total| watch.tell(done, total);
         let report = match original {
             Some(path) => {
                 let original =

@@ -4,7 +4,9 @@
 //! errors    an exception for each kind of error
 //! files     compress, decompress, verify, inspect; the command
 //! archive   an open archive: names, tensors, slices, all of them
-//! memory    decoded bytes that NumPy arrays share
+//! memory    decoded bytes that arrays and tensors of others share
+//! region    where they lie: arenas in huge pages
+//! run       on which threads work is done, and what stops it
 //! save      tensors of somebody else's memory, as a safetensors file that is never written
 //! ```
 
@@ -12,6 +14,8 @@ mod archive;
 mod errors;
 mod files;
 mod memory;
+mod region;
+mod run;
 mod save;
 
 use pyo3::prelude::*;

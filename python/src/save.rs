@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use crate::errors::WcodecError;
-use crate::files::run;
+use crate::run::run;
 use pyo3::prelude::*;
 use std::io;
 use std::path::PathBuf;

@@ -23,6 +23,12 @@ _TORCH = {
     "I32": "int32", "U32": "uint32", "F32": "float32", "C64": "complex64", "F64": "float64", "I64": "int64", "U64": "uint64",
     **{k: v for k, v in _ML_DTYPES.items() if k != "BF16"},
 }
+#: What DLPack has a word for that every consumer knows. Others go as bytes.
+_DLPACK = frozenset(["U8", "I8", "I16", "F16", "BF16", "I32", "F32", "F64", "I64"])
+#: What JAX narrows unless it is told not to.
+_WIDE = frozenset(["F64", "I64"])
+#: Those others.
+RAW = sorted(_BITS.keys() - _DLPACK)
 
 
 class Numpy:
@@ -68,24 +74,33 @@ class Torch(Numpy):
 
     @classmethod
     def tensor(cls, memory: Any, dtype: str, shape: List[int], device: Any = "cpu") -> Any:
-        import numpy
         import torch
 
-        wanted = cls.dtype(dtype)
         if len(memory) == 0:
-            return torch.empty(shape, dtype=wanted, device=device)
-        tensor = torch.from_numpy(numpy.asarray(memory)).view(wanted).reshape(shape)
+            return torch.empty(shape, dtype=cls.dtype(dtype), device=device)
+        tensor = cls.taken(memory.__dlpack__() if dtype in _DLPACK else memory.raw(), dtype, shape)
         return tensor if str(device) == "cpu" else tensor.to(device)
+
+    @classmethod
+    def taken(cls, capsule: Any, dtype: str, shape: List[int]) -> Any:
+        """The tensor of a capsule, which is of bytes where DLPack has no word for the type that every torch knows."""
+        from torch.utils.dlpack import from_dlpack
+
+        tensor = from_dlpack(capsule)
+        return tensor if dtype in _DLPACK else tensor.view(cls.dtype(dtype)).reshape(shape)
 
 
 class Jax(Numpy):
-    """Arrays of JAX; on the CPU by DLPack, where they are aligned as it likes them."""
+    """Arrays of JAX, on the CPU by DLPack: they share the decoded bytes."""
 
     @classmethod
     def tensor(cls, memory: Any, dtype: str, shape: List[int], device: Any = "cpu") -> Any:
+        import jax.dlpack
         import jax.numpy
 
-        return jax.numpy.asarray(super().tensor(memory, dtype, shape))
+        if len(memory) == 0 or dtype not in _DLPACK or dtype in _WIDE and not jax.config.jax_enable_x64:
+            return jax.numpy.asarray(super().tensor(memory, dtype, shape))
+        return jax.dlpack.from_dlpack(memory)
 
 
 def framework_of(name: str) -> Any:

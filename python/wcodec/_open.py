@@ -94,7 +94,7 @@ class Slice:
             part = [ranges[0][1] - ranges[0][0], *shape[1:-1], right - left]
             ends = (0, len(shape) - 1)
             taken = tuple(_rest(i) if d in ends else i for d, i in enumerate(index))
-        memory = archive.rows(self._name, first, max(first, end), left, max(left, right))
+        memory = archive.rows(self._name, first, max(first, end), left, max(left, right), part)
         return framework.tensor(memory, self._dtype, part, self._file._device)[taken if len(taken) != 1 else taken[0]]
 
 

@@ -162,7 +162,7 @@ fn open_by(path: &Path, choice: IoChoice, depth: usize, on_done: OnDone, uring: 
         IoChoice::Mmap => mmap::open(path, depth, done),
         IoChoice::Uring => any_uring(&done),
         IoChoice::Auto => {
-            if cached_share(path) >= MOSTLY_CACHED {
+            if is_cached(path) {
                 // Copied rather than mapped: a map saves nothing where decoding is what takes the time, and a file that somebody
                 // shortens would be a signal, not an error. More copying threads would only be in the decoders' way.
                 threads::open(path, depth.min(CACHED_DEPTH), done)
@@ -186,6 +186,11 @@ fn open_uring(path: &Path, direct: bool, depth: usize, done: Done) -> io::Result
 #[cfg(not(target_os = "linux"))]
 fn open_uring(_: &Path, _: bool, _: usize, _: Done) -> io::Result<Arc<dyn Reads>> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "io_uring is of Linux"))
+}
+
+/// Whether most of a file is in the page cache, so that a map of it is memory: what [`IoChoice::Auto`] asks. No where nobody can tell.
+pub fn is_cached(path: &Path) -> bool {
+    cached_share(path) >= MOSTLY_CACHED
 }
 
 /// Drops a file from the page cache, so that the next load is a cold one; for measurements. Says whether the system keeps none of it any more
