@@ -5,6 +5,7 @@
 mod oracle;
 mod support;
 
+use proptest::prelude::*;
 use std::io::Cursor;
 use std::path::Path;
 use support::*;
@@ -125,6 +126,44 @@ fn every_level_of_every_type() {
             let all = archive.decode_all().unwrap();
             assert!(all.iter().zip(&tensors).all(|((_, bytes), t)| *bytes == t.data));
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Any shape and fill, to any level at once, from any level to any other in place, and any slice.
+    #[test]
+    fn round_trips(
+        dtype in prop::sample::select(SPLIT.to_vec()),
+        fill in prop::sample::select(FILLS.to_vec()),
+        rows in 1u64..400,
+        columns in 1u64..400,
+        (from, to) in (0usize..24, 0usize..24),
+        seed in any::<u64>(),
+    ) {
+        let t = Owned::new("w", dtype, &[rows, columns], fill, seed);
+        let source = safetensors(std::slice::from_ref(&t));
+        let mut archive = open(&encode_progressive(&source));
+        prop_assert!(restored(&archive).unwrap() == source);
+        prop_assert_eq!(archive.is_progressive(), rows * columns >= 4096);
+        if !archive.is_progressive() {
+            return Ok(());
+        }
+        let (from, to) = (from.min(to).min(planes(dtype)), from.max(to).min(planes(dtype)));
+        archive.set_planes(from).unwrap();
+        let mut buffer = archive.tensor("w").unwrap().decode().unwrap();
+        prop_assert!(buffer == expected_of(&t, from));
+        archive.set_planes(to).unwrap();
+        let tensor = archive.tensor("w").unwrap();
+        tensor.refine(from, &mut buffer).unwrap();
+        prop_assert!(buffer == expected_of(&t, to));
+        let (top, left) = (seed % rows, seed / 7 % columns);
+        let slice = tensor.decode_slice(top..rows, left..columns).unwrap();
+        let size = t.data.len() / (rows * columns) as usize;
+        let wanted: Vec<u8> =
+            buffer.chunks(columns as usize * size).skip(top as usize).flat_map(|row| &row[left as usize * size..]).copied().collect();
+        prop_assert!(slice == wanted);
     }
 }
 
