@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LoadProgress {
-    /// Bytes of the archive read, and to be read.
+    /// Bytes of the archive read, and to be read: of progressive tensors their categories, for planes are read by the threads that decode.
     pub read: u64,
     /// See [`read`](Self::read).
     pub to_read: u64,
