@@ -210,7 +210,8 @@ impl Loader {
         self
     }
 
-    /// Bytes of buffers at most: read, pinned and staging memory together. (Not the index, nor the tensors themselves.)
+    /// Bytes of buffers at most: read, pinned and staging memory together. (Not the index, nor the tensors themselves; nor the planes of a progressive
+    /// archive, of which each thread holds those of one part.)
     pub fn budget(mut self, bytes: u64) -> Self {
         self.budget = Some(bytes);
         self
