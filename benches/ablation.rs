@@ -64,12 +64,7 @@ fn main() -> Result<()> {
 
 fn measure(path: &Path) -> Result<Row> {
     let source = std::fs::read(path)?;
-    let encoders = [
-        Encoder::new(),
-        Encoder::new().effort(4),
-        Encoder::new().effort(9).filters(false),
-        Encoder::new().effort(9),
-    ];
+    let encoders = [Encoder::new(), Encoder::new().effort(4), Encoder::new().effort(9).filters(false), Encoder::new().effort(9)];
     let archives = encoders.map(|encoder| -> Result<Archive> {
         let mut bytes = Vec::new();
         encoder.encode_source(&source, Cursor::new(&mut bytes))?;
@@ -98,7 +93,9 @@ fn measure(path: &Path) -> Result<Row> {
 }
 
 fn print(rows: &[Row]) {
-    println!("| checkpoint | default | pairs: tiles | tables | tables for size | contexts | filters | tiles | leading | deep | filtered |");
+    println!(
+        "| checkpoint | default | pairs: tiles | tables | tables for size | contexts | filters | tiles | leading | deep | filtered |"
+    );
     println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
     for row in rows {
         let percent = |bytes: u64| 100.0 * bytes as f64 / row.source_bytes as f64;

@@ -24,6 +24,7 @@ mod archive;
 pub mod candle;
 mod container;
 mod cpu;
+mod directory;
 pub mod dlpack;
 mod dtype;
 mod encode;
@@ -41,6 +42,7 @@ mod source;
 
 pub use archive::{Archive, Backing, Base, PlaneReport, Tensor, TensorReport, VerifyReport};
 pub use cpu::Backend;
+pub use directory::{ArchiveDirectory, Directory, DirectoryReport, FileRecord, ShardRecord};
 pub use dtype::Dtype;
 pub use encode::{EncodeReport, Encoder, Profile, TensorInput};
 pub use error::{Error, ErrorKind, Result};

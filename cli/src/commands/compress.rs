@@ -2,7 +2,8 @@
 
 use crate::failure::Result;
 use crate::progress::Progress;
-use crate::{interrupt, output, paths};
+use crate::summary::Summary;
+use crate::{interrupt, paths};
 use clap::{ValueEnum, ValueHint};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -13,20 +14,24 @@ Examples:
   wcodec compress model.safetensors model.wcodec
   wcodec compress --profile max --force model.safetensors model.wcodec
   wcodec compress --base base.safetensors fine_tuned.safetensors fine_tuned.wcodec
-  for f in *.safetensors; do wcodec compress -q \"$f\" \"${f%.safetensors}.wcodec\"; done";
+  wcodec compress ~/models/SmolLM2-135M SmolLM2-135M.compressed
 
-/// Make an archive of a safetensors file
+A directory: every safetensors file in it becomes an archive of the same name (.wcodec), all other files are carried along as they are, and
+model.wcodec.index.json, written last, lists all. An index of shards (model.safetensors.index.json) must agree with the shards. Run again after it was
+killed, the same command goes on where it ended; the result has the same bytes.";
+
+/// Make an archive of a safetensors file, or of each in a directory
 ///
-/// The archive appears under its name only when it is complete and on disk. The same input and
+/// An archive appears under its name only when it is complete and on disk. The same input and
 /// profile give the same archive on every machine.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// The safetensors file
-    #[arg(value_hint = ValueHint::FilePath)]
+    /// The safetensors file, or a directory as Hugging Face has them
+    #[arg(value_hint = ValueHint::AnyPath)]
     input: PathBuf,
-    /// The archive to write
-    #[arg(value_hint = ValueHint::FilePath)]
+    /// The archive to write, or the directory
+    #[arg(value_hint = ValueHint::AnyPath)]
     output: PathBuf,
     /// How hard to try
     #[arg(long, value_enum, default_value_t)]
@@ -41,6 +46,9 @@ pub(crate) struct Args {
     /// Replace the output if it exists
     #[arg(short, long)]
     force: bool,
+    /// Print one JSON object instead of a summary
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -62,7 +70,10 @@ impl From<Profile> for wcodec::Profile {
 }
 
 pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
-    paths::check_output(&args.input, &args.output)?;
+    let is_directory = args.input.is_dir();
+    if !is_directory {
+        paths::check_output(&args.input, &args.output)?;
+    }
     interrupt::watch();
     let start = Instant::now();
     let mut encoder = match args.effort {
@@ -74,18 +85,14 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
         encoder = encoder.base(Base::open_with(base, Backing::Read)?);
     }
     let progress = Progress::new("compressing", quiet);
-    let report = encoder.overwrite(args.force).on_progress(progress.callback()).encode_file(&args.input, &args.output)?;
+    let encoder = encoder.overwrite(args.force).on_progress(progress.callback());
+    let mut summary = if is_directory {
+        Summary::of(encoder.encode_directory(&args.input, &args.output)?)
+    } else {
+        let report = encoder.encode_file(&args.input, &args.output)?;
+        Summary::bytes(report.source_bytes, report.archive_bytes)
+    };
     drop(progress);
-    if quiet {
-        return Ok(());
-    }
-    output::print(format!(
-        "{} → {}: {} → {} ({}), {}\n",
-        args.input.display(),
-        args.output.display(),
-        output::bytes(report.source_bytes),
-        output::bytes(report.archive_bytes),
-        output::percent(report.ratio()),
-        output::time(start.elapsed()),
-    ))
+    summary.took(start.elapsed());
+    summary.print((&args.input, &args.output), (summary.source_bytes, summary.archive_bytes), args.json, quiet)
 }

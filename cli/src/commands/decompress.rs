@@ -4,34 +4,41 @@ use crate::base::BaseArg;
 use crate::device::DeviceArg;
 use crate::failure::Result;
 use crate::progress::Progress;
-use crate::{interrupt, output, paths};
+use crate::summary::Summary;
+use crate::{interrupt, paths};
 use clap::ValueHint;
 use std::path::PathBuf;
 use std::time::Instant;
-use wcodec::{Archive, Backing};
+use wcodec::{Archive, ArchiveDirectory, Backing};
 
 const AFTER_HELP: &str = "\
 Examples:
   wcodec decompress model.wcodec model.safetensors
   wcodec decompress --base base.safetensors fine_tuned.wcodec fine_tuned.safetensors
-  wcodec decompress --force --threads 4 model.wcodec model.safetensors";
+  wcodec decompress --force --threads 4 model.wcodec model.safetensors
+  wcodec decompress SmolLM2-135M.compressed SmolLM2-135M
 
-/// Restore the file that an archive was made of, byte for byte
+Run again after it was killed, the restoration of a directory goes on where it ended.";
+
+/// Restore the file, or the directory, that was compressed, byte for byte
 ///
 /// Every checksum and the source's SHA-256 are checked on the way; the file appears under its name
 /// only when it is complete, right and on disk.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// The archive
-    #[arg(value_hint = ValueHint::FilePath)]
+    /// The archive, or a directory of archives
+    #[arg(value_hint = ValueHint::AnyPath)]
     archive: PathBuf,
-    /// The file to write
-    #[arg(value_hint = ValueHint::FilePath)]
+    /// The file to write, or the directory
+    #[arg(value_hint = ValueHint::AnyPath)]
     output: PathBuf,
     /// Replace the output if it exists
     #[arg(short, long)]
     force: bool,
+    /// Print one JSON object instead of a summary
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     base: BaseArg,
     #[command(flatten)]
@@ -39,26 +46,26 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
-    paths::check_output(&args.archive, &args.output)?;
-    interrupt::watch();
     let start = Instant::now();
-    // Positioned reads keep memory bounded, and an archive that is cut short meanwhile gives an
-    // error.
-    let mut archive = Archive::open_with(&args.archive, Backing::Read)?;
-    args.base.apply(&mut archive)?;
-    args.device.apply(&mut archive)?;
-    let progress = Progress::new("decompressing", quiet);
-    let report = archive.decompress_file(&args.output, args.force, progress.callback())?;
-    drop(progress);
-    if quiet {
-        return Ok(());
-    }
-    output::print(format!(
-        "{} → {}: {} → {}, {}\n",
-        args.archive.display(),
-        args.output.display(),
-        output::bytes(archive.archive_bytes()),
-        output::bytes(report.bytes),
-        output::time(start.elapsed()),
-    ))
+    let mut summary = if args.archive.is_dir() {
+        args.base.refuse_for_directories()?;
+        interrupt::watch();
+        let mut directory = ArchiveDirectory::open(&args.archive)?;
+        directory.set_device(args.device.open()?);
+        let progress = Progress::new("decompressing", quiet);
+        Summary::of(directory.decompress(&args.output, args.force, progress.callback())?)
+    } else {
+        paths::check_output(&args.archive, &args.output)?;
+        interrupt::watch();
+        // Positioned reads keep memory bounded, and an archive that is cut short meanwhile gives an
+        // error.
+        let mut archive = Archive::open_with(&args.archive, Backing::Read)?;
+        args.base.apply(&mut archive)?;
+        args.device.apply(&mut archive)?;
+        let progress = Progress::new("decompressing", quiet);
+        let report = archive.decompress_file(&args.output, args.force, progress.callback())?;
+        Summary::bytes(report.bytes, archive.archive_bytes())
+    };
+    summary.took(start.elapsed());
+    summary.print((&args.archive, &args.output), (summary.archive_bytes, summary.source_bytes), args.json, quiet)
 }
