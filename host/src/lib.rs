@@ -39,6 +39,7 @@ mod progress;
 #[doc(hidden)]
 pub mod schedule;
 mod source;
+mod torch;
 
 pub use archive::{Archive, Backing, Base, PlaneReport, Tensor, TensorReport, VerifyReport};
 pub use cpu::Backend;
@@ -53,6 +54,7 @@ pub use load::{Alone, Probe};
 pub use load::{Data, HostMemory, HostTensor, Load, LoadProgress, Loaded, Loader, Shard, Split, TensorInfo, VecMemory};
 pub use progress::Flow;
 pub use source::{FileReader, MappedFile, ReadAt};
+pub use torch::TorchFile;
 
 /// CRC-32C, as the container uses it (about twice as fast as the `crc32c` crate where the CPU multiplies carry-less vectors).
 fn checksum(bytes: &[u8]) -> u32 {

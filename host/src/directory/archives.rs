@@ -133,21 +133,26 @@ impl ArchiveDirectory {
             }
             Ok(())
         };
-        lanes::each(&self.manifest.files, &tally, carry).map_err(stopped)?;
-        let shards = lanes::each(&self.manifest.shards, &tally, |shard| {
-            let to = path::under(output, &shard.source);
-            let archive = self.archive(shard)?;
-            if claim.resumed
-                && to.metadata().is_ok_and(|m| m.is_file() && m.len() == shard.source_bytes)
-                && hex(&copy::hash(&to, &Tally::unseen())?.1) == shard.source_sha256
-            {
-                tally.count(shard.source_bytes)?;
-                return Ok(true);
-            }
-            copy::make_parent(&to)?;
-            archive.decompress_file(&to, true, tally.part())?;
-            Ok(false)
-        });
+        lanes::each(&self.manifest.files, |f| f.bytes, &tally, carry).map_err(stopped)?;
+        let shards = lanes::each(
+            &self.manifest.shards,
+            |s| s.source_bytes,
+            &tally,
+            |shard| {
+                let to = path::under(output, &shard.source);
+                let archive = self.archive(shard)?;
+                if claim.resumed
+                    && to.metadata().is_ok_and(|m| m.is_file() && m.len() == shard.source_bytes)
+                    && hex(&copy::hash(&to, &Tally::unseen())?.1) == shard.source_sha256
+                {
+                    tally.count(shard.source_bytes)?;
+                    return Ok(true);
+                }
+                copy::make_parent(&to)?;
+                archive.decompress_file(&to, true, tally.part())?;
+                Ok(false)
+            },
+        );
         let resumed = shards.map_err(stopped)?.into_iter().filter(|there| *there).count();
         claim.finish()?;
         Ok(DirectoryReport { resumed, ..self.report() })
@@ -159,12 +164,17 @@ impl ArchiveDirectory {
     /// The first damage, named.
     pub fn verify<F: Into<Flow>>(&self, progress: impl Fn(u64, u64) -> F + Sync) -> Result<DirectoryReport> {
         let tally = Tally::new(Some(Arc::new(|done, total| progress(done, total).into())), self.source_bytes());
-        lanes::each(&self.manifest.files, &tally, |record| {
-            let at = path::under(&self.root, &record.path);
-            let (bytes, sum) = copy::hash(&at, &tally)?;
-            if bytes == record.bytes && hex(&sum) == record.sha256 { Ok(()) } else { Err(damaged_file(&at)) }
-        })?;
-        lanes::each(&self.manifest.shards, &tally, |shard| self.archive(shard)?.verify(tally.part()))?;
+        lanes::each(
+            &self.manifest.files,
+            |f| f.bytes,
+            &tally,
+            |record| {
+                let at = path::under(&self.root, &record.path);
+                let (bytes, sum) = copy::hash(&at, &tally)?;
+                if bytes == record.bytes && hex(&sum) == record.sha256 { Ok(()) } else { Err(damaged_file(&at)) }
+            },
+        )?;
+        lanes::each(&self.manifest.shards, |s| s.source_bytes, &tally, |shard| self.archive(shard)?.verify(tally.part()))?;
         Ok(self.report())
     }
 
@@ -190,24 +200,34 @@ impl ArchiveDirectory {
             return Err(differs(format!("it does not have '{name}' of {}", original.display())));
         }
         let tally = Tally::new(Some(Arc::new(|done, total| progress(done, total).into())), self.source_bytes());
-        lanes::each(&self.manifest.files, &tally, |record| {
-            let (at, theirs) = (path::under(&self.root, &record.path), &there[&record.path].at);
-            let ours = copy::hash(&at, &tally)?;
-            if ours.0 != record.bytes || hex(&ours.1) != record.sha256 {
-                return Err(damaged_file(&at));
-            }
-            if copy::hash(theirs, &Tally::unseen())? != ours {
-                return Err(Error::new(ErrorKind::Mismatch, format!("it differs from {}", theirs.display())).with_path(&at));
-            }
-            Ok(())
-        })?;
-        lanes::each(&self.manifest.shards, &tally, |shard| {
-            let theirs = &there[&shard.source].at;
-            let reader = FileReader::open(theirs).map_err(|e| Error::io("opening", e).with_path(theirs))?;
-            self.archive(shard)?
-                .verify_against(&reader, tally.part())
-                .map_err(|e| if e.path().is_none() { e.with_path(theirs) } else { e })
-        })?;
+        lanes::each(
+            &self.manifest.files,
+            |f| f.bytes,
+            &tally,
+            |record| {
+                let (at, theirs) = (path::under(&self.root, &record.path), &there[&record.path].at);
+                let ours = copy::hash(&at, &tally)?;
+                if ours.0 != record.bytes || hex(&ours.1) != record.sha256 {
+                    return Err(damaged_file(&at));
+                }
+                if copy::hash(theirs, &Tally::unseen())? != ours {
+                    return Err(Error::new(ErrorKind::Mismatch, format!("it differs from {}", theirs.display())).with_path(&at));
+                }
+                Ok(())
+            },
+        )?;
+        lanes::each(
+            &self.manifest.shards,
+            |s| s.source_bytes,
+            &tally,
+            |shard| {
+                let theirs = &there[&shard.source].at;
+                let reader = FileReader::open(theirs).map_err(|e| Error::io("opening", e).with_path(theirs))?;
+                self.archive(shard)?
+                    .verify_against(&reader, tally.part())
+                    .map_err(|e| if e.path().is_none() { e.with_path(theirs) } else { e })
+            },
+        )?;
         Ok(self.report())
     }
 

@@ -70,9 +70,10 @@ impl Run<'_> {
             }
             _ => e,
         };
-        let files = lanes::each(files, &tally, |f| copy::file(&f.at, &path::under(self.output, &f.path), &f.path, &tally))
-            .map_err(stopped)?;
-        let shards = lanes::each(shards, &tally, |shard| self.shard(shard, &tally)).map_err(stopped)?;
+        let files =
+            lanes::each(files, |f| f.len, &tally, |f| copy::file(&f.at, &path::under(self.output, &f.path), &f.path, &tally))
+                .map_err(stopped)?;
+        let shards = lanes::each(shards, |s| s.file.len, &tally, |shard| self.shard(shard, &tally)).map_err(stopped)?;
         let carried: u64 = files.iter().map(|f| f.bytes).sum();
         let done = DirectoryReport {
             shards: shards.len(),

@@ -22,8 +22,6 @@ mod index;
 mod lanes;
 mod manifest;
 mod path;
-#[cfg(test)]
-mod tests;
 mod tree;
 
 pub use archives::ArchiveDirectory;

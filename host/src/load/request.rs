@@ -157,7 +157,7 @@ pub(crate) fn wants(archive: &Archive, names: Option<&[String]>, shard: Option<&
 }
 
 /// Where in a model's first pass a tensor is needed: 0 for embeddings, then each layer, then what follows them.
-fn place(name: &str) -> u64 {
+pub(super) fn place(name: &str) -> u64 {
     let mut parts = name.split('.').peekable();
     while let Some(part) = parts.next() {
         if matches!(part, "layers" | "h" | "layer" | "blk" | "blocks" | "block")

@@ -2,6 +2,7 @@
 
 mod read_at;
 pub(crate) mod safetensors;
+pub(crate) mod spliced;
 
 pub(crate) use read_at::zeroed;
 pub use read_at::{FileReader, MappedFile, ReadAt};
