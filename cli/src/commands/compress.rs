@@ -3,11 +3,11 @@
 use crate::failure::Result;
 use crate::progress::Progress;
 use crate::summary::Summary;
-use crate::{interrupt, paths};
+use crate::{interrupt, output, paths};
 use clap::{ValueEnum, ValueHint};
 use std::path::PathBuf;
 use std::time::Instant;
-use wcodec::{Backing, Base, Encoder};
+use wcodec::{Backing, Base, Encoder, TorchFile};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -18,7 +18,10 @@ Examples:
 
 A directory: every safetensors file in it becomes an archive of the same name (.wcodec), all other files are carried along as they are, and
 model.wcodec.index.json, written last, lists all. An index of shards (model.safetensors.index.json) must agree with the shards. Run again after it was
-killed, the same command goes on where it ended; the result has the same bytes.";
+killed, the same command goes on where it ended; the result has the same bytes.
+
+A PyTorch file (.bin, .pt, .pth of torch.save): its tensors are archived, and come back as a safetensors file, not as the PyTorch file. Its pickle is
+read as data; no code in it is run, and a pickle that names anything but tensors is refused.";
 
 /// Make an archive of a safetensors file, or of each in a directory
 ///
@@ -27,7 +30,7 @@ killed, the same command goes on where it ended; the result has the same bytes."
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// The safetensors file, or a directory as Hugging Face has them
+    /// The safetensors file, a PyTorch file, or a directory as Hugging Face has them
     #[arg(value_hint = ValueHint::AnyPath)]
     input: PathBuf,
     /// The archive to write, or the directory
@@ -88,6 +91,15 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     let encoder = encoder.overwrite(args.force).on_progress(progress.callback());
     let mut summary = if is_directory {
         Summary::of(encoder.encode_directory(&args.input, &args.output)?)
+    } else if TorchFile::looks_like_one(&args.input) {
+        let report = encoder.encode_torch_file(&args.input, &args.output)?;
+        if !quiet {
+            output::note(format!(
+                "{} is a PyTorch file: what the archive restores is a safetensors file with its tensors",
+                args.input.display()
+            ));
+        }
+        Summary::bytes(report.source_bytes, report.archive_bytes)
     } else {
         let report = encoder.encode_file(&args.input, &args.output)?;
         Summary::bytes(report.source_bytes, report.archive_bytes)

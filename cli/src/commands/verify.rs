@@ -10,7 +10,7 @@ use serde::Serialize;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use wcodec::{Archive, ArchiveDirectory, Backing, ErrorKind, FileReader};
+use wcodec::{Archive, ArchiveDirectory, Backing, ErrorKind, FileReader, TorchFile};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -28,7 +28,7 @@ Exits with 0 if everything is right, 1 if the archive is sound but differs from 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP, allow_missing_positional = true)]
 pub(crate) struct Args {
-    /// The safetensors file, or directory, that the archive was made of
+    /// The safetensors file, PyTorch file or directory that the archive was made of
     #[arg(value_hint = ValueHint::AnyPath)]
     original: Option<PathBuf>,
     /// The archive, or a directory of archives
@@ -72,6 +72,11 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     args.device.apply(&mut archive)?;
     let progress = Progress::new("verifying", quiet);
     let report = match &args.original {
+        Some(path) if TorchFile::looks_like_one(path) => {
+            let original = TorchFile::open(path)?;
+            let compared = original.with_safetensors(|original| archive.verify_against(original, progress.callback()));
+            compared.map_err(|e| if e.path().is_none() { e.with_path(path) } else { e })?
+        }
         Some(path) => {
             let original =
                 FileReader::open(path).map_err(|e| Failure::new(Exit::Io, format!("{}: opening: {e}", path.display())))?;
@@ -83,6 +88,7 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     };
     drop(progress);
     let verdict = match &args.original {
+        Some(path) if TorchFile::looks_like_one(path) => format!("bit-exact with the tensors of {}", path.display()),
         Some(path) => format!("bit-exact with {}", path.display()),
         None if report.sha256 => "sound, every hash and the source's SHA-256 match".into(),
         None => "sound, every hash matches".into(),

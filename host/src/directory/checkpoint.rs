@@ -104,7 +104,11 @@ impl Directory {
     fn advice(&self) -> String {
         let is_pickle = |f: &&tree::File| [".bin", ".pt", ".pth"].iter().any(|end| f.path.ends_with(end));
         match self.files.iter().find(is_pickle) {
-            Some(pickle) => format!("it has no safetensors files, but pickles ('{}'): convert them first", pickle.path),
+            Some(pickle) => format!(
+                "it has no safetensors files, but pickles ('{}'), of which only the tensors would come back: convert them to \
+                 safetensors, or compress them file by file",
+                pickle.path
+            ),
             None => "it has no safetensors files".into(),
         }
     }

@@ -120,6 +120,6 @@ mod tests {
         assert!(file.len().is_multiple_of(8));
         file.extend([0; 8]);
         let parsed = crate::source::safetensors::read_header(&file).unwrap();
-        assert_eq!(parsed.tensors.iter().map(|t| t.name.as_str()).collect::<Vec<_>>(), ["none", "a\"b"]);
+        assert_eq!(parsed.tensors.iter().map(|t| t.name.as_str()).collect::<Vec<_>>(), ["a\"b", "none"]);
     }
 }
