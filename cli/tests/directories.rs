@@ -277,6 +277,51 @@ fn damage_is_found() {
     failure(5, wcodec(["verify"]).arg(&small));
 }
 
+#[test]
+fn one_archive_of_all() {
+    let place = Place::new();
+    let model = checkpoint(&place, 3, 40_000);
+    // Its first tensor is also the model's: they do not fit into one archive.
+    let (single, back) = (place.path("model.wcodec"), place.path("back"));
+    let said = failure(4, wcodec(["compress", "--single"]).args([&model, &single]));
+    assert!(said.contains("tensor 'model.layers.0.a'") && said.contains("one archive"), "{said}");
+    fs::write(model.join("onnx/encoder.safetensors"), shard(&[("encoder", 500), ("empty", 0)], 77)).unwrap();
+    let said = success(wcodec(["compress", "--single"]).args([&model, &single]));
+    assert!(said.contains("4 shards, 5 other files"), "{said}");
+    failure(7, wcodec(["compress", "--single"]).args([&model, &single]));
+    failure(2, wcodec(["compress", "--single"]).args([&single, &back]));
+    success(wcodec(["verify"]).arg(&single));
+    let said = success(wcodec(["verify"]).args([&model, &single]));
+    assert!(said.contains("bit-exact with"), "{said}");
+    let said = success(wcodec(["decompress"]).args([&single, &back]));
+    assert!(said.contains("4 shards, 5 other files"), "{said}");
+    assert_same(&model, &back);
+    failure(7, wcodec(["decompress"]).args([&single, &back]));
+    success(wcodec(["decompress", "--force"]).args([&single, &back]));
+    assert_same(&model, &back);
+    let other = place.path("other.wcodec");
+    success(wcodec(["compress", "--single", "--threads", "1"]).args([&model, &other]));
+    assert!(read(&single) == read(&other));
+
+    // Damage is found, and what was damaged does not appear.
+    let mut bytes = read(&single);
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&other, bytes).unwrap();
+    failure(5, wcodec(["decompress"]).args([&other, &place.path("damaged")]));
+    let left = contents(&place.path("damaged"));
+    for (path, bytes) in left.iter().filter(|(path, _)| !path.ends_with(".wcodec-unfinished")) {
+        assert!(*bytes == read(&model.join(path.strip_prefix(place.path("damaged")).unwrap())));
+    }
+    // Another directory differs.
+    fs::write(model.join("config.json"), "{\"a\": 2}\n").unwrap();
+    failure(1, wcodec(["verify"]).args([&model, &single]));
+    // The archive of a file has no directory.
+    let (file, archive) = place.archived();
+    failure(2, wcodec(["verify"]).args([&model, &archive]));
+    drop(file);
+}
+
 /// Runs a command again and again, killing it after a while, until it succeeds; the number of kills.
 fn persist(arguments: &[&str], from: &Path, to: &Path) -> usize {
     let mut wait = 3;

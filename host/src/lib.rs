@@ -43,7 +43,7 @@ mod torch;
 
 pub use archive::{Archive, Backing, Base, PlaneReport, Tensor, TensorReport, VerifyReport};
 pub use cpu::Backend;
-pub use directory::{ArchiveDirectory, Directory, DirectoryReport, FileRecord, ShardRecord};
+pub use directory::{ArchiveDirectory, Directory, DirectoryReport, FileRecord, ShardRecord, SingleDirectory};
 pub use dtype::Dtype;
 pub use encode::{EncodeReport, Encoder, Profile, TensorInput};
 pub use error::{Error, ErrorKind, Result};

@@ -1,6 +1,6 @@
 //! `wcodec compress`.
 
-use crate::failure::Result;
+use crate::failure::{Exit, Failure, Result};
 use crate::progress::Progress;
 use crate::summary::Summary;
 use crate::{interrupt, output, paths};
@@ -15,6 +15,7 @@ Examples:
   wcodec compress --profile max --force model.safetensors model.wcodec
   wcodec compress --base base.safetensors fine_tuned.safetensors fine_tuned.wcodec
   wcodec compress ~/models/SmolLM2-135M SmolLM2-135M.compressed
+  wcodec compress --single ~/models/SmolLM2-135M SmolLM2-135M.wcodec
 
 A directory: every safetensors file in it becomes an archive of the same name (.wcodec), all other files are carried along as they are, and
 model.wcodec.index.json, written last, lists all. An index of shards (model.safetensors.index.json) must agree with the shards. Run again after it was
@@ -49,6 +50,9 @@ pub(crate) struct Args {
     /// Replace the output if it exists
     #[arg(short, long)]
     force: bool,
+    /// Make one archive of a directory instead of one for each shard (which cannot be taken up again after a kill)
+    #[arg(long)]
+    single: bool,
     /// Print one JSON object instead of a summary
     #[arg(long)]
     json: bool,
@@ -74,7 +78,10 @@ impl From<Profile> for wcodec::Profile {
 
 pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     let is_directory = args.input.is_dir();
-    if !is_directory {
+    if args.single && !is_directory {
+        return Err(Failure::new(Exit::Usage, format!("{}: --single is for directories", args.input.display())));
+    }
+    if !is_directory || args.single {
         paths::check_output(&args.input, &args.output)?;
     }
     interrupt::watch();
@@ -89,7 +96,9 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     }
     let progress = Progress::new("compressing", quiet);
     let encoder = encoder.overwrite(args.force).on_progress(progress.callback());
-    let mut summary = if is_directory {
+    let mut summary = if args.single {
+        Summary::of(encoder.encode_directory_single(&args.input, &args.output)?)
+    } else if is_directory {
         Summary::of(encoder.encode_directory(&args.input, &args.output)?)
     } else if TorchFile::looks_like_one(&args.input) {
         let report = encoder.encode_torch_file(&args.input, &args.output)?;

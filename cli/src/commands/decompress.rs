@@ -9,7 +9,7 @@ use crate::{interrupt, paths};
 use clap::ValueHint;
 use std::path::PathBuf;
 use std::time::Instant;
-use wcodec::{Archive, ArchiveDirectory, Backing};
+use wcodec::{Archive, ArchiveDirectory, Backing, SingleDirectory};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -55,7 +55,6 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
         let progress = Progress::new("decompressing", quiet);
         Summary::of(directory.decompress(&args.output, args.force, progress.callback())?)
     } else {
-        paths::check_output(&args.archive, &args.output)?;
         interrupt::watch();
         // Positioned reads keep memory bounded, and an archive that is cut short meanwhile gives an
         // error.
@@ -63,8 +62,13 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
         args.base.apply(&mut archive)?;
         args.device.apply(&mut archive)?;
         let progress = Progress::new("decompressing", quiet);
-        let report = archive.decompress_file(&args.output, args.force, progress.callback())?;
-        Summary::bytes(report.bytes, archive.archive_bytes())
+        if let Some(directory) = SingleDirectory::of(&archive)? {
+            Summary::of(directory.decompress(&args.output, args.force, progress.callback())?)
+        } else {
+            paths::check_output(&args.archive, &args.output)?;
+            let report = archive.decompress_file(&args.output, args.force, progress.callback())?;
+            Summary::bytes(report.bytes, archive.archive_bytes())
+        }
     };
     summary.took(start.elapsed());
     summary.print((&args.archive, &args.output), (summary.archive_bytes, summary.source_bytes), args.json, quiet)

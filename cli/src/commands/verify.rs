@@ -10,7 +10,7 @@ use serde::Serialize;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use wcodec::{Archive, ArchiveDirectory, Backing, ErrorKind, FileReader, TorchFile};
+use wcodec::{Archive, ArchiveDirectory, Backing, ErrorKind, FileReader, SingleDirectory, TorchFile};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -72,6 +72,13 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     args.device.apply(&mut archive)?;
     let progress = Progress::new("verifying", quiet);
     let report = match &args.original {
+        Some(path) if path.is_dir() => {
+            let Some(directory) = SingleDirectory::of(&archive)? else {
+                let why = format!("{} is a directory, {} the archive of a file", path.display(), args.archive.display());
+                return Err(Failure::new(Exit::Usage, why));
+            };
+            directory.verify_against(path, progress.callback())?
+        }
         Some(path) if TorchFile::looks_like_one(path) => {
             let original = TorchFile::open(path)?;
             let compared = original.with_safetensors(|original| archive.verify_against(original, progress.callback()));

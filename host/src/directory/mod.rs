@@ -10,6 +10,7 @@
 //! lanes        several files at a time
 //! copy         files that are carried along
 //! encode       a checkpoint to archives
+//! single       a checkpoint as one archive, and back
 //! archives     archives, checked against their manifest; the checkpoint from them again, and verification
 //! ```
 
@@ -22,11 +23,13 @@ mod index;
 mod lanes;
 mod manifest;
 mod path;
+pub(crate) mod single;
 mod tree;
 
 pub use archives::ArchiveDirectory;
 pub use checkpoint::Directory;
 pub use manifest::{FileRecord, ShardRecord};
+pub use single::SingleDirectory;
 
 /// What was done with a directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
