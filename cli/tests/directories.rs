@@ -282,7 +282,7 @@ fn one_archive_of_all() {
     let place = Place::new();
     let model = checkpoint(&place, 3, 40_000);
     // Its first tensor is also the model's: they do not fit into one archive.
-    let (single, back) = (place.path("model.wcodec"), place.path("back"));
+    let (single, back) = (place.path("single.wcodec"), place.path("back"));
     let said = failure(4, wcodec(["compress", "--single"]).args([&model, &single]));
     assert!(said.contains("tensor 'model.layers.0.a'") && said.contains("one archive"), "{said}");
     fs::write(model.join("onnx/encoder.safetensors"), shard(&[("encoder", 500), ("empty", 0)], 77)).unwrap();

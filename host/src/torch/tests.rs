@@ -29,7 +29,7 @@ impl Pickle {
     }
 
     fn text(self, text: &str) -> Self {
-        self.put(&[b'X']).put(&(text.len() as u32).to_le_bytes()).put(text.as_bytes())
+        self.put(b"X").put(&(text.len() as u32).to_le_bytes()).put(text.as_bytes())
     }
 
     fn numbers(self, numbers: &[u16]) -> Self {
