@@ -1,6 +1,5 @@
 //! A directory of archives: opened, restored, verified.
 
-use super::checkpoint::Directory;
 use super::claim::{Claim, remove, sweep};
 use super::lanes::{self, Tally};
 use super::manifest::{FileRecord, Manifest, ShardRecord, hex};
@@ -252,13 +251,6 @@ impl ArchiveDirectory {
 
     fn root_or_here(&self) -> PathBuf {
         if self.root.as_os_str().is_empty() { ".".into() } else { self.root.clone() }
-    }
-}
-
-impl Directory {
-    /// Whether `path` is a directory that was compressed.
-    pub fn is_compressed(path: impl AsRef<Path>) -> bool {
-        path.as_ref().join(path::MANIFEST).is_file()
     }
 }
 

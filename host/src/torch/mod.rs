@@ -50,12 +50,19 @@ impl TorchFile {
         Self::new(reader).map_err(|e| e.with_path(path))
     }
 
-    /// Whether a file begins as those that PyTorch writes: as a zip archive, or as a pickle. (No safetensors file does.)
+    /// Whether a file begins as those that PyTorch writes: as a zip archive, or as a pickle.
     pub fn looks_like_one(path: impl AsRef<Path>) -> bool {
-        let mut head = [0; 4];
+        let mut head = [0; 9];
         let read = std::fs::File::open(path).and_then(|mut f| std::io::Read::read_exact(&mut f, &mut head));
-        read.is_ok() && (head == *b"PK\x03\x04" || (head[0] == 0x80 && (2..=5).contains(&head[1]) && head[2] >= b'.'))
+        read.is_ok() && is_torch(&head)
     }
+}
+
+fn is_torch(head: &[u8; 9]) -> bool {
+    // The length of a safetensors header may be any number below 2^32.
+    let safetensors = head[4..] == *b"\0\0\0\0{";
+    let pickle = head[0] == 0x80 && (2..=5).contains(&head[1]);
+    !safetensors && (head.starts_with(b"PK\x03\x04") || pickle)
 }
 
 impl<R: ReadAt> TorchFile<R> {

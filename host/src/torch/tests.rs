@@ -88,6 +88,16 @@ fn a_state_dict_is_a_safetensors_file() {
 }
 
 #[test]
+fn told_from_safetensors() {
+    assert!(
+        is_torch(b"PK\x03\x04\0\0\0\0\0") && is_torch(b"\x80\x02\x8a\x0al\xfc\x9cF\xf9") && is_torch(b"\x80\x04\x95\0\0\0\0\0\0")
+    );
+    for head in [b"PK\x03\x04\0\0\0\0{", b"\x80\x02\x2e\0\0\0\0\0{", b"\x90\x02\0\0\0\0\0\0{", b"WCODEC\0\0\x01"] {
+        assert!(!is_torch(head), "{head:?}");
+    }
+}
+
+#[test]
 fn code_is_refused_by_name() {
     for (code, name) in [
         (&b"cos\nsystem\n"[..], "os.system"),
