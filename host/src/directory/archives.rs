@@ -142,7 +142,7 @@ impl ArchiveDirectory {
                 let archive = self.archive(shard)?;
                 if claim.resumed
                     && to.metadata().is_ok_and(|m| m.is_file() && m.len() == shard.source_bytes)
-                    && hex(&copy::hash(&to, &Tally::unseen())?.1) == shard.source_sha256
+                    && hex(&copy::hash_uncounted(&to, &tally)?.1) == shard.source_sha256
                 {
                     tally.count(shard.source_bytes)?;
                     return Ok(true);
@@ -209,7 +209,7 @@ impl ArchiveDirectory {
                 if ours.0 != record.bytes || hex(&ours.1) != record.sha256 {
                     return Err(damaged_file(&at));
                 }
-                if copy::hash(theirs, &Tally::unseen())? != ours {
+                if copy::hash_uncounted(theirs, &tally)? != ours {
                     return Err(Error::new(ErrorKind::Mismatch, format!("it differs from {}", theirs.display())).with_path(&at));
                 }
                 Ok(())

@@ -17,14 +17,19 @@ pub(super) fn file(from: &Path, to: &Path, name: &str, tally: &Tally<'_>) -> Res
     make_parent(to)?;
     replace_file(to, true, |out| {
         let each = |bytes: &[u8]| out.write_all(bytes).map_err(|e| Error::io("writing", e).with_path(to));
-        let (bytes, sum) = read(from, tally, each)?;
+        let (bytes, sum) = read(from, |n| tally.count(n), each)?;
         Ok(FileRecord { path: name.into(), bytes, sha256: hex(&sum) })
     })
 }
 
 /// Length and SHA-256 of a file.
 pub(super) fn hash(path: &Path, tally: &Tally<'_>) -> Result<(u64, [u8; 32])> {
-    read(path, tally, |_| Ok(()))
+    read(path, |n| tally.count(n), |_| Ok(()))
+}
+
+/// SHA-256 of a file whose bytes are not counted; stopped like all else.
+pub(super) fn hash_uncounted(path: &Path, tally: &Tally<'_>) -> Result<(u64, [u8; 32])> {
+    read(path, |_| tally.count(0), |_| Ok(()))
 }
 
 /// The directory of a file that is to be written.
@@ -35,7 +40,7 @@ pub(super) fn make_parent(of: &Path) -> Result<()> {
     }
 }
 
-fn read(path: &Path, tally: &Tally<'_>, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<(u64, [u8; 32])> {
+fn read(path: &Path, count: impl Fn(u64) -> Result<()>, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<(u64, [u8; 32])> {
     let reading = |e| Error::io("reading", e).with_path(path);
     let mut file = File::open(path).map_err(reading)?;
     let mut buffer = vec![0; CHUNK];
@@ -49,6 +54,6 @@ fn read(path: &Path, tally: &Tally<'_>, mut each: impl FnMut(&[u8]) -> Result<()
         sum.update(&buffer[..n]);
         each(&buffer[..n])?;
         len += n as u64;
-        tally.count(n as u64)?;
+        count(n as u64)?;
     }
 }

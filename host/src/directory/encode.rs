@@ -98,7 +98,7 @@ impl Run<'_> {
             && record.source_bytes == shard.file.len
         {
             // Of this shard, as it is now?
-            let (_, sum) = copy::hash(&shard.file.at, &Tally::unseen())?;
+            let (_, sum) = copy::hash_uncounted(&shard.file.at, tally)?;
             if record.source_sha256 == hex(&sum) {
                 tally.count(shard.file.len)?;
                 return Ok((record, true));

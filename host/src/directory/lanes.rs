@@ -29,7 +29,8 @@ impl<'a> Tally<'a> {
     }
 
     /// One that nobody looks at.
-    pub(super) fn unseen() -> Self {
+    #[cfg(test)]
+    fn unseen() -> Self {
         Self::new(None, 0)
     }
 

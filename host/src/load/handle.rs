@@ -67,7 +67,7 @@ impl Load {
         self.tensors.recv_blocking().ok()
     }
 
-    /// Asks the load to stop: what is in flight is awaited, then [`Cancelled`](ErrorKind::Cancelled) comes out, unless all was done.
+    /// Asks the load to stop: what is in flight is awaited, then [`Cancelled`](crate::ErrorKind::Cancelled) comes out, unless all was done.
     pub fn cancel(&self) {
         // Nobody listens any more: it is over already.
         let _ = self.events.send(Event::Cancel);
