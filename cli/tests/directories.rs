@@ -332,6 +332,8 @@ fn persist(arguments: &[&str], from: &Path, to: &Path) -> usize {
         let output = child.wait_with_output().unwrap();
         match output.status.code() {
             Some(0) => return kills,
+            // The last kill came when all was done, and what is finished is not made again.
+            Some(7) if kills > 0 && !to.join(".wcodec-unfinished").exists() => return kills,
             None => {}
             code => panic!("{code:?}: {}", String::from_utf8_lossy(&output.stderr)),
         }
