@@ -104,8 +104,8 @@ type Progress = Arc<dyn Fn(u64, u64) -> Flow + Send + Sync>;
 /// ```
 #[derive(Clone, Default)]
 pub struct Encoder {
-    options: EncodeOptions,
-    progress: Option<Progress>,
+    pub(crate) options: EncodeOptions,
+    pub(crate) progress: Option<Progress>,
 }
 
 impl Encoder {
