@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io::{self, Write};
-use std::process::ExitCode;
 use wcodec::{Error, ErrorKind};
 
 /// Exit codes; they are part of the command's interface.
@@ -29,12 +28,6 @@ pub(crate) enum Exit {
     Device = 9,
     /// Stopped by a signal: 128 and the number of SIGINT, as shells count.
     Interrupted = 130,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        ExitCode::from(exit as u8)
-    }
 }
 
 impl From<ErrorKind> for Exit {

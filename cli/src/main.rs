@@ -1,41 +1,7 @@
-//! The `wcodec` command: `.wcodec` archives of model weights, made, restored, checked and measured.
-//!
-//! # Exit codes
-//!
-//! | code | meaning |
-//! |---|---|
-//! | 0 | done |
-//! | 1 | verification failed: the data differ |
-//! | 2 | wrong usage |
-//! | 3 | a file could not be read or written |
-//! | 4 | the input is neither a safetensors nor a GGUF file |
-//! | 5 | the archive is damaged or not an archive |
-//! | 6 | the archive needs a newer wcodec |
-//! | 7 | the output exists |
-//! | 8 | no tensor of that name |
-//! | 130 | interrupted |
+//! The `wcodec` command.
 
-mod args;
-mod base;
-mod commands;
-mod device;
-mod failure;
-mod interrupt;
-mod output;
-mod paths;
-mod progress;
-mod summary;
-
-use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = args::Cli::parse();
-    match commands::run(&cli) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            failure.print();
-            failure.exit.into()
-        }
-    }
+    ExitCode::from(wcodec_cli::run(std::env::args_os()))
 }

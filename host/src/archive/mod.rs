@@ -160,6 +160,17 @@ impl Archive {
         (self.superblock.source_kind != source_kind::TENSORS).then_some(self.superblock.source_sha256)
     }
 
+    /// What comes before the first tensor of the source file, its header; `None` where there was no file.
+    ///
+    /// # Errors
+    /// [`Corrupt`](ErrorKind::Corrupt), as of a tensor.
+    pub fn source_header(&self) -> Result<Option<Vec<u8>>> {
+        if self.superblock.source_kind == source_kind::TENSORS || self.index.entries.is_empty() {
+            return Ok(None);
+        }
+        self.entry_tensor(0).decode().map(Some)
+    }
+
     /// Whether the source was a GGUF file.
     pub fn is_gguf(&self) -> bool {
         self.superblock.source_kind == source_kind::GGUF

@@ -1,0 +1,99 @@
+"""Tensors: NumPy, torch, slices; what is saved is a safetensors file."""
+
+import numpy
+import pytest
+import wcodec
+import wcodec.numpy
+import wcodec.torch
+
+
+def same(a, b):
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+@pytest.fixture
+def archive(tmp_path, arrays):
+    path = tmp_path / "model.wcodec"
+    wcodec.numpy.save_file(arrays, path, metadata={"made": "here"})
+    return path
+
+
+def test_arrays_come_back(archive, arrays):
+    loaded = wcodec.numpy.load_file(archive)
+    assert loaded.keys() == arrays.keys()
+    assert all(same(loaded[name], arrays[name]) for name in arrays)
+    loaded["large"][0, 0] = 1  # ours to write to
+
+
+def test_what_is_saved_is_a_safetensors_file(tmp_path, archive, arrays):
+    reader = pytest.importorskip("safetensors.numpy")
+    wcodec.decompress(archive, tmp_path / "model.safetensors")
+    loaded = reader.load_file(tmp_path / "model.safetensors")
+    assert all(same(loaded[name], arrays[name]) for name in arrays)
+
+
+def test_safe_open(archive, arrays):
+    with wcodec.safe_open(archive, framework="np") as file:
+        assert file.keys() == sorted(arrays) and file.metadata() == {"made": "here"}
+        assert all(same(file.get_tensor(name), arrays[name]) for name in arrays)
+    with pytest.raises(wcodec.WcodecError, match="closed"):
+        file.keys()
+    with pytest.raises(wcodec.WcodecError, match="framework"):
+        wcodec.safe_open(archive, framework="pencil")
+
+
+def test_slices_are_those_of_numpy(archive, arrays):
+    indices = {
+        "large": [
+            5, -1, slice(10, 20), slice(None), slice(20, 10), slice(5, 290, 7), (3, 4), (slice(1, 3), slice(600, 700)),
+            (slice(None), 5), (slice(2, 9, 3), slice(1, -1, 2)), (-1, slice(None, 3)), (slice(5, 5), slice(1, 2)), Ellipsis,
+        ],
+        "vector": [7, slice(100, 200), slice(-3, None), slice(0, 1000, 9)],
+        "cube": [1, slice(1, 3), (2, 3), (slice(0, 2), 1, slice(5, 30)), (1, slice(1, 4), 39), (slice(None), slice(None), 0)],
+        "none": [slice(None), (slice(0, 0), slice(1, 3))],
+        "scalar": [()],
+    }
+    with wcodec.safe_open(archive, framework="np") as file:
+        for name, each in indices.items():
+            part = file.get_slice(name)
+            assert part.get_shape() == list(arrays[name].shape) and part.get_dtype() in ("F32", "F16")
+            for index in each:
+                expected = numpy.asarray(arrays[name][index])
+                assert same(numpy.asarray(part[index]), numpy.ascontiguousarray(expected).reshape(expected.shape)), (name, index)
+        for name, index in [("large", 300), ("large", (0, 700)), ("vector", (0, 0))]:
+            with pytest.raises(IndexError):
+                file.get_slice(name)[index]
+
+
+def test_torch(tmp_path):
+    torch = pytest.importorskip("torch")
+    made = {
+        "bf16": torch.randn(70, 130).to(torch.bfloat16),
+        "fp8": torch.randn(64, 64).to(torch.float8_e4m3fn),
+        "transposed": torch.randn(40, 50).t(),
+        "half": torch.randn(3).half(),
+        "long": torch.arange(10),
+        "scalar": torch.tensor(2.5),
+        "none": torch.empty(0, 3),
+    }
+    path = tmp_path / "model.wcodec"
+    wcodec.torch.save_file(made, path, metadata={"format": "pt"})
+    loaded = wcodec.torch.load_file(path)
+    equal = lambda a, b: a.dtype == b.dtype and a.shape == b.shape and torch.equal(a.contiguous().view(torch.uint8), b.contiguous().view(torch.uint8))  # noqa: E731,E501
+    for name, tensor in made.items():
+        flat = lambda t: t.reshape(-1) if t.dim() == 0 else t  # noqa: E731
+        assert equal(flat(loaded[name]), flat(tensor)), name
+    with wcodec.safe_open(path, framework="pt") as file:
+        assert torch.equal(file.get_slice("transposed")[3:9, 2:], made["transposed"][3:9, 2:])
+        assert file.get_slice("bf16")[5].dtype == torch.bfloat16
+    reader = pytest.importorskip("safetensors.torch")
+    wcodec.decompress(path, tmp_path / "model.safetensors")
+    assert torch.equal(reader.load_file(tmp_path / "model.safetensors")["transposed"], made["transposed"])
+
+
+def test_arrays_outlive_the_archive(archive, arrays):
+    loaded = wcodec.numpy.load_file(archive)
+    large = loaded.pop("large")
+    del loaded
+    archive.unlink()
+    assert same(large, arrays["large"])

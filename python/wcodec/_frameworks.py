@@ -1,0 +1,96 @@
+"""What tensors are in each framework, and what safetensors calls their types."""
+
+from __future__ import annotations
+
+from typing import Any, List, Optional
+
+from ._wcodec import WcodecError
+
+_BITS = {
+    "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
+    "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32, "C64": 64, "F64": 64, "I64": 64, "U64": 64,
+}
+_NUMPY = {
+    "BOOL": "bool", "U8": "u1", "I8": "i1", "I16": "<i2", "U16": "<u2", "F16": "<f2", "I32": "<i4", "U32": "<u4", "F32": "<f4",
+    "C64": "<c8", "F64": "<f8", "I64": "<i8", "U64": "<u8",
+}
+_ML_DTYPES = {
+    "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "F8_E8M0": "float8_e8m0fnu",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz", "F8_E5M2FNUZ": "float8_e5m2fnuz",
+}
+_TORCH = {
+    "BOOL": "bool", "U8": "uint8", "I8": "int8", "I16": "int16", "U16": "uint16", "F16": "float16", "BF16": "bfloat16",
+    "I32": "int32", "U32": "uint32", "F32": "float32", "C64": "complex64", "F64": "float64", "I64": "int64", "U64": "uint64",
+    **{k: v for k, v in _ML_DTYPES.items() if k != "BF16"},
+}
+
+
+class Numpy:
+    """Arrays that share the decoded bytes. BF16 and FP8 need the package ml_dtypes."""
+
+    @staticmethod
+    def bytes_of(dtype: str) -> Optional[int]:
+        bits = _BITS.get(dtype)
+        return bits and bits // 8
+
+    @staticmethod
+    def dtype(name: str) -> Any:
+        import numpy
+
+        if name in _NUMPY:
+            return numpy.dtype(_NUMPY[name])
+        if name in _ML_DTYPES:
+            try:
+                import ml_dtypes
+            except ImportError as e:
+                raise WcodecError(f"NumPy has no {name}: install ml_dtypes, or use framework='pt'") from e
+            return numpy.dtype(getattr(ml_dtypes, _ML_DTYPES[name]))
+        raise WcodecError(f"NumPy has no {name}")
+
+    @classmethod
+    def tensor(cls, memory: Any, dtype: str, shape: List[int], device: Any = "cpu") -> Any:
+        import numpy
+
+        return numpy.asarray(memory).view(cls.dtype(dtype)).reshape(shape)
+
+
+class Torch(Numpy):
+    """Tensors that share the decoded bytes, on the CPU; copies of them elsewhere."""
+
+    @staticmethod
+    def dtype(name: str) -> Any:
+        import torch
+
+        found = getattr(torch, _TORCH.get(name, ""), None)
+        if found is None:
+            raise WcodecError(f"torch {torch.__version__} has no {name}")
+        return found
+
+    @classmethod
+    def tensor(cls, memory: Any, dtype: str, shape: List[int], device: Any = "cpu") -> Any:
+        import numpy
+        import torch
+
+        wanted = cls.dtype(dtype)
+        if len(memory) == 0:
+            return torch.empty(shape, dtype=wanted, device=device)
+        tensor = torch.from_numpy(numpy.asarray(memory)).view(wanted).reshape(shape)
+        return tensor if str(device) == "cpu" else tensor.to(device)
+
+
+class Jax(Numpy):
+    """Arrays of JAX; on the CPU by DLPack, where they are aligned as it likes them."""
+
+    @classmethod
+    def tensor(cls, memory: Any, dtype: str, shape: List[int], device: Any = "cpu") -> Any:
+        import jax.numpy
+
+        return jax.numpy.asarray(super().tensor(memory, dtype, shape))
+
+
+def framework_of(name: str) -> Any:
+    """The framework that safetensors calls so."""
+    found = {"pt": Torch, "torch": Torch, "pytorch": Torch, "np": Numpy, "numpy": Numpy, "flax": Jax, "jax": Jax}.get(name)
+    if found is None:
+        raise WcodecError(f"there is no framework '{name}': pt, np or flax")
+    return found

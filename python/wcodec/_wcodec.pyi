@@ -1,0 +1,56 @@
+from os import PathLike
+from typing import Any, Callable, List, Optional, Tuple, Union
+
+_Path = Union[str, PathLike[str]]
+_Progress = Optional[Callable[[int, int], Any]]
+
+__version__: str
+
+class WcodecError(ValueError): ...
+
+class Memory:
+    @property
+    def __array_interface__(self) -> dict[str, Any]: ...
+    def __len__(self) -> int: ...
+
+class Archive:
+    def __init__(self, path: _Path, base: Optional[_Path] = ...) -> None: ...
+    def keys(self) -> List[str]: ...
+    def info(self, name: str) -> Tuple[str, List[int]]: ...
+    def header(self) -> Optional[bytes]: ...
+    def tensor(self, name: str) -> Memory: ...
+    def rows(self, name: str, first: int, end: int, left: int, right: int) -> Memory: ...
+    def grid(self, name: str) -> Tuple[int, int]: ...
+    def load(self, names: Optional[List[str]] = ..., threads: int = ...) -> List[Tuple[str, str, List[int], Memory]]: ...
+
+def compress(
+    source: _Path,
+    archive: _Path,
+    *,
+    profile: str = ...,
+    effort: Optional[int] = ...,
+    base: Optional[_Path] = ...,
+    force: bool = ...,
+    threads: int = ...,
+    progress: _Progress = ...,
+) -> Tuple[int, int]: ...
+def decompress(
+    archive: _Path,
+    output: _Path,
+    *,
+    base: Optional[_Path] = ...,
+    force: bool = ...,
+    threads: int = ...,
+    progress: _Progress = ...,
+) -> int: ...
+def verify(
+    archive: _Path,
+    original: Optional[_Path] = ...,
+    *,
+    base: Optional[_Path] = ...,
+    threads: int = ...,
+    progress: _Progress = ...,
+) -> Tuple[int, int]: ...
+def inspect(archive: _Path) -> str: ...
+def main(arguments: List[str]) -> int: ...
+def save(path: _Path, header: bytes, tensors: List[Tuple[int, int]], *, effort: int = ..., force: bool = ...) -> None: ...

@@ -1,0 +1,31 @@
+"""Archives as safetensors.numpy has files: ``load_file`` and ``save_file``."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Optional
+
+from . import _wcodec
+from ._frameworks import _ML_DTYPES, _NUMPY, Numpy
+from ._save import save
+
+
+def load_file(filename: Any, *, base: Any = None, threads: int = 0) -> Dict[str, Any]:
+    """All tensors of an archive by name, as arrays that share the memory that they were decoded into."""
+    loaded = _wcodec.Archive(filename, base).load(None, threads)
+    return {name: Numpy.tensor(memory, dtype, shape) for name, dtype, shape, memory in loaded}
+
+
+def save_file(tensors: Dict[str, Any], filename: Any, metadata: Optional[Dict[str, str]] = None, *, effort: int = 1) -> None:
+    """Writes an archive that decompresses to a safetensors file of these arrays."""
+    import numpy
+
+    names = {numpy.dtype(t): name for name, t in _NUMPY.items()}
+    by_name = {t: name for name, t in _ML_DTYPES.items()}
+    parts = {}
+    for name, array in tensors.items():
+        dtype = names.get(array.dtype) or by_name.get(array.dtype.name)
+        if dtype is None:
+            raise _wcodec.WcodecError(f"{name}: safetensors has no {array.dtype}")
+        own = numpy.ascontiguousarray(array)
+        parts[name] = (dtype, list(array.shape), own.ctypes.data, own.nbytes, own)
+    save(parts, filename, metadata, effort)

@@ -1,0 +1,28 @@
+"""Archives as safetensors.torch has files: ``load_file`` and ``save_file``."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Optional
+
+from . import _wcodec
+from ._frameworks import _TORCH, Torch
+from ._save import save
+
+
+def load_file(filename: Any, device: Any = "cpu", *, base: Any = None, threads: int = 0) -> Dict[str, Any]:
+    """All tensors of an archive by name. On the CPU they share the memory that they were decoded into."""
+    loaded = _wcodec.Archive(filename, base).load(None, threads)
+    return {name: Torch.tensor(memory, dtype, shape, device) for name, dtype, shape, memory in loaded}
+
+
+def save_file(tensors: Dict[str, Any], filename: Any, metadata: Optional[Dict[str, str]] = None, *, effort: int = 1) -> None:
+    """Writes an archive that decompresses to what ``safetensors.torch.save_file`` would have written: a safetensors file of these."""
+    names = {getattr(__import__("torch"), t): name for name, t in _TORCH.items() if hasattr(__import__("torch"), t)}
+    parts = {}
+    for name, tensor in tensors.items():
+        if tensor.dtype not in names:
+            raise _wcodec.WcodecError(f"{name}: safetensors has no {tensor.dtype}")
+        # Kept alive until it is written.
+        own = tensor.detach().cpu().contiguous()
+        parts[name] = (names[tensor.dtype], list(own.shape), own.data_ptr(), own.numel() * own.element_size(), own)
+    save(parts, filename, metadata, effort)
