@@ -12,6 +12,9 @@ use wcodec::{Base, HostTensor, Loader};
 /// A tensor's dtype as its source spelt it, and its shape.
 type Info = (String, Vec<u64>);
 
+/// Name, dtype, shape, bytes.
+type Loaded = (String, String, Vec<u64>, Memory);
+
 #[pyclass(frozen)]
 pub(crate) struct Archive {
     archive: wcodec::Archive,
@@ -70,12 +73,7 @@ impl Archive {
 
     /// All tensors, or some, loaded side by side: name, dtype, shape, bytes.
     #[pyo3(signature = (names=None, threads=0))]
-    fn load(
-        &self,
-        py: Python<'_>,
-        names: Option<Vec<String>>,
-        threads: usize,
-    ) -> PyResult<Vec<(String, String, Vec<u64>, Memory)>> {
+    fn load(&self, py: Python<'_>, names: Option<Vec<String>>, threads: usize) -> PyResult<Vec<Loaded>> {
         let spelt: HashMap<&str, &str> = self.archive.tensors().map(|t| (t.name(), t.dtype_name())).collect();
         run(py, threads, || {
             let mut loader = Loader::open(&self.path)?;
