@@ -118,6 +118,10 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
         Summary::bytes(report.source_bytes, report.archive_bytes)
     } else {
         let report = encoder.encode_file(&args.input, &args.output)?;
+        if report.unknown > 0 && !quiet {
+            let what = output::count(report.unknown, "tensor");
+            output::note(format!("{what} of types that this version does not know: kept as plain bytes"));
+        }
         Summary::bytes(report.source_bytes, report.archive_bytes)
     };
     drop(progress);

@@ -80,6 +80,8 @@ pub struct EncodeReport {
     pub archive_bytes: u64,
     /// Number of tensors.
     pub tensors: usize,
+    /// Number of those whose type is not known: they are kept as plain bytes.
+    pub unknown: usize,
     /// Number of tiles.
     pub tiles: u64,
     /// Number of frequency tables.
