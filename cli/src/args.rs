@@ -9,13 +9,14 @@ Examples:
   wcodec verify model.safetensors model.wcodec
   wcodec inspect model.wcodec
   wcodec decompress model.wcodec model.safetensors
+  wcodec compress models/SmolLM2-135M SmolLM2-135M.compressed
 
 Exit codes:
     0  done
     1  verification failed: the data differ
     2  wrong usage
     3  a file could not be read or written
-    4  the input is neither a safetensors nor a GGUF file
+    4  the input is no safetensors or GGUF file, or no sound checkpoint
     5  the archive is damaged or not an archive
     6  the archive needs a newer wcodec
     7  the output exists (--force replaces it)
@@ -25,8 +26,8 @@ Exit codes:
 
 /// Compress model weights, bit for bit the same when they come back.
 ///
-/// INPUT is a safetensors or GGUF file, ARCHIVE a .wcodec file. An output appears under its name only when
-/// it is complete.
+/// INPUT is a safetensors or GGUF file or a directory of such, ARCHIVE a .wcodec file or a directory of such.
+/// A file appears under its name only when it is complete.
 #[derive(Debug, Parser)]
 #[command(name = "wcodec", version, after_help = AFTER_HELP, max_term_width = 120)]
 pub(crate) struct Cli {

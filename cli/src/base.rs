@@ -14,6 +14,14 @@ pub(crate) struct BaseArg {
 }
 
 impl BaseArg {
+    /// Directories have no base.
+    pub(crate) fn refuse_for_directories(&self) -> Result<()> {
+        match &self.base {
+            Some(_) => Err(Failure::new(Exit::Usage, "a directory is not coded against a base")),
+            None => Ok(()),
+        }
+    }
+
     /// Has `archive` decode with the base, if it is given.
     pub(crate) fn apply(&self, archive: &mut Archive) -> Result<()> {
         match (&self.base, archive.base_sha256()) {

@@ -24,6 +24,7 @@ mod interrupt;
 mod output;
 mod paths;
 mod progress;
+mod summary;
 
 use clap::Parser;
 use std::ffi::OsString;

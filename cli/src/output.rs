@@ -14,6 +14,11 @@ pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<()> {
     }
 }
 
+/// Says on stderr what a person should know; nobody need be there to read it.
+pub(crate) fn note(text: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr().lock(), "note: {text}");
+}
+
 /// Writes `value` to stdout as indented JSON.
 pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<()> {
     let mut text = serde_json::to_string_pretty(value).map_err(|e| Failure::new(Exit::Io, format!("writing JSON: {e}")))?;

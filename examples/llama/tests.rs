@@ -22,13 +22,16 @@ fn the_cache_changes_nothing_but_time() {
     let model = model(&checkpoint);
     let text: Vec<u32> = (0..12).map(|i| i * 19 % 256).collect();
     let whole: Vec<f32> = model.forward(&text, &mut Cache::default()).expect("runs").to_vec1().expect("logits");
+    let each: Vec<Vec<f32>> = model.logits(&text, &mut Cache::default()).expect("runs").to_vec2().expect("logits");
+    assert_eq!(each.len(), text.len());
+    let apart = |of: &[f32]| whole.iter().zip(of).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(apart(&each[11]) < 1e-4 && apart(&each[10]) > 1e-3);
     for split in [1, 5, 11] {
         let mut cache = Cache::default();
         model.forward(&text[..split], &mut cache).expect("runs");
         assert_eq!(cache.len(), split);
         let parts: Vec<f32> = model.forward(&text[split..], &mut cache).expect("runs").to_vec1().expect("logits");
-        let apart = whole.iter().zip(&parts).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(apart < 1e-4, "split at {split}: {apart}");
+        assert!(apart(&parts) < 1e-4, "split at {split}: {}", apart(&parts));
     }
     assert!(model.forward(&[], &mut Cache::default()).is_err());
 }

@@ -25,6 +25,7 @@ mod bitplanes;
 pub mod candle;
 mod container;
 mod cpu;
+mod directory;
 pub mod dlpack;
 mod dtype;
 mod encode;
@@ -39,9 +40,11 @@ mod progress;
 #[doc(hidden)]
 pub mod schedule;
 mod source;
+mod torch;
 
 pub use archive::{Archive, Backing, Base, Level, PlaneReport, Tensor, TensorReport, VerifyReport};
 pub use cpu::Backend;
+pub use directory::{ArchiveDirectory, Directory, DirectoryReport, FileRecord, ShardRecord, SingleDirectory};
 pub use dtype::Dtype;
 pub use encode::{EncodeReport, Encoder, Profile, TensorInput};
 pub use error::{Error, ErrorKind, Result};
@@ -52,6 +55,7 @@ pub use load::{Alone, Probe};
 pub use load::{Data, HostMemory, HostTensor, Load, LoadProgress, Loaded, Loader, Shard, Split, TensorInfo, VecMemory};
 pub use progress::Flow;
 pub use source::{FileReader, MappedFile, ReadAt};
+pub use torch::TorchFile;
 
 /// CRC-32C, as the container uses it (about twice as fast as the `crc32c` crate where the CPU multiplies carry-less vectors).
 fn checksum(bytes: &[u8]) -> u32 {

@@ -5,75 +5,17 @@
 mod oracle;
 mod support;
 
+use proptest::prelude::*;
 use std::io::Cursor;
-use std::path::Path;
+use support::progressive::{SPLIT, expected, expected_of, model, planes};
 use support::*;
-use wcodec::{Archive, Backing, Base, Device, Dtype, Encoder, ErrorKind, IoChoice, Loader, Profile, Shard};
-
-const SPLIT: [Dtype; 7] = [Dtype::BF16, Dtype::F16, Dtype::F32, Dtype::F8_E4M3, Dtype::F8_E5M2, Dtype::I8, Dtype::I16];
+use wcodec::{Archive, Backing, Base, Dtype, Encoder, ErrorKind, Profile};
 
 fn encode(tensors: &[Owned]) -> Vec<u8> {
     let inputs: Vec<_> = tensors.iter().map(Owned::input).collect();
     let mut out = Cursor::new(Vec::new());
     Encoder::new().progressive(true).encode_tensors(&inputs, &mut out).unwrap();
     out.into_inner()
-}
-
-/// Bits of the mantissa, or below the sign and the highest.
-fn planes(dtype: Dtype) -> usize {
-    match dtype {
-        Dtype::BF16 => 7,
-        Dtype::F16 => 10,
-        Dtype::F32 => 23,
-        Dtype::F8_E4M3 => 3,
-        Dtype::F8_E5M2 => 2,
-        Dtype::I8 => 6,
-        Dtype::I16 => 14,
-        _ => 0,
-    }
-}
-
-/// What an element is at `k` planes, said once more and plainly.
-fn expected(dtype: Dtype, data: &[u8], k: usize) -> Vec<u8> {
-    let bits = match dtype {
-        Dtype::F32 => 32,
-        Dtype::BF16 | Dtype::F16 | Dtype::I16 => 16,
-        _ => 8,
-    };
-    let all = planes(dtype);
-    let integer = matches!(dtype, Dtype::I8 | Dtype::I16);
-    let coarse = |x: u64| -> u64 {
-        if integer {
-            let x = ((x << (64 - bits)) as i64) >> (64 - bits);
-            let magnitude = x.unsigned_abs();
-            if magnitude == 0 || magnitude == 1 << (bits - 1) {
-                return x as u64;
-            }
-            let below = 63 - magnitude.leading_zeros() as usize;
-            let lost = below.saturating_sub(k);
-            let kept = magnitude >> lost << lost;
-            let magnitude = if lost > 0 { kept | 1 << (lost - 1) } else { kept };
-            if x < 0 { magnitude.wrapping_neg() } else { magnitude }
-        } else {
-            let lost = all.saturating_sub(k);
-            let exponents = (1u64 << (bits - 1 - all)) - 1;
-            let exponent = x >> all & exponents;
-            let kept = x >> lost << lost;
-            if lost > 0 && exponent != 0 && exponent != exponents { kept | 1 << (lost - 1) } else { kept }
-        }
-    };
-    let size = bits / 8;
-    let element = |e: &[u8]| {
-        let mut wide = [0; 8];
-        wide[..size].copy_from_slice(e);
-        coarse(u64::from_le_bytes(wide)).to_le_bytes()[..size].to_vec()
-    };
-    if all == 0 { data.to_vec() } else { data.chunks(size).flat_map(element).collect() }
-}
-
-/// [`expected`] of a tensor, which is split if it has enough elements.
-fn expected_of(t: &Owned, k: usize) -> Vec<u8> {
-    if t.shape.iter().product::<u64>() < 4096 { t.data.clone() } else { expected(t.dtype, &t.data, k) }
 }
 
 fn tensors(dtype: Dtype, seed: u64) -> Vec<Owned> {
@@ -128,6 +70,44 @@ fn every_level_of_every_type() {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Any shape and fill, to any level at once, from any level to any other in place, and any slice.
+    #[test]
+    fn round_trips(
+        dtype in prop::sample::select(SPLIT.to_vec()),
+        fill in prop::sample::select(FILLS.to_vec()),
+        rows in 1u64..400,
+        columns in 1u64..400,
+        (from, to) in (0usize..24, 0usize..24),
+        seed in any::<u64>(),
+    ) {
+        let t = Owned::new("w", dtype, &[rows, columns], fill, seed);
+        let source = safetensors(std::slice::from_ref(&t));
+        let mut archive = open(&encode_progressive(&source));
+        prop_assert!(restored(&archive).unwrap() == source);
+        prop_assert_eq!(archive.is_progressive(), rows * columns >= 4096);
+        if !archive.is_progressive() {
+            return Ok(());
+        }
+        let (from, to) = (from.min(to).min(planes(dtype)), from.max(to).min(planes(dtype)));
+        archive.set_planes(from).unwrap();
+        let mut buffer = archive.tensor("w").unwrap().decode().unwrap();
+        prop_assert!(buffer == expected_of(&t, from));
+        archive.set_planes(to).unwrap();
+        let tensor = archive.tensor("w").unwrap();
+        tensor.refine(from, &mut buffer).unwrap();
+        prop_assert!(buffer == expected_of(&t, to));
+        let (top, left) = (seed % rows, seed / 7 % columns);
+        let slice = tensor.decode_slice(top..rows, left..columns).unwrap();
+        let size = t.data.len() / (rows * columns) as usize;
+        let wanted: Vec<u8> =
+            buffer.chunks(columns as usize * size).skip(top as usize).flat_map(|row| &row[left as usize * size..]).copied().collect();
+        prop_assert!(slice == wanted);
+    }
+}
+
 #[test]
 fn slices() {
     let t = Owned::new("w", Dtype::BF16, &[300, 1000], Fill::Gaussian, 3);
@@ -143,20 +123,6 @@ fn slices() {
     }
     assert_eq!(archive.tensors().len(), 1);
     assert_eq!(archive.source_bytes(), t.data.len() as u64);
-}
-
-fn model() -> Vec<Owned> {
-    let new = Owned::new;
-    vec![
-        new("model.embed_tokens.weight", Dtype::BF16, &[400, 576], Fill::Gaussian, 1),
-        new("model.layers.0.self_attn.q_proj.weight", Dtype::BF16, &[576, 576], Fill::Gaussian, 2),
-        new("model.layers.0.self_attn.q_proj.bias", Dtype::BF16, &[576], Fill::Random, 3),
-        new("model.layers.0.mlp.down_proj.weight", Dtype::I8, &[576, 300], Fill::Gaussian, 4),
-        new("model.layers.1.mlp.up_proj.weight", Dtype::F32, &[90, 170], Fill::Gaussian, 5),
-        new("packed", Dtype::U8, &[90, 170], Fill::Random, 6),
-        new("ids", Dtype::I64, &[5000], Fill::Ramp, 7),
-        new("empty", Dtype::BF16, &[0, 8192], Fill::Constant, 8),
-    ]
 }
 
 /// A file is restored exactly, coarsely to what each level says, and a prefix of the archive is enough for that.
@@ -236,78 +202,6 @@ fn sizes() {
     }
 }
 
-fn loaded(loader: Loader) -> Vec<(String, Vec<u8>)> {
-    let all = loader.load().unwrap().collect_all().unwrap();
-    all.into_iter().map(|t| (t.info.name.clone(), t.bytes().unwrap().to_vec())).collect()
-}
-
-fn write(dir: &Path, tensors: &[Owned]) -> std::path::PathBuf {
-    let path = dir.join("model.wcodec");
-    std::fs::write(&path, encode_progressive(&safetensors(tensors))).unwrap();
-    path
-}
-
-#[test]
-fn loads() {
-    let tensors = model();
-    let dir = tempfile::tempdir().unwrap();
-    let path = write(dir.path(), &tensors);
-    for io in [IoChoice::Auto, IoChoice::Threads, IoChoice::Mmap] {
-        for k in [23, 5, 0] {
-            let all = loaded(Loader::open(&path).unwrap().planes(k).unwrap().io(io).budget(2 << 20));
-            assert_eq!(all.len(), tensors.len());
-            for (name, bytes) in all {
-                let t = tensors.iter().find(|t| t.name == name).unwrap();
-                assert!(bytes == expected_of(t, k), "{name} {k} {io:?}");
-            }
-        }
-    }
-    for rank in 0..2 {
-        for (name, bytes) in loaded(Loader::open(&path).unwrap().shard(Shard::llama(rank, 2).unwrap())) {
-            let t = tensors.iter().find(|t| t.name == name).unwrap();
-            let half = rank as usize * bytes.len()..(rank as usize + 1) * bytes.len();
-            if name.contains("down_proj") {
-                let rows = t.data.chunks(300).flat_map(|row| &row[150 * rank as usize..][..150]).copied();
-                assert!(bytes == rows.collect::<Vec<_>>());
-            } else if bytes.len() < t.data.len() {
-                assert!(bytes == t.data[half], "{name}");
-            } else {
-                assert!(bytes == t.data, "{name}");
-            }
-        }
-    }
-    // A prefix is loaded as far as it goes.
-    let level = Archive::open(&path).unwrap().levels()[2];
-    let bytes = std::fs::read(&path).unwrap();
-    std::fs::write(&path, &bytes[..level.end as usize]).unwrap();
-    for (name, bytes) in loaded(Loader::open(&path).unwrap().planes(2).unwrap()) {
-        let t = tensors.iter().find(|t| t.name == name).unwrap();
-        assert!(bytes == expected_of(t, 2), "{name}");
-    }
-    let e = Loader::open(&path).unwrap().load().and_then(wcodec::Load::collect_all).unwrap_err();
-    assert!(e.kind() == ErrorKind::Corrupt && e.to_string().contains("cut short"), "{e}");
-}
-
-/// A GPU's archive has progressive tensors decoded by the CPU; what is to stay on a GPU is refused by name.
-#[test]
-fn on_the_emulator() {
-    let tensors = model();
-    let dir = tempfile::tempdir().unwrap();
-    let path = write(dir.path(), &tensors);
-    let Some(gpu) = target::Target::Emulator.gpu() else { return };
-    let mut archive = Archive::open(&path).unwrap();
-    archive.set_device(Device::Gpu(gpu.clone()));
-    assert!(decoded(&archive).unwrap() == tensors.iter().flat_map(|t| t.data.clone()).collect::<Vec<_>>());
-    archive.verify(|_, _| ()).unwrap();
-    let tensor = archive.tensor("model.embed_tokens.weight").unwrap();
-    assert!(tensor.decode_slice(3..5, 0..576).unwrap() == tensors[0].data[3 * 1152..5 * 1152]);
-    let load = Loader::open(&path).unwrap().device(Device::Gpu(gpu.clone())).load().map(|_| ());
-    let refused = [gpu.decode(&[tensor]).map(|_| ()), gpu.decode_slice(&tensor, 0..1, 0..8).map(|_| ()), load];
-    for e in refused.map(Result::unwrap_err) {
-        assert!(e.kind() == ErrorKind::Unsupported && e.to_string().contains("progressive") && e.tensor().is_some(), "{e}");
-    }
-}
-
 #[test]
 fn refused() {
     let tensors = model();
@@ -354,27 +248,4 @@ fn refused() {
     let mut tuned = Archive::from_bytes(out.into_inner()).unwrap();
     tuned.set_base(base).unwrap();
     assert!(restored(&tuned).unwrap() == source);
-}
-
-/// Damage says where it is: of whose planes, in which tile, at which byte.
-#[test]
-fn errors_name_the_place() {
-    let tensors = model();
-    let dir = tempfile::tempdir().unwrap();
-    let path = write(dir.path(), &tensors);
-    let mut bytes = std::fs::read(&path).unwrap();
-    let map = forge::Map::of(&bytes);
-    // The first plane of refinement of the embedding, tile 3.
-    let record = map.records.iter().find(|r| bytes[r.at + 59] == 2 && r.tiles.len() > 3).unwrap();
-    let at = record.tiles[3].start;
-    bytes[at] ^= 1;
-    std::fs::write(&path, bytes).unwrap();
-    let archive = Archive::open(&path).unwrap();
-    let tensor = archive.tensor("model.embed_tokens.weight").unwrap();
-    for e in [tensor.decode().unwrap_err(), archive.verify(|_, _| ()).unwrap_err()] {
-        assert_eq!((e.kind(), e.path(), e.tensor(), e.tile()), (ErrorKind::Corrupt, Some(&*path), Some(tensor.name()), Some(3)));
-        assert_eq!(e.offset(), Some(at as u64));
-    }
-    let load = Loader::open(&path).unwrap().load().unwrap().collect_all().unwrap_err();
-    assert_eq!((load.tensor(), load.tile()), (Some(tensor.name()), Some(3)));
 }

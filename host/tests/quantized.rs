@@ -12,8 +12,11 @@ use wcodec::{Archive, Encoder};
 /// Name, dtype, shape, bytes.
 type Tensor = (String, &'static str, Vec<u64>, Vec<u8>);
 
-/// Matrices of SmolLM2: rows (output features), columns, numbers.
-fn matrices() -> Option<Vec<(String, usize, usize, Vec<f32>)>> {
+/// Name, rows (output features), columns, numbers.
+type Matrix = (String, usize, usize, Vec<f32>);
+
+/// Matrices of SmolLM2.
+fn matrices() -> Option<Vec<Matrix>> {
     let here = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../models");
     let path = std::env::var_os("WCODEC_MODELS").map_or_else(here, PathBuf::from).join("smollm2-bf16.safetensors");
     let Ok(bytes) = std::fs::read(path) else {
@@ -192,18 +195,18 @@ fn bitsandbytes() {
         -1.0,
         -0.6961928,
         -0.5250731,
-        -0.39491749,
+        -0.394_917_5,
         -0.28444138,
         -0.18477343,
         -0.09105004,
         0.0,
         0.0795803,
         0.1609302,
-        0.24611230,
+        0.246_112_3,
         0.33791524,
         0.44070983,
-        0.56261700,
-        0.72295684,
+        0.562_617,
+        0.722_956_84,
         1.0,
     ];
     let Some(matrices) = matrices() else { return };

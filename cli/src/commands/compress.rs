@@ -1,12 +1,13 @@
 //! `wcodec compress`.
 
-use crate::failure::Result;
+use crate::failure::{Exit, Failure, Result};
 use crate::progress::Progress;
+use crate::summary::Summary;
 use crate::{interrupt, output, paths};
 use clap::{ValueEnum, ValueHint};
 use std::path::PathBuf;
 use std::time::Instant;
-use wcodec::{Backing, Base, Encoder};
+use wcodec::{Backing, Base, Encoder, TorchFile};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -15,20 +16,28 @@ Examples:
   wcodec compress --profile max --force model.safetensors model.wcodec
   wcodec compress --progressive model.safetensors model.wcodec
   wcodec compress --base base.safetensors fine_tuned.safetensors fine_tuned.wcodec
-  for f in *.safetensors; do wcodec compress -q \"$f\" \"${f%.safetensors}.wcodec\"; done";
+  wcodec compress ~/models/SmolLM2-135M SmolLM2-135M.compressed
+  wcodec compress --single ~/models/SmolLM2-135M SmolLM2-135M.wcodec
 
-/// Make an archive of a safetensors or a GGUF file
+A directory: every safetensors file in it becomes an archive of the same name (.wcodec), all other files are carried along as they are, and
+model.wcodec.index.json, written last, lists all. An index of shards (model.safetensors.index.json) must agree with the shards. Run again after it was
+killed, the same command goes on where it ended; the result has the same bytes.
+
+A PyTorch file (.bin, .pt, .pth of torch.save): its tensors are archived, and come back as a safetensors file, not as the PyTorch file. Its pickle is
+read as data; no code in it is run, and a pickle that names anything but tensors is refused.";
+
+/// Make an archive of a safetensors or a GGUF file, or of each in a directory
 ///
-/// The archive appears under its name only when it is complete and on disk. The same input and
+/// An archive appears under its name only when it is complete and on disk. The same input and
 /// profile give the same archive on every machine.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// The safetensors or GGUF file
-    #[arg(value_hint = ValueHint::FilePath)]
+    /// The safetensors or GGUF file, a PyTorch file, or a directory as Hugging Face has them
+    #[arg(value_hint = ValueHint::AnyPath)]
     input: PathBuf,
-    /// The archive to write
-    #[arg(value_hint = ValueHint::FilePath)]
+    /// The archive to write, or the directory
+    #[arg(value_hint = ValueHint::AnyPath)]
     output: PathBuf,
     /// How hard to try
     #[arg(long, value_enum, default_value_t)]
@@ -47,6 +56,12 @@ pub(crate) struct Args {
     /// Replace the output if it exists
     #[arg(short, long)]
     force: bool,
+    /// Make one archive of a directory instead of one for each shard (which cannot be taken up again after a kill)
+    #[arg(long)]
+    single: bool,
+    /// Print one JSON object instead of a summary
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -68,7 +83,13 @@ impl From<Profile> for wcodec::Profile {
 }
 
 pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
-    paths::check_output(&args.input, &args.output)?;
+    let is_directory = args.input.is_dir();
+    if args.single && !is_directory {
+        return Err(Failure::new(Exit::Usage, format!("{}: --single is for directories", args.input.display())));
+    }
+    if !is_directory || args.single {
+        paths::check_output(&args.input, &args.output)?;
+    }
     interrupt::watch();
     let start = Instant::now();
     let mut encoder = match args.effort {
@@ -81,18 +102,29 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     }
     encoder = encoder.progressive(args.progressive);
     let progress = Progress::new("compressing", quiet);
-    let report = encoder.overwrite(args.force).on_progress(progress.callback()).encode_file(&args.input, &args.output)?;
+    let encoder = encoder.overwrite(args.force).on_progress(progress.callback());
+    let mut summary = if args.single {
+        Summary::of(encoder.encode_directory_single(&args.input, &args.output)?)
+    } else if is_directory {
+        Summary::of(encoder.encode_directory(&args.input, &args.output)?)
+    } else if TorchFile::looks_like_one(&args.input) {
+        let report = encoder.encode_torch_file(&args.input, &args.output)?;
+        if !quiet {
+            output::note(format!(
+                "{} is a PyTorch file: what the archive restores is a safetensors file with its tensors",
+                args.input.display()
+            ));
+        }
+        Summary::bytes(report.source_bytes, report.archive_bytes)
+    } else {
+        let report = encoder.encode_file(&args.input, &args.output)?;
+        if report.unknown > 0 && !quiet {
+            let what = output::count(report.unknown, "tensor");
+            output::note(format!("{what} of types that this version does not know: kept as plain bytes"));
+        }
+        Summary::bytes(report.source_bytes, report.archive_bytes)
+    };
     drop(progress);
-    if quiet {
-        return Ok(());
-    }
-    output::print(format!(
-        "{} → {}: {} → {} ({}), {}\n",
-        args.input.display(),
-        args.output.display(),
-        output::bytes(report.source_bytes),
-        output::bytes(report.archive_bytes),
-        output::percent(report.ratio()),
-        output::time(start.elapsed()),
-    ))
+    summary.took(start.elapsed());
+    summary.print((&args.input, &args.output), (summary.source_bytes, summary.archive_bytes), args.json, quiet)
 }

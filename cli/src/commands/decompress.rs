@@ -2,33 +2,37 @@
 
 use crate::base::BaseArg;
 use crate::device::DeviceArg;
-use crate::failure::Result;
+use crate::failure::{Exit, Failure, Result};
 use crate::progress::Progress;
+use crate::summary::Summary;
 use crate::{interrupt, output, paths};
 use clap::ValueHint;
 use std::path::PathBuf;
 use std::time::Instant;
-use wcodec::{Archive, Backing};
+use wcodec::{Archive, ArchiveDirectory, Backing, SingleDirectory};
 
 const AFTER_HELP: &str = "\
 Examples:
   wcodec decompress model.wcodec model.safetensors
   wcodec decompress --base base.safetensors fine_tuned.wcodec fine_tuned.safetensors
   wcodec decompress --planes 3 model.wcodec coarse.safetensors
-  wcodec decompress --force --threads 4 model.wcodec model.safetensors";
+  wcodec decompress --force --threads 4 model.wcodec model.safetensors
+  wcodec decompress SmolLM2-135M.compressed SmolLM2-135M
 
-/// Restore the file that an archive was made of, byte for byte
+Run again after it was killed, the restoration of a directory goes on where it ended.";
+
+/// Restore the file, or the directory, that was compressed, byte for byte
 ///
 /// Every checksum and the source's SHA-256 are checked on the way; the file appears under its name
 /// only when it is complete, right and on disk.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// The archive
-    #[arg(value_hint = ValueHint::FilePath)]
+    /// The archive, or a directory of archives
+    #[arg(value_hint = ValueHint::AnyPath)]
     archive: PathBuf,
-    /// The file to write
-    #[arg(value_hint = ValueHint::FilePath)]
+    /// The file to write, or the directory
+    #[arg(value_hint = ValueHint::AnyPath)]
     output: PathBuf,
     /// Of a progressive archive, decode only this many planes of refinement (inspect lists them): a coarse model from the first bytes.
     /// Checksums are checked as ever, the source's SHA-256 cannot be
@@ -37,6 +41,9 @@ pub(crate) struct Args {
     /// Replace the output if it exists
     #[arg(short, long)]
     force: bool,
+    /// Print one JSON object instead of a summary
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     base: BaseArg,
     #[command(flatten)]
@@ -44,34 +51,40 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
-    paths::check_output(&args.archive, &args.output)?;
-    interrupt::watch();
     let start = Instant::now();
-    // Positioned reads keep memory bounded, and an archive that is cut short meanwhile gives an
-    // error.
-    let mut archive = Archive::open_with(&args.archive, Backing::Read)?;
-    if let Some(planes) = args.planes {
-        archive.set_planes(planes)?;
-    }
-    args.base.apply(&mut archive)?;
-    args.device.apply(&mut archive)?;
-    let progress = Progress::new("decompressing", quiet);
-    let report = archive.decompress_file(&args.output, args.force, progress.callback())?;
-    drop(progress);
-    if quiet {
-        return Ok(());
-    }
-    let level = args.planes.and_then(|planes| archive.levels().get(planes).copied());
-    let coarse = match level {
-        Some(level) if !archive.is_exact() => format!(" (coarse: {} planes; no SHA-256 to check)", level.planes),
-        _ => String::new(),
+    let mut summary = if args.archive.is_dir() {
+        args.base.refuse_for_directories()?;
+        if args.planes.is_some() {
+            return Err(Failure::new(Exit::Usage, "--planes is for single archives"));
+        }
+        interrupt::watch();
+        let mut directory = ArchiveDirectory::open(&args.archive)?;
+        directory.set_device(args.device.open()?);
+        let progress = Progress::new("decompressing", quiet);
+        Summary::of(directory.decompress(&args.output, args.force, progress.callback())?)
+    } else {
+        interrupt::watch();
+        // Positioned reads keep memory bounded, and an archive that is cut short meanwhile gives an
+        // error.
+        let mut archive = Archive::open_with(&args.archive, Backing::Read)?;
+        if let Some(planes) = args.planes {
+            archive.set_planes(planes)?;
+        }
+        args.base.apply(&mut archive)?;
+        args.device.apply(&mut archive)?;
+        let progress = Progress::new("decompressing", quiet);
+        if let Some(directory) = SingleDirectory::of(&archive)? {
+            Summary::of(directory.decompress(&args.output, args.force, progress.callback())?)
+        } else {
+            paths::check_output(&args.archive, &args.output)?;
+            let report = archive.decompress_file(&args.output, args.force, progress.callback())?;
+            let level = args.planes.and_then(|planes| archive.levels().get(planes).copied());
+            if let Some(level) = level.filter(|_| !archive.is_exact() && !quiet) {
+                output::note(format!("coarse: {} planes; there was no SHA-256 to check", level.planes));
+            }
+            Summary::bytes(report.bytes, level.map_or(archive.archive_bytes(), |level| level.end))
+        }
     };
-    output::print(format!(
-        "{} → {}: {} → {}{coarse}, {}\n",
-        args.archive.display(),
-        args.output.display(),
-        output::bytes(level.map_or(archive.archive_bytes(), |level| level.end)),
-        output::bytes(report.bytes),
-        output::time(start.elapsed()),
-    ))
+    summary.took(start.elapsed());
+    summary.print((&args.archive, &args.output), (summary.archive_bytes, summary.source_bytes), args.json, quiet)
 }

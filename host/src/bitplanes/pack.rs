@@ -20,16 +20,15 @@ pub(crate) fn pack(form: Form, elements: &[u8], parts: &mut Parts) {
             packed.extend(words.chunks(8).map(|run| run.iter().rev().fold(0, |byte, w| byte << 1 | (w >> shift) as u8 & 1)));
             continue;
         }
-        let mut have = 0;
-        for (&word, _) in words.iter().zip(&*categories).filter(|&(_, &c)| form.has(c, plane)) {
-            let bit = (word >> form.position(form.category(word), plane)) as u8 & 1;
-            if have % 8 == 0 {
+        let having = words.iter().zip(&*categories).filter(|&(_, &c)| form.has(c, plane));
+        for (i, (&word, &c)) in having.enumerate() {
+            let bit = (word >> form.position(c, plane)) as u8 & 1;
+            if i % 8 == 0 {
                 packed.push(0);
             }
             if let Some(last) = packed.last_mut() {
-                *last |= bit << (have % 8);
+                *last |= bit << (i % 8);
             }
-            have += 1;
         }
     }
 }

@@ -80,6 +80,8 @@ pub struct EncodeReport {
     pub archive_bytes: u64,
     /// Number of tensors.
     pub tensors: usize,
+    /// Number of those whose type is not known: they are kept as plain bytes.
+    pub unknown: usize,
     /// Number of tiles.
     pub tiles: u64,
     /// Number of frequency tables.
@@ -104,8 +106,8 @@ type Progress = Arc<dyn Fn(u64, u64) -> Flow + Send + Sync>;
 /// ```
 #[derive(Clone, Default)]
 pub struct Encoder {
-    options: EncodeOptions,
-    progress: Option<Progress>,
+    pub(crate) options: EncodeOptions,
+    pub(crate) progress: Option<Progress>,
 }
 
 impl Encoder {

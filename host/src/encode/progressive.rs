@@ -13,6 +13,7 @@ use crate::checksum;
 use crate::container::grid::Piece;
 use crate::container::index::{Entry, write_index};
 use crate::container::tables::TablePool;
+use crate::dtype::Dtype;
 use crate::encode::frequency::Histogram;
 use crate::error::{Error, Result};
 use crate::filter::modes;
@@ -283,6 +284,7 @@ pub(super) fn write<W: Write + Seek + Send>(
         source_bytes: total,
         archive_bytes: out.at,
         tensors: entries.iter().filter(|e| e.is_tensor()).count(),
+        unknown: entries.iter().filter(|e| e.is_tensor() && e.dtype == Dtype::Other).count(),
         tiles: found.parts.iter().flatten().map(|p| p.tiles.len() as u64).sum(),
         tables: pool.freqs().len(),
     })

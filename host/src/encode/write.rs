@@ -8,6 +8,7 @@ use crate::checksum;
 use crate::container::contexts::Contexts;
 use crate::container::index::{Entry, write_index};
 use crate::container::tables::TablePool;
+use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::progress::Flow;
 use sha2::{Digest, Sha256};
@@ -287,6 +288,7 @@ impl<W: Write + Seek> Writer<'_, W> {
             source_bytes: total,
             archive_bytes,
             tensors: self.entries.iter().filter(|e| e.is_tensor()).count(),
+            unknown: self.entries.iter().filter(|e| e.is_tensor() && e.dtype == Dtype::Other).count(),
             tiles: self.tiles,
             tables: pool.freqs().len(),
         })

@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LoadProgress {
-    /// Bytes of the archive read, and to be read.
+    /// Bytes of the archive read, and to be read: of progressive tensors their categories, for planes are read by the threads that decode.
     pub read: u64,
     /// See [`read`](Self::read).
     pub to_read: u64,
@@ -67,7 +67,7 @@ impl Load {
         self.tensors.recv_blocking().ok()
     }
 
-    /// Asks the load to stop: what is in flight is awaited, then [`Cancelled`](ErrorKind::Cancelled) comes out, unless all was done.
+    /// Asks the load to stop: what is in flight is awaited, then [`Cancelled`](crate::ErrorKind::Cancelled) comes out, unless all was done.
     pub fn cancel(&self) {
         // Nobody listens any more: it is over already.
         let _ = self.events.send(Event::Cancel);

@@ -4,6 +4,7 @@
 //! request   which tensors, which slice of each, in which order a model needs them
 //! plan      pure: units (one read each) of parts (consecutive tiles)
 //! limits    pure: how many buffers, reads and lanes a budget has room for
+//! many      the archives of a directory, one after the other
 //! run       one thread drives: the scheduler says what is next (schedule/), reads (io/) and workers do it and report
 //! cpu, gpu  the workers
 //! handle    the load as its caller has it
@@ -18,6 +19,7 @@ mod cpu;
 mod gpu;
 mod handle;
 mod limits;
+mod many;
 mod memory;
 mod pages;
 mod plan;
@@ -140,13 +142,22 @@ pub struct Loader {
     memory: Option<Allocate>,
     timeline: Option<Timeline>,
     reads: Option<run::OpenReads>,
+    /// Of a directory: all its archives, of which `archive` is the first.
+    members: Option<Arc<many::Members>>,
 }
 
 impl Loader {
-    /// Opens an archive: reads its index, nothing else.
+    /// Opens an archive: reads its index, nothing else. Or a directory of archives, as
+    /// [`Encoder::encode_directory`](crate::Encoder::encode_directory) makes it, or the `model.wcodec.index.json` of one: its model's tensors are
+    /// loaded from one archive after the other, in the order of the model's layers.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let began = Instant::now();
         let path = path.as_ref();
+        if path.is_dir() || path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(".wcodec.index.json")) {
+            let members = many::Members::open(path)?;
+            let (first, archive) = members.first();
+            return Ok(Self { members: Some(Arc::new(members)), ..Self::of(archive, first, None) });
+        }
         let archive = Archive::open_with(path, Backing::Read)?;
         tracing::debug!(target: "wcodec::load", path = %path.display(), micros = began.elapsed().as_micros() as u64, "opened");
         Ok(Self::of(Arc::new(archive), path.to_owned(), None))
@@ -166,14 +177,18 @@ impl Loader {
             memory: None,
             timeline: None,
             reads,
+            members: None,
         }
     }
 
     /// Loads with `base`, on the CPU only (see [`Archive::set_base`](crate::Archive::set_base)).
     ///
     /// # Errors
-    /// Another base than the archive's; a loader that has been cloned.
+    /// Another base than the archive's; a loader that has been cloned, or of a directory.
     pub fn base(mut self, base: crate::Base) -> Result<Self> {
+        if self.members.is_some() {
+            return Err(Error::argument("a directory has no base"));
+        }
         let archive =
             Arc::get_mut(&mut self.archive).ok_or_else(|| Error::argument("a loader is given its base before it is cloned"))?;
         archive.set_base(base)?;
@@ -192,14 +207,25 @@ impl Loader {
         Ok(self)
     }
 
-    /// The archive.
+    /// The archive; of a directory, the first.
     pub fn archive(&self) -> &Archive {
         &self.archive
+    }
+
+    /// All archives: one, or those of a directory.
+    pub fn archives(&self) -> Vec<&Archive> {
+        match &self.members {
+            Some(members) => members.archives().collect(),
+            None => vec![&self.archive],
+        }
     }
 
     /// The names of what will be loaded.
     #[cfg_attr(not(feature = "candle"), allow(dead_code))]
     pub(crate) fn names(&self) -> Result<std::collections::HashSet<String>> {
+        if let Some(members) = &self.members {
+            return Ok(members.names(self.names.as_deref())?.into_iter().collect());
+        }
         let wants = request::wants(&self.archive, self.names.as_deref(), self.shard.as_ref())?;
         Ok(wants.iter().map(|w| self.archive.entry_tensor(w.entry).name().to_owned()).collect())
     }
@@ -210,7 +236,8 @@ impl Loader {
         self
     }
 
-    /// Bytes of buffers at most: read, pinned and staging memory together. (Not the index, nor the tensors themselves.)
+    /// Bytes of buffers at most: read, pinned and staging memory together. (Not the index, nor the tensors themselves; nor the planes of a progressive
+    /// archive, of which each thread holds those of one part.)
     pub fn budget(mut self, bytes: u64) -> Self {
         self.budget = Some(bytes);
         self
@@ -259,6 +286,9 @@ impl Loader {
     /// A tensor that is not there, a budget that is too small for one unit, a damaged directory, a device that refuses. Errors in
     /// mid-load come out of [`Load`].
     pub fn load(self) -> Result<Load> {
+        if let Some(members) = self.members.clone() {
+            return many::start(self, &members);
+        }
         let began = Instant::now();
         let (job, infos) = self.plan()?;
         if let Some(timeline) = &self.timeline {

@@ -38,6 +38,9 @@ impl Loader {
     /// Plans a load and opens what reads, and starts neither reading nor decoding.
     #[doc(hidden)]
     pub fn probe(self) -> Result<Probe> {
+        if self.members.is_some() {
+            return Err(Error::argument("a directory's archives are probed one by one"));
+        }
         let (job, infos) = self.plan()?;
         let (sender, done) = channel();
         let reads = open_reads(&self, sender, |completion| completion)?;

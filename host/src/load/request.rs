@@ -1,6 +1,7 @@
 //! What is wanted of an archive: which tensors, which slice of each, in which order.
 
 use crate::archive::{Archive, Tensor};
+use crate::directory::single::RESERVED;
 use crate::error::{Error, Result};
 use std::ops::Range;
 
@@ -149,7 +150,8 @@ pub(crate) fn wants(archive: &Archive, names: Option<&[String]>, shard: Option<&
     };
     let mut wants = match names {
         Some(names) => names.iter().map(|n| want(archive.tensor(n)?)).collect::<Result<Vec<_>>>()?,
-        None => archive.tensors().map(want).collect::<Result<Vec<_>>>()?,
+        // What an archive of a directory holds beside its model's tensors is only loaded by name.
+        None => archive.tensors().filter(|t| !t.name().starts_with(RESERVED)).map(want).collect::<Result<Vec<_>>>()?,
     };
     wants.sort_by_key(|(place, want)| (*place, want.entry));
     wants.dedup();
@@ -157,7 +159,7 @@ pub(crate) fn wants(archive: &Archive, names: Option<&[String]>, shard: Option<&
 }
 
 /// Where in a model's first pass a tensor is needed: 0 for embeddings, then each layer, then what follows them.
-fn place(name: &str) -> u64 {
+pub(super) fn place(name: &str) -> u64 {
     let mut parts = name.split('.').peekable();
     while let Some(part) = parts.next() {
         if matches!(part, "layers" | "h" | "layer" | "blk" | "blocks" | "block")

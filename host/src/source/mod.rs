@@ -3,6 +3,7 @@
 pub(crate) mod gguf;
 mod read_at;
 pub(crate) mod safetensors;
+pub(crate) mod spliced;
 
 pub(crate) use read_at::zeroed;
 pub use read_at::{FileReader, MappedFile, ReadAt};

@@ -4,6 +4,7 @@
 
 pub mod contexts;
 pub mod forge;
+pub mod progressive;
 pub mod target;
 pub mod writer;
 
