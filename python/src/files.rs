@@ -4,8 +4,10 @@ use crate::errors::WcodecError;
 use crate::run::{Watch, run};
 use pyo3::prelude::*;
 use std::ffi::OsString;
-use std::path::PathBuf;
-use wcodec::{Archive, Backing, Base, Encoder, Error, FileReader, Profile};
+use std::path::{Path, PathBuf};
+use wcodec::{
+    Archive, ArchiveDirectory, Backing, Base, Encoder, Error, ErrorKind, FileReader, Profile, SingleDirectory, TorchFile,
+};
 
 /// `profile` is "default" or "max"; `effort`, from 1 to 9, says it in finer steps. Gives the bytes of the source and of the archive.
 #[pyfunction]
@@ -31,20 +33,38 @@ pub(crate) fn compress(
     }
     let watch = Watch::new(progress);
     watch.run(py, threads, || {
+        differ(&source, &archive)?;
         let mut encoder = Encoder::new().profile(profile).overwrite(force);
         if let Some(effort) = effort {
             encoder = encoder.effort(effort);
         }
         if let Some(base) = base {
+            differ(&base, &archive)?;
             encoder = encoder.base(Base::open_with(base, Backing::Read)?);
         }
         let told = watch.clone();
         let encoder = encoder.on_progress(move |done, total| told.tell(done, total));
-        encoder.encode_file(&source, &archive).map(|report| (report.source_bytes, report.archive_bytes))
+        if source.is_dir() {
+            return encoder.encode_directory(&source, &archive).map(|report| (report.source_bytes, report.archive_bytes));
+        }
+        let report = if TorchFile::looks_like_one(&source) {
+            encoder.encode_torch_file(&source, &archive)?
+        } else {
+            encoder.encode_file(&source, &archive)?
+        };
+        Ok((report.source_bytes, report.archive_bytes))
     })
 }
 
-fn open(path: &PathBuf, base: Option<PathBuf>) -> Result<Archive, Error> {
+/// Refuses to write to what is read.
+fn differ(input: &Path, output: &Path) -> Result<(), Error> {
+    match (input.canonicalize(), output.canonicalize()) {
+        (Ok(a), Ok(b)) if a == b => Err(Error::new(ErrorKind::InvalidArgument, "it is input and output").with_path(input)),
+        _ => Ok(()),
+    }
+}
+
+fn open(path: &Path, base: Option<PathBuf>) -> Result<Archive, Error> {
     let archive = Archive::open_with(path, Backing::Read)?;
     match base {
         Some(base) => archive.with_base(base),
@@ -52,7 +72,15 @@ fn open(path: &PathBuf, base: Option<PathBuf>) -> Result<Archive, Error> {
     }
 }
 
-/// Gives the bytes of the file.
+/// A directory of archives, which has no base.
+fn open_directory(path: &Path, base: Option<&PathBuf>) -> Result<ArchiveDirectory, Error> {
+    if base.is_some() {
+        return Err(Error::new(ErrorKind::InvalidArgument, "a base is for single archives").with_path(path));
+    }
+    ArchiveDirectory::open(path)
+}
+
+/// Gives the bytes of the file, or of the files.
 #[pyfunction]
 #[pyo3(signature = (archive, output, *, base=None, force=false, threads=0, progress=None))]
 pub(crate) fn decompress(
@@ -65,9 +93,18 @@ pub(crate) fn decompress(
     progress: Option<Py<PyAny>>,
 ) -> PyResult<u64> {
     let watch = Watch::new(progress);
+    let tell = |done, total| watch.tell(done, total);
     watch.run(py, threads, || {
+        if archive.is_dir() {
+            let directory = open_directory(&archive, base.as_ref())?;
+            return directory.decompress(&output, force, tell).map(|report| report.source_bytes);
+        }
+        differ(&archive, &output)?;
         let archive = open(&archive, base)?;
-        archive.decompress_file(&output, force, |done, total| watch.tell(done, total)).map(|report| report.bytes)
+        if let Some(directory) = SingleDirectory::of(&archive)? {
+            return directory.decompress(&output, force, tell).map(|report| report.source_bytes);
+        }
+        archive.decompress_file(&output, force, tell).map(|report| report.bytes)
     })
 }
 
@@ -83,14 +120,21 @@ pub(crate) fn verify(
     progress: Option<Py<PyAny>>,
 ) -> PyResult<(usize, u64)> {
     let watch = Watch::new(progress);
+    let tell = |done, total| watch.tell(done, total);
     watch.run(py, threads, || {
+        if archive.is_dir() {
+            let directory = open_directory(&archive, base.as_ref())?;
+            let report = match original {
+                Some(original) => directory.verify_against(original, tell)?,
+                None => directory.verify(tell)?,
+            };
+            return Ok((report.tensors, report.source_bytes));
+        }
         let archive = open(&archive, base)?;
-        let tell = |done, total| watch.tell(done, total);
         let report = match original {
             Some(path) => {
-                let original =
-                    FileReader::open(&path).map_err(|e| Error::new(wcodec::ErrorKind::Io, e.to_string()).with_path(&path))?;
-                archive.verify_against(&original, tell)?
+                let io = |e: std::io::Error| Error::new(ErrorKind::Io, e.to_string()).with_path(&path);
+                archive.verify_against(&FileReader::open(&path).map_err(io)?, tell)?
             }
             None => archive.verify(tell)?,
         };

@@ -41,6 +41,8 @@ def test_errors_are_exceptions_that_say_what(tmp_path, source):
         wcodec.decompress(tmp_path / "missing.wcodec", tmp_path / "out")
     with pytest.raises(wcodec.WcodecError, match="safetensors"):
         wcodec.compress(archive, tmp_path / "other.wcodec")
+    with pytest.raises(wcodec.WcodecError, match="input and output"):
+        wcodec.compress(source, source, force=True)
     with pytest.raises(wcodec.WcodecError, match="profile"):
         wcodec.compress(source, archive, profile="best", force=True)
     with pytest.raises(KeyError, match="nothing"):
@@ -84,3 +86,16 @@ def test_a_base(tmp_path, arrays, source):
     assert back.read_bytes() == tuned.read_bytes()
     loaded = wcodec.numpy.load_file(archive, base=source)
     assert (loaded["vector"] == arrays["vector"]).all()
+
+
+def test_a_directory(tmp_path, source):
+    folder, archives, back = (tmp_path / name for name in ["folder", "archives", "back"])
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    source.rename(folder / "model.safetensors")
+    wcodec.compress(folder, archives)
+    assert sorted(p.name for p in archives.iterdir()) == ["config.json", "model.wcodec", "model.wcodec.index.json"]
+    wcodec.verify(archives, folder)
+    wcodec.decompress(archives, back)
+    assert all((back / p.name).read_bytes() == p.read_bytes() for p in folder.iterdir())
+    assert wcodec.numpy.load_file(archives / "model.wcodec").keys() == safetensors.load_file(folder / "model.safetensors").keys()

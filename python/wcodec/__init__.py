@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Callable, List, Optional, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 from . import _wcodec
 from ._open import safe_open
@@ -48,7 +48,7 @@ def compress(
     threads: int = 0,
     progress: Progress = None,
 ) -> Tuple[int, int]:
-    """Makes an archive of a safetensors or a GGUF file; gives the bytes of both.
+    """Makes an archive of a safetensors, a GGUF or a PyTorch file, or a directory of archives of a directory of such; gives the bytes of both.
 
     ``profile`` is "default" or "max"; ``effort``, from 1 to 9, says it in finer steps. ``base``: a file that the source is a
     fine-tune of. ``progress``: True for a bar, or a function of the bytes done and all bytes. The archive appears under its
@@ -72,7 +72,7 @@ def decompress(
     threads: int = 0,
     progress: Progress = None,
 ) -> int:
-    """Restores the file that an archive was made of, byte for byte; gives its bytes."""
+    """Restores the file or the directory that was compressed, byte for byte; gives its bytes."""
     tell, end = _told(progress, "decompressing")
     try:
         return _wcodec.decompress(archive, output, base=base, force=force, threads=threads, progress=tell)
@@ -96,9 +96,10 @@ def verify(
         end()
 
 
-def inspect(archive: Path) -> List[dict]:
+def inspect(archive: Path) -> List[Dict[str, Any]]:
     """How each tensor of an archive is coded."""
-    return json.loads(_wcodec.inspect(archive))
+    reports: List[Dict[str, Any]] = json.loads(_wcodec.inspect(archive))
+    return reports
 
 
 def install() -> None:

@@ -74,18 +74,17 @@ class Torch(Numpy):
 
     @classmethod
     def tensor(cls, memory: Any, dtype: str, shape: List[int], device: Any = "cpu") -> Any:
-        import torch
-
-        if len(memory) == 0:
-            return torch.empty(shape, dtype=cls.dtype(dtype), device=device)
         tensor = cls.taken(memory.__dlpack__() if dtype in _DLPACK else memory.raw(), dtype, shape)
         return tensor if str(device) == "cpu" else tensor.to(device)
 
     @classmethod
-    def taken(cls, capsule: Any, dtype: str, shape: List[int]) -> Any:
-        """The tensor of a capsule, which is of bytes where DLPack has no word for the type that every torch knows."""
+    def taken(cls, capsule: Any, dtype: str, shape: List[int], device: Any = "cpu") -> Any:
+        """The tensor of a capsule on ``device``, which is of bytes where DLPack has no word for the type that every torch knows."""
+        import torch
         from torch.utils.dlpack import from_dlpack
 
+        if 0 in shape:
+            return torch.empty(shape, dtype=cls.dtype(dtype), device=device)
         tensor = from_dlpack(capsule)
         return tensor if dtype in _DLPACK else tensor.view(cls.dtype(dtype)).reshape(shape)
 
@@ -98,7 +97,7 @@ class Jax(Numpy):
         import jax.dlpack
         import jax.numpy
 
-        if len(memory) == 0 or dtype not in _DLPACK or dtype in _WIDE and not jax.config.jax_enable_x64:
+        if len(memory) == 0 or dtype not in _DLPACK or dtype in _WIDE and not getattr(jax.config, "jax_enable_x64", False):
             return jax.numpy.asarray(super().tensor(memory, dtype, shape))
         return jax.dlpack.from_dlpack(memory)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import numbers
 from typing import Any, Dict, List, Optional, Tuple
 
 from . import _wcodec
@@ -16,7 +17,7 @@ class safe_open:
     """
 
     def __init__(self, filename: Any, framework: str = "pt", device: Any = "cpu", *, base: Any = None) -> None:
-        self._archive = _wcodec.Archive(filename, base)
+        self._archive: Optional[_wcodec.Archive] = _wcodec.Archive(filename, base)
         self._framework = framework_of(framework)
         self._device = device
 
@@ -26,7 +27,7 @@ class safe_open:
     def __exit__(self, *exception: Any) -> None:
         self._archive = None
 
-    def _open(self) -> Any:
+    def _open(self) -> _wcodec.Archive:
         if self._archive is None:
             raise _wcodec.WcodecError("the archive is closed")
         return self._archive
@@ -44,7 +45,8 @@ class safe_open:
         header = self._open().header()
         if header is None or header[:4] == b"GGUF":
             return None
-        return json.loads(header[8:]).get("__metadata__")
+        metadata: Optional[Dict[str, str]] = json.loads(header[8:]).get("__metadata__")
+        return metadata
 
     def get_tensor(self, name: str) -> Any:
         """A tensor, whole."""
@@ -73,11 +75,11 @@ class Slice:
 
     def __getitem__(self, index: Any) -> Any:
         archive, framework = self._file._open(), self._file._framework
-        index = index if isinstance(index, tuple) else (index,)
+        index = tuple(_number(i) for i in (index if isinstance(index, tuple) else (index,)))
         shape = self._shape
         rows, _ = archive.grid(self._name)
         element = framework.bytes_of(self._dtype)
-        if not shape or element is None or any(i is Ellipsis or not isinstance(i, (int, slice)) for i in index):
+        if not shape or element is None or any(isinstance(i, bool) or not isinstance(i, (int, slice)) for i in index):
             return self._file.get_tensor(self._name)[index if len(index) != 1 else index[0]]
         if len(index) > len(shape):
             raise IndexError(f"{len(index)} indices for {len(shape)} dimensions")
@@ -96,6 +98,11 @@ class Slice:
             taken = tuple(_rest(i) if d in ends else i for d, i in enumerate(index))
         memory = archive.rows(self._name, first, max(first, end), left, max(left, right), part)
         return framework.tensor(memory, self._dtype, part, self._file._device)[taken if len(taken) != 1 else taken[0]]
+
+
+def _number(index: Any) -> Any:
+    """NumPy's numbers as Python's; what else is an index as it is."""
+    return int(index) if isinstance(index, numbers.Integral) and not isinstance(index, bool) else index
 
 
 def _range(index: Any, n: int) -> Tuple[int, int]:

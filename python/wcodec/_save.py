@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from . import _wcodec
 
 #: dtype, shape, address, bytes, and what keeps them alive
-Part = Tuple[str, list, int, int, Any]
+Part = Tuple[str, List[int], int, int, Any]
 
 
 def save(parts: Dict[str, Part], filename: Any, metadata: Optional[Dict[str, str]], effort: int) -> None:

@@ -5,20 +5,47 @@ from __future__ import annotations
 from typing import Any, Dict, Optional
 
 from . import _wcodec
-from ._frameworks import _TORCH, Torch
-from ._save import save
+from ._frameworks import _TORCH, RAW, Torch
+from ._save import Part, save
 
 
 def load_file(filename: Any, device: Any = "cpu", *, base: Any = None, threads: int = 0) -> Dict[str, Any]:
-    """All tensors of an archive by name. On the CPU they share the memory that they were decoded into."""
-    loaded = _wcodec.Archive(filename, base).load(None, threads)
+    """All tensors of an archive by name.
+
+    ``device``: as safetensors has it. On the CPU tensors share the memory that they were decoded into; an archive that CUDA kernels can decode is
+    decoded there (others are by the CPU, and copied). ``base``: the file that the archive was made against. ``threads``: 0 for one a core.
+    """
+    archive = _wcodec.Archive(filename, base)
+    ordinal = _ordinal(device)
+    if ordinal is not None and base is None:
+        try:
+            there = archive.load_on(ordinal, RAW)
+        except _wcodec.WcodecError:
+            pass  # What a GPU does not decode, or the error that the CPU finds too.
+        else:
+            return {name: Torch.taken(capsule, dtype, shape, device) for name, dtype, shape, capsule in there}
+    loaded = archive.load(None, threads)
     return {name: Torch.tensor(memory, dtype, shape, device) for name, dtype, shape, memory in loaded}
+
+
+def _ordinal(device: Any) -> Optional[int]:
+    """The number of a CUDA device; None for others."""
+    if str(device) == "cpu":
+        return None
+    import torch
+
+    wanted = torch.device(device)
+    if wanted.type != "cuda" or torch.version.cuda is None or not torch.cuda.is_available():
+        return None
+    return torch.cuda.current_device() if wanted.index is None else wanted.index
 
 
 def save_file(tensors: Dict[str, Any], filename: Any, metadata: Optional[Dict[str, str]] = None, *, effort: int = 1) -> None:
     """Writes an archive that decompresses to what ``safetensors.torch.save_file`` would have written: a safetensors file of these."""
-    names = {getattr(__import__("torch"), t): name for name, t in _TORCH.items() if hasattr(__import__("torch"), t)}
-    parts = {}
+    import torch
+
+    names = {getattr(torch, t): name for name, t in _TORCH.items() if hasattr(torch, t)}
+    parts: Dict[str, Part] = {}
     for name, tensor in tensors.items():
         if tensor.dtype not in names:
             raise _wcodec.WcodecError(f"{name}: safetensors has no {tensor.dtype}")
