@@ -71,6 +71,9 @@ impl<'a, 'd> Payloads<'a, 'd> {
         if n == 0 {
             return Err(self.fault(tile, "a plane of no bits that has bytes"));
         }
+        if plane.mode == PlaneMode::Deflated as u8 {
+            return Err(self.fault(tile, "deflated, which only blobs are"));
+        }
         buffer.resize(buffer.len().max(MAX_TILE_BYTES), 0);
         let input = input(&plane, payload, 0, n);
         decode_tiles(self.tensor.archive.backend, &self.tensor.archive.index.tables, &[input], scratch, buffer, Stores::Cached)
