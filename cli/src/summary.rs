@@ -15,6 +15,9 @@ pub(crate) struct Summary {
     /// Archive bytes per source byte.
     ratio: f64,
     seconds: f64,
+    /// Of a coarse file: the planes of refinement that it was decoded with. No SHA-256 could be checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) coarse_planes: Option<usize>,
     /// Of a directory.
     #[serde(flatten)]
     directory: Option<Parts>,
@@ -41,7 +44,7 @@ impl Summary {
     /// Of a file.
     pub(crate) fn bytes(source_bytes: u64, archive_bytes: u64) -> Self {
         let ratio = archive_bytes as f64 / source_bytes.max(1) as f64;
-        Self { source_bytes, archive_bytes, ratio, seconds: 0.0, directory: None }
+        Self { source_bytes, archive_bytes, ratio, seconds: 0.0, coarse_planes: None, directory: None }
     }
 
     /// Of a directory.
@@ -71,8 +74,9 @@ impl Summary {
             return Ok(());
         }
         let ratio = if from == self.source_bytes { format!(" ({})", output::percent(self.ratio)) } else { String::new() };
+        let coarse = self.coarse_planes.map(|k| format!(" (coarse: {k} planes; no SHA-256 to check)")).unwrap_or_default();
         output::print(format!(
-            "{} → {}: {}{} → {}{ratio}, {}\n",
+            "{} → {}: {}{} → {}{ratio}{coarse}, {}\n",
             input.display(),
             output.display(),
             self.parts(),

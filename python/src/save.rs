@@ -69,7 +69,8 @@ pub(crate) fn save(
         return Err(pyo3::exceptions::PyFileExistsError::new_err(path.display().to_string()));
     }
     // Under its name only when it is complete.
-    let partial = path.with_extension("wcodec-partial");
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let partial = path.with_file_name(format!(".{name}.{}-{:p}.partial", std::process::id(), &source));
     let done = run(py, 0, || {
         let io = |e: io::Error| wcodec::Error::new(wcodec::ErrorKind::Io, e.to_string()).with_path(&path);
         let file = std::fs::File::create(&partial).map_err(io)?;

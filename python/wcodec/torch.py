@@ -50,6 +50,6 @@ def save_file(tensors: Dict[str, Any], filename: Any, metadata: Optional[Dict[st
         if tensor.dtype not in names:
             raise _wcodec.WcodecError(f"{name}: safetensors has no {tensor.dtype}")
         # Kept alive until it is written.
-        own = tensor.detach().cpu().contiguous()
+        own = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
         parts[name] = (names[tensor.dtype], list(own.shape), own.data_ptr(), own.numel() * own.element_size(), own)
     save(parts, filename, metadata, effort)

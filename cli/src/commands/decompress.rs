@@ -5,7 +5,7 @@ use crate::device::DeviceArg;
 use crate::failure::{Exit, Failure, Result};
 use crate::progress::Progress;
 use crate::summary::Summary;
-use crate::{interrupt, output, paths};
+use crate::{interrupt, paths};
 use clap::ValueHint;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -79,10 +79,11 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
             paths::check_output(&args.archive, &args.output)?;
             let report = archive.decompress_file(&args.output, args.force, progress.callback())?;
             let level = args.planes.and_then(|planes| archive.levels().get(planes).copied());
-            if let Some(level) = level.filter(|_| !archive.is_exact() && !quiet) {
-                output::note(format!("coarse: {} planes; there was no SHA-256 to check", level.planes));
-            }
-            Summary::bytes(report.bytes, level.map_or(archive.archive_bytes(), |level| level.end))
+            let coarse_planes = level.filter(|_| !archive.is_exact()).map(|level| level.planes);
+            let archive_bytes = level.map_or(archive.archive_bytes(), |level| level.end);
+            let mut summary = Summary::bytes(report.bytes, archive_bytes);
+            summary.coarse_planes = coarse_planes;
+            summary
         }
     };
     summary.took(start.elapsed());

@@ -71,6 +71,9 @@ impl<'a, 'd> Payloads<'a, 'd> {
         if n == 0 {
             return Err(self.fault(tile, "a plane of no bits that has bytes"));
         }
+        if plane.mode == PlaneMode::Deflated as u8 {
+            return Err(self.fault(tile, "deflated, which only blobs are"));
+        }
         buffer.resize(buffer.len().max(MAX_TILE_BYTES), 0);
         let input = input(&plane, payload, 0, n);
         decode_tiles(self.tensor.archive.backend, &self.tensor.archive.index.tables, &[input], scratch, buffer, Stores::Cached)
@@ -124,16 +127,20 @@ impl<'a> Tensor<'a> {
 
     /// Refuses what only the CPU decodes.
     pub(crate) fn need_gpu_decodes(&self) -> Result<()> {
-        if self.entry.is_progressive() {
-            let why = "it is progressive: only the CPU decodes it";
-            return Err(self.place(Error::new(ErrorKind::Unsupported, why)));
-        }
-        self.need_no_base()
+        let what = match self.entry {
+            e if e.is_progressive() => "it is progressive",
+            e if e.is_filtered() => "it is filtered",
+            e if e.dtype.blocks().is_some() => "it consists of blocks",
+            e if !e.is_tensor() => "it is no tensor",
+            _ if self.has_base() => "it is coded against a base",
+            _ => return Ok(()),
+        };
+        Err(self.place(Error::new(ErrorKind::Unsupported, format!("{what}: only the CPU decodes it"))))
     }
 
     /// Whether only the CPU decodes it, whatever device the archive has.
     pub(crate) fn on_cpu_only(&self) -> bool {
-        self.has_base() || self.entry.is_progressive() || !self.entry.is_tensor() || self.entry.dtype.blocks().is_some()
+        self.need_gpu_decodes().is_err()
     }
 
     /// Decodes tiles whose categories `payload` holds, which begins with the first's; the planes are read from the archive. `place`

@@ -5,7 +5,7 @@ use super::{Archive, Directory, Tensor};
 use crate::container::difference::{Difference, Method};
 use crate::container::grid::TileRect;
 use crate::container::index::Entry;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use std::borrow::Cow;
 use std::ops::Range;
 use std::path::Path;
@@ -93,15 +93,6 @@ impl<'a> Tensor<'a> {
         let (rows, columns) = (rect.row..rect.row + rect.rows as u64, rect.column..rect.column + rect.width as u64);
         let row_bytes = self.entry.grid.row_bytes;
         directory.difference.map(|d| self.checked_base(&d)?.read_slice(rows, columns, row_bytes)).transpose()
-    }
-
-    /// Refuses what only the CPU decodes.
-    pub(crate) fn need_no_base(&self) -> Result<()> {
-        if self.has_base() {
-            let why = "it is coded against a base: only the CPU decodes it";
-            return Err(self.place(Error::new(ErrorKind::Unsupported, why)));
-        }
-        Ok(())
     }
 
     /// How it follows from the base; `None` without.

@@ -211,8 +211,9 @@ pub(crate) fn read_index(bytes: &[u8], superblock: &Superblock) -> Result<Index>
         if !plane && order.last.is_some() {
             return Err(Error::corrupt("a tensor that comes after planes").with_tensor(&entry.name).at(at));
         }
-        if feature::of_tools(record.tools) & !superblock.required != 0 {
-            return Err(Error::corrupt("a tool that the superblock does not announce").with_tensor(&entry.name).at(at));
+        let blocks = if matches!(entry.layout, Layout::Blocks(_)) { feature::BLOCKS } else { 0 };
+        if (feature::of_tools(record.tools) | blocks) & !superblock.required != 0 {
+            return Err(Error::corrupt("a tool or layout that the superblock does not announce").with_tensor(&entry.name).at(at));
         }
         let place = |at: &mut u64, len: u64, end: u64, what: &str| {
             let start = *at;

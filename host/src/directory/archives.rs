@@ -107,7 +107,8 @@ impl ArchiveDirectory {
             let names = self.manifest.shards.iter().map(|s| &s.source).chain(self.manifest.files.iter().map(|f| &f.path));
             names.map(|name| path::under(output, name))
         };
-        let claim = Claim::take(output, &job, overwrite, || outputs().try_for_each(|file| remove(&file)))?;
+        // Files that are there stay until what replaces them is whole.
+        let claim = Claim::take(output, &job, overwrite, || Ok(()))?;
         let mut parents: Vec<_> = outputs().filter_map(|file| Some(file.parent()?.to_owned())).collect();
         parents.sort();
         parents.dedup();

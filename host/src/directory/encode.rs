@@ -30,9 +30,10 @@ impl Encoder {
         let directory = Directory::open(input)?;
         path::apart(input, output)?;
         let job = format!(
-            "compress, {:?}, filters {}, wcodec {}",
+            "compress, {:?}, filters {}, progressive {}, wcodec {}",
             self.options.effort,
             self.options.filters,
+            self.options.progressive,
             env!("CARGO_PKG_VERSION")
         );
         let claim = Claim::take(output, &job, self.options.overwrite, || {

@@ -2,7 +2,7 @@
 //! A shard's tensors are tensors of it, its header and every other file are tensors of bytes under reserved names.
 
 use super::checkpoint::Directory;
-use super::claim::{Claim, remove, sweep};
+use super::claim::{Claim, sweep};
 use super::{DirectoryReport, copy, path, tree};
 use crate::archive::{Archive, VerifyReport};
 use crate::encode::Encoder;
@@ -202,7 +202,8 @@ impl<'a> SingleDirectory<'a> {
         // Never taken up again: the next begins at the beginning.
         let sum = self.archive.source_sha256().unwrap_or_default();
         let job = format!("decompress, archive {}", super::manifest::hex(&sum));
-        let claim = Claim::take(output, &job, overwrite, || outputs().try_for_each(|file| remove(&file)))?;
+        // Files that are there stay until what replaces them is whole.
+        let claim = Claim::take(output, &job, overwrite, || Ok(()))?;
         let mut parents: Vec<_> = outputs().filter_map(|file| Some(file.parent()?.to_owned())).collect();
         parents.sort();
         parents.dedup();

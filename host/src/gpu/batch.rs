@@ -124,11 +124,7 @@ fn add(
     places: &mut Vec<Place>,
 ) -> Result<()> {
     let entry = item.tensor.entry;
-    if entry.is_filtered() || entry.dtype.blocks().is_some() {
-        let what = if entry.is_filtered() { "filtered tensors" } else { "blocks of quantized numbers" };
-        let why = format!("{what} are decoded on the CPU only");
-        return Err(item.tensor.place(Error::new(ErrorKind::Unsupported, why)));
-    }
+    item.tensor.need_gpu_decodes()?;
     let range = item.tensor.payload_range(item.directory, &item.tiles)?;
     let mut next = 0;
     for tile in item.tiles.clone() {

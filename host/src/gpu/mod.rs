@@ -16,6 +16,7 @@
 
 mod batch;
 mod context;
+mod here;
 mod launch;
 mod library;
 mod nvml;

@@ -49,6 +49,10 @@ impl Gpu {
         let mut free = space.as_ref().map_or(0, DeviceTensor::address);
         let (mut work, mut payloads, mut jobs) = (Vec::new(), Vec::new(), Vec::new());
         for part in parts {
+            if part.tensor.on_cpu_only() {
+                self.decode_part_here(part)?;
+                continue;
+            }
             let StagedPart { tensor, directory, tiles, payload, slice, output } = part;
             let grid = &tensor.entry.grid;
             if !payload.is_multiple_of(TILE_ALIGN as u64) {
@@ -65,6 +69,9 @@ impl Gpu {
             };
             work.push(Work { tensor: *tensor, directory, tiles: tiles.clone(), target });
             payloads.push(*payload);
+        }
+        if work.is_empty() {
+            return Ok(());
         }
         run_staged(self, &work, &payloads).map_err(|f| f.into_error())?;
         if !jobs.is_empty() {

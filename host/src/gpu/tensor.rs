@@ -108,7 +108,8 @@ impl Gpu {
         Ok(DeviceTensor { gpu: self.clone(), bytes, len })
     }
 
-    /// Decodes tensors of one archive into device memory; when this returns they are there.
+    /// Decodes tensors of one archive into device memory; when this returns they are there. What no kernel decodes (tensors with a base,
+    /// filtered or progressive ones, blocks) is decoded on the CPU and copied.
     ///
     /// # Errors
     /// [`Corrupt`](crate::ErrorKind::Corrupt) with tensor, tile and offset; [`Device`](crate::ErrorKind::Device) where the GPU fails. Batches become
@@ -145,19 +146,27 @@ impl Gpu {
 
     fn decode_checked(&self, tensors: &[Tensor<'_>], integrity: Integrity) -> Result<Vec<DeviceTensor>> {
         let place = |t: &Tensor<'_>, e| t.place(e);
-        tensors.iter().try_for_each(Tensor::need_gpu_decodes)?;
+        tensors.iter().try_for_each(|t| t.base().map(drop))?;
         let out = tensors.iter().map(|t| self.memory(t.byte_len()).map_err(|e| place(t, e))).collect::<Result<Vec<_>>>()?;
+        for (tensor, out) in tensors.iter().zip(&out).filter(|(t, _)| t.on_cpu_only()) {
+            self.decode_here(tensor, out)?;
+        }
         let directories = tensors.iter().map(Tensor::directory).collect::<Result<Vec<_>>>()?;
-        run_batches(self, &work_of(tensors, &directories, &out), integrity, &mut { BATCH })?;
+        let mut work = work_of(tensors, &directories, &out);
+        work.retain(|w| !w.tensor.on_cpu_only());
+        run_batches(self, &work, integrity, &mut { BATCH })?;
         Ok(out)
     }
 
     /// Decodes rows and columns of a tensor into device memory without gaps, touching only the tiles that hold them.
     pub fn decode_slice(&self, tensor: &Tensor<'_>, rows: Range<u64>, columns: Range<u64>) -> Result<DeviceTensor> {
-        tensor.need_gpu_decodes()?;
         let (n, width) = tensor.check_slice(&rows, &columns)?;
         let out = self.memory(n.checked_mul(width).ok_or_else(|| too_large(u64::MAX))?).map_err(|e| tensor.place(e))?;
         if out.is_empty() {
+            return Ok(out);
+        }
+        if tensor.on_cpu_only() {
+            self.copy_here(&tensor.decode_slice(rows, columns)?, out.address())?;
             return Ok(out);
         }
         let grid = &tensor.entry.grid;

@@ -312,7 +312,7 @@ impl Loader {
         for want in &wants {
             // Before memory is reserved: what a base vouches for must be there.
             let tensor = self.archive.entry_tensor(want.entry);
-            if self.on_gpu() { tensor.need_gpu_decodes()? } else { _ = tensor.base()? }
+            _ = tensor.base()?;
         }
         let directories =
             wants.iter().map(|w| Ok(self.archive.entry_tensor(w.entry).directory()?.into_owned())).collect::<Result<Vec<_>>>()?;

@@ -165,7 +165,7 @@ pub(crate) fn read_header(source: &dyn ReadAt) -> Result<Header> {
     if tensors > r.left() / 24 {
         return r.fail(format!("{tensors} tensors are more than the file has room for"));
     }
-    let (mut infos, mut names) = (Vec::with_capacity(tensors as usize), HashSet::new());
+    let (mut infos, mut names) = (Vec::new(), HashSet::new());
     for _ in 0..tensors {
         infos.push(info(&mut r, &mut names)?);
     }
@@ -175,7 +175,8 @@ pub(crate) fn read_header(source: &dyn ReadAt) -> Result<Header> {
         return Err(Error::bad_source("the file ends before its tensors begin").at(r.at));
     }
     let start = start.min(source.size());
-    infos.sort_by_key(|i| i.offset);
+    // Those without bytes share their place with whatever comes next.
+    infos.sort_by_key(|i| (i.offset, !i.shape.contains(&0)));
     let ends: Vec<u64> = infos.iter().skip(1).map(|i| i.offset).chain([source.size() - start]).collect();
     let mut entries = Vec::with_capacity(infos.len());
     for (info, end) in infos.into_iter().zip(ends) {

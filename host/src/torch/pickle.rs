@@ -363,6 +363,15 @@ impl Machine<'_> {
             (Global::OrderedDict, []) => self.push(Node::Dict(Vec::new())),
             (Global::RebuildParameter, [data, ..]) => self.stack.push(*data),
             (Global::RebuildTensor | Global::RebuildTyped, [storage, offset, shape, strides, rest @ ..]) => {
+                // What may follow: whether gradients are wanted, hooks, (the dtype,) metadata.
+                let metadata = rest.get(if matches!(global, Global::RebuildTensor) { 2 } else { 3 }).map(|id| &self.nodes[*id]);
+                match metadata {
+                    None | Some(Node::None) => {}
+                    Some(Node::Dict(items)) if items.is_empty() => {}
+                    Some(_) => {
+                        return Err(self.bad("a conjugate or negative view: save it with .resolve_conj().resolve_neg()"));
+                    }
+                }
                 let dtype = match (&self.nodes[*storage], global) {
                     (Node::Storage { dtype, .. }, Global::RebuildTensor) => Some(*dtype),
                     (Node::Storage { .. }, _) => match rest.get(2).map(|id| &self.nodes[*id]) {

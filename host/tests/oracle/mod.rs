@@ -188,6 +188,7 @@ fn decode_to(file: &[u8], base: Option<&[u8]>, detail: u64) -> Result<Decoded> {
     for (number, r) in records.into_iter().enumerate() {
         let segment = take(&mut segments, r.segment_len)?;
         ensure(u64::from(r.tools) & !required == 0, "a tool that is not required")?;
+        ensure(r.layout < 144 || required & 16 == 16, "a layout that is not required")?;
         let filtered = u64::from(r.tools >> 2 & 1);
         let entry = 8 + 8 * (filtered + r.planes.iter().filter(|p| p.0 == 255).count() as u64);
         let same = r.tools & 2 == 2 && r.params16 == 0;
