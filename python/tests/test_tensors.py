@@ -1,5 +1,7 @@
 """Tensors: NumPy, torch, slices; what is saved is a safetensors file."""
 
+import inspect
+
 import numpy
 import pytest
 import wcodec
@@ -36,6 +38,8 @@ def test_safe_open(archive, arrays):
     with wcodec.safe_open(archive, framework="np") as file:
         assert file.keys() == sorted(arrays) and file.metadata() == {"made": "here"}
         assert all(same(file.get_tensor(name), arrays[name]) for name in arrays)
+        together = file.get_tensors()
+        assert list(together) == file.offset_keys() and all(same(together[name], arrays[name]) for name in arrays)
     with pytest.raises(wcodec.WcodecError, match="closed"):
         file.keys()
     with pytest.raises(wcodec.WcodecError, match="framework"):
@@ -97,3 +101,16 @@ def test_arrays_outlive_the_archive(archive, arrays):
     del loaded
     archive.unlink()
     assert same(large, arrays["large"])
+
+
+@pytest.mark.parametrize("name", ["torch", "numpy"])
+def test_signatures_are_those_of_safetensors(name):
+    theirs = pytest.importorskip(f"safetensors.{name}")
+    for function in ["load_file", "save_file"]:
+        ours = inspect.signature(getattr(getattr(wcodec, name), function)).parameters
+        for parameter in inspect.signature(getattr(theirs, function)).parameters.values():
+            mine = ours[parameter.name]
+            assert (mine.kind, mine.default) == (parameter.kind, parameter.default), (function, parameter.name)
+        positional = [p.name for p in ours.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+        expected = inspect.signature(getattr(theirs, function)).parameters.values()
+        assert positional == [p.name for p in expected if p.kind is p.POSITIONAL_OR_KEYWORD]

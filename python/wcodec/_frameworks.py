@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Optional
+import warnings
+from typing import Any, Dict, List, Optional, Type
 
-from ._wcodec import WcodecError
+from ._wcodec import Archive, WcodecError
 
 _BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
@@ -60,8 +61,15 @@ class Numpy:
         return numpy.asarray(memory).view(cls.dtype(dtype)).reshape(shape)
 
 
+    @classmethod
+    def load(cls, archive: Archive, device: Any = "cpu", threads: int = 0) -> Dict[str, Any]:
+        """All tensors of an archive, decoded side by side."""
+        loaded = archive.load(None, threads)
+        return {name: cls.tensor(memory, dtype, shape, device) for name, dtype, shape, memory in loaded}
+
+
 class Torch(Numpy):
-    """Tensors that share the decoded bytes, on the CPU; copies of them elsewhere."""
+    """Tensors that share the decoded bytes on the CPU, or are decoded on a CUDA device; copies elsewhere."""
 
     @staticmethod
     def dtype(name: str) -> Any:
@@ -89,6 +97,31 @@ class Torch(Numpy):
         return tensor if dtype in _DLPACK else tensor.view(cls.dtype(dtype)).reshape(shape)
 
 
+    @classmethod
+    def load(cls, archive: Archive, device: Any = "cpu", threads: int = 0) -> Dict[str, Any]:
+        ordinal = cls.ordinal(device)
+        if ordinal is not None:
+            try:
+                loaded = archive.load_on(ordinal, RAW)
+            except WcodecError as e:
+                warnings.warn(f"decoding on the CPU: {e}", RuntimeWarning, stacklevel=3)
+            else:
+                return {name: cls.taken(capsule, dtype, shape, device) for name, dtype, shape, capsule in loaded}
+        return super().load(archive, device, threads)
+
+    @staticmethod
+    def ordinal(device: Any) -> Optional[int]:
+        """The number of a CUDA device; None for others."""
+        if str(device) == "cpu":
+            return None
+        import torch
+
+        wanted = torch.device(device)
+        if wanted.type != "cuda" or torch.version.cuda is None or not torch.cuda.is_available():
+            return None
+        return torch.cuda.current_device() if wanted.index is None else wanted.index
+
+
 class Jax(Numpy):
     """Arrays of JAX, on the CPU by DLPack: they share the decoded bytes."""
 
@@ -102,9 +135,10 @@ class Jax(Numpy):
         return jax.dlpack.from_dlpack(memory)
 
 
-def framework_of(name: str) -> Any:
+def framework_of(name: str) -> Type[Numpy]:
     """The framework that safetensors calls so."""
-    found = {"pt": Torch, "torch": Torch, "pytorch": Torch, "np": Numpy, "numpy": Numpy, "flax": Jax, "jax": Jax}.get(name)
+    known: Dict[str, Type[Numpy]] = {"pt": Torch, "torch": Torch, "pytorch": Torch, "np": Numpy, "numpy": Numpy, "flax": Jax, "jax": Jax}
+    found = known.get(name)
     if found is None:
         raise WcodecError(f"there is no framework '{name}': pt, np or flax")
     return found

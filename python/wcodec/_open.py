@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import numbers
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple, Type
 
 from . import _wcodec
-from ._frameworks import framework_of
+from ._frameworks import Numpy, framework_of
 
 
 class safe_open:
     """Opens an archive as ``safetensors.safe_open`` opens a file: a context manager that reads what is asked for.
 
-    ``framework``: "pt" (torch), "np" (NumPy) or "flax"/"jax"; ``device``: where torch's tensors go.
+    ``framework``: "pt" (torch), "np" (NumPy) or "flax"/"jax"; ``device``: where torch's tensors go. ``backend`` is safetensors', and changes
+    nothing here. ``base``: the file that the archive was made against.
     """
 
-    def __init__(self, filename: Any, framework: str = "pt", device: Any = "cpu", *, base: Any = None) -> None:
+    def __init__(
+        self, filename: Any, framework: str = "pt", device: Any = "cpu", *, backend: str = "mmap", base: Any = None
+    ) -> None:
         self._archive: Optional[_wcodec.Archive] = _wcodec.Archive(filename, base)
-        self._framework = framework_of(framework)
+        self._framework: Type[Numpy] = framework_of(framework)
         self._device = device
 
     def __enter__(self) -> "safe_open":
@@ -53,6 +56,10 @@ class safe_open:
         archive = self._open()
         dtype, shape = archive.info(name)
         return self._framework.tensor(archive.tensor(name), dtype, shape, self._device)
+
+    def get_tensors(self) -> Dict[str, Any]:
+        """All tensors, decoded side by side."""
+        return self._framework.load(self._open(), self._device)
 
     def get_slice(self, name: str) -> "Slice":
         """A tensor of which only the parts are decoded that are asked for."""

@@ -6,23 +6,27 @@ from typing import Any, Dict, Optional
 
 from . import _wcodec
 from ._frameworks import _ML_DTYPES, _NUMPY, Numpy
-from ._save import save
+from ._save import Part, save
 
 
-def load_file(filename: Any, *, base: Any = None, threads: int = 0) -> Dict[str, Any]:
-    """All tensors of an archive by name, as arrays that share the memory that they were decoded into."""
-    loaded = _wcodec.Archive(filename, base).load(None, threads)
-    return {name: Numpy.tensor(memory, dtype, shape) for name, dtype, shape, memory in loaded}
+def load_file(filename: Any, *, backend: str = "mmap", base: Any = None, threads: int = 0) -> Dict[str, Any]:
+    """All tensors of an archive by name, as arrays that share the memory that they were decoded into.
+
+    ``backend`` is safetensors', and changes nothing here. ``base``: the file that the archive was made against. ``threads``: 0 for one a core.
+    """
+    return Numpy.load(_wcodec.Archive(filename, base), "cpu", threads)
 
 
-def save_file(tensors: Dict[str, Any], filename: Any, metadata: Optional[Dict[str, str]] = None, *, effort: int = 1) -> None:
+def save_file(
+    tensor_dict: Dict[str, Any], filename: Any, metadata: Optional[Dict[str, str]] = None, *, effort: int = 1
+) -> None:
     """Writes an archive that decompresses to a safetensors file of these arrays."""
     import numpy
 
     names = {numpy.dtype(t): name for name, t in _NUMPY.items()}
     by_name = {t: name for name, t in _ML_DTYPES.items()}
-    parts = {}
-    for name, array in tensors.items():
+    parts: Dict[str, Part] = {}
+    for name, array in tensor_dict.items():
         dtype = names.get(array.dtype) or by_name.get(array.dtype.name)
         if dtype is None:
             raise _wcodec.WcodecError(f"{name}: safetensors has no {array.dtype}")

@@ -5,39 +5,20 @@ from __future__ import annotations
 from typing import Any, Dict, Optional
 
 from . import _wcodec
-from ._frameworks import _TORCH, RAW, Torch
+from ._frameworks import _TORCH, Torch
 from ._save import Part, save
 
 
-def load_file(filename: Any, device: Any = "cpu", *, base: Any = None, threads: int = 0) -> Dict[str, Any]:
+def load_file(
+    filename: Any, device: Any = "cpu", *, backend: str = "mmap", base: Any = None, threads: int = 0
+) -> Dict[str, Any]:
     """All tensors of an archive by name.
 
-    ``device``: as safetensors has it. On the CPU tensors share the memory that they were decoded into; an archive that CUDA kernels can decode is
-    decoded there (others are by the CPU, and copied). ``base``: the file that the archive was made against. ``threads``: 0 for one a core.
+    ``device``: as safetensors has it. On the CPU tensors share the memory that they were decoded into; on a CUDA device they are decoded by its
+    kernels, into its memory. ``backend`` is safetensors', and changes nothing here. ``base``: the file that the archive was made against.
+    ``threads``: 0 for one a core.
     """
-    archive = _wcodec.Archive(filename, base)
-    ordinal = _ordinal(device)
-    if ordinal is not None and base is None:
-        try:
-            there = archive.load_on(ordinal, RAW)
-        except _wcodec.WcodecError:
-            pass  # What a GPU does not decode, or the error that the CPU finds too.
-        else:
-            return {name: Torch.taken(capsule, dtype, shape, device) for name, dtype, shape, capsule in there}
-    loaded = archive.load(None, threads)
-    return {name: Torch.tensor(memory, dtype, shape, device) for name, dtype, shape, memory in loaded}
-
-
-def _ordinal(device: Any) -> Optional[int]:
-    """The number of a CUDA device; None for others."""
-    if str(device) == "cpu":
-        return None
-    import torch
-
-    wanted = torch.device(device)
-    if wanted.type != "cuda" or torch.version.cuda is None or not torch.cuda.is_available():
-        return None
-    return torch.cuda.current_device() if wanted.index is None else wanted.index
+    return Torch.load(_wcodec.Archive(filename, base), device, threads)
 
 
 def save_file(tensors: Dict[str, Any], filename: Any, metadata: Optional[Dict[str, str]] = None, *, effort: int = 1) -> None:
