@@ -20,7 +20,8 @@ def load_file(filename: Any, *, backend: str = "mmap", base: Any = None, threads
 def save_file(
     tensor_dict: Dict[str, Any], filename: Any, metadata: Optional[Dict[str, str]] = None, *, effort: int = 1
 ) -> None:
-    """Writes an archive that decompresses to a safetensors file of these arrays."""
+    """Writes an archive that decompresses to what ``safetensors.numpy.save_file`` would have written, byte for byte (of several metadata, theirs
+    are in any order)."""
     import numpy
 
     names = {numpy.dtype(t): name for name, t in _NUMPY.items()}

@@ -22,7 +22,8 @@ def load_file(
 
 
 def save_file(tensors: Dict[str, Any], filename: Any, metadata: Optional[Dict[str, str]] = None, *, effort: int = 1) -> None:
-    """Writes an archive that decompresses to what ``safetensors.torch.save_file`` would have written: a safetensors file of these."""
+    """Writes an archive that decompresses to what ``safetensors.torch.save_file`` would have written, byte for byte (of several metadata, theirs
+    are in any order)."""
     import torch
 
     names = {getattr(torch, t): name for name, t in _TORCH.items() if hasattr(torch, t)}
