@@ -3,7 +3,7 @@
 use crate::errors::raise;
 use crate::memory::{Memory, capsule};
 use crate::region::Region;
-use crate::run::run;
+use crate::run::{Watch, run};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::collections::HashMap;
@@ -15,6 +15,9 @@ use wcodec::{Base, Device, DeviceChoice, Dtype, Error, Loader, Tensor};
 type Info = (String, Vec<u64>);
 /// A tensor's name, dtype and shape, and where it is.
 type Named<T> = (String, String, Vec<u64>, T);
+
+/// Bytes that are decoded before signals are asked for again.
+const GROUP: usize = 256 << 20;
 
 #[pyclass(frozen)]
 pub(crate) struct Archive {
@@ -88,7 +91,8 @@ impl Archive {
     /// All tensors, or some, decoded side by side.
     #[pyo3(signature = (names=None, threads=0))]
     fn load(&self, py: Python<'_>, names: Option<Vec<String>>, threads: usize) -> PyResult<Vec<Named<Memory>>> {
-        run(py, threads, || {
+        let watch = Watch::new(None);
+        watch.run(py, threads, || {
             let tensors: Vec<Tensor<'_>> = match &names {
                 Some(names) => names.iter().map(|name| self.archive.tensor(name)).collect::<Result<_, _>>()?,
                 None => self.archive.tensors().collect(),
@@ -98,9 +102,20 @@ impl Archive {
             // What is cached is decoded where it lies; a disk is better read by many reads at once, and past the cache.
             if wcodec::is_cached(&self.path) {
                 let mut jobs: Vec<_> = tensors.iter().copied().zip(regions.iter_mut().map(Region::bytes_mut)).collect();
-                self.archive.decode_many(&mut jobs)?;
+                let mut rest = &mut jobs[..];
+                while !rest.is_empty() {
+                    let (mut count, mut bytes) = (0, 0);
+                    while count < rest.len() && bytes < GROUP {
+                        bytes += rest[count].1.len();
+                        count += 1;
+                    }
+                    let (now, later) = rest.split_at_mut(count);
+                    watch.check()?;
+                    self.archive.decode_many(now)?;
+                    rest = later;
+                }
             } else {
-                regions = self.read(&tensors, regions)?;
+                regions = self.read(&tensors, regions, &watch)?;
             }
             let named = |(t, region): (&Tensor<'_>, _)| {
                 let memory = Memory::new(region, t.dtype(), t.shape().to_vec());
@@ -149,7 +164,7 @@ impl Archive {
     }
 
     /// Loads tensors into these regions.
-    fn read(&self, tensors: &[Tensor<'_>], regions: Vec<Region>) -> Result<Vec<Region>, Error> {
+    fn read(&self, tensors: &[Tensor<'_>], regions: Vec<Region>, watch: &Watch) -> Result<Vec<Region>, Error> {
         let names: Vec<String> = tensors.iter().map(|t| t.name().to_owned()).collect();
         let free: HashMap<String, Region> = names.iter().cloned().zip(regions).collect();
         let free = Mutex::new(free);
@@ -160,6 +175,7 @@ impl Archive {
         let mut loaded = HashMap::new();
         for tensor in self.loader()?.tensors(names.clone()).memory(take).load()? {
             let tensor = tensor?;
+            watch.check()?;
             let name = tensor.info.name.clone();
             loaded.extend(tensor.into_host::<Region>().map(|region| (name, region)));
         }

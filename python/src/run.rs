@@ -73,7 +73,13 @@ impl Watch {
         }
     }
 
-    /// Runs `f`, which is to ask [`tell`](Self::tell) from time to time, on so many threads. What stopped it is what is raised.
+    /// The same for what does not tell.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let stopped = self.0.stop.load(Ordering::Relaxed);
+        if stopped { Err(Error::new(wcodec::ErrorKind::Cancelled, "interrupted")) } else { Ok(()) }
+    }
+
+    /// Runs `f`, which is to ask [`tell`](Self::tell) or [`check`](Self::check) from time to time, on so many threads. What stopped it is what is raised.
     pub(crate) fn run<T: Send>(
         &self,
         py: Python<'_>,

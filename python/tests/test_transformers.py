@@ -54,6 +54,10 @@ def test_shards(tmp_path, model):
         weights.update((name, file) for name in part)
     (here / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weights}))
     wcodec.compress(here, archives)
+    assert len(wcodec.transformers.archives(archives)) == 2
+    for archive in archives.glob("*.wcodec"):
+        shutil.copy(archive, here)
+    assert wcodec.transformers.archives(here) is None  # there are safetensors files
     expected = transformers.AutoModel.from_pretrained(here).state_dict()
     for listed in [True, False]:
         with wcodec.transformers.enabled():
