@@ -1,8 +1,8 @@
 //! Tensors of somebody else's memory, as a safetensors file that is never written: the encoder reads its header and their bytes in place.
 #![allow(unsafe_code)]
 
-use crate::errors::WcodecError;
 use crate::run::run;
+use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use std::io;
 use std::path::PathBuf;
@@ -40,7 +40,7 @@ impl ReadAt for Source {
             } else {
                 let at = self.parts.partition_point(|p| p.0 + p.2 as u64 <= offset);
                 let &(start, address, len) = self.parts.get(at).ok_or(io::ErrorKind::UnexpectedEof)?;
-                // SAFETY: whoever called `save` holds these bytes until it returns.
+                // SAFETY: whoever called `save` holds these bytes until it returns, and nobody is to write to them meanwhile.
                 let bytes = unsafe { std::slice::from_raw_parts(address as *const u8, len) };
                 &bytes[(offset - start) as usize..]
             };
@@ -74,12 +74,16 @@ pub(crate) fn save(
     let done = run(py, 0, || {
         let io = |e: io::Error| wcodec::Error::new(wcodec::ErrorKind::Io, e.to_string()).with_path(&path);
         let file = std::fs::File::create(&partial).map_err(io)?;
-        Encoder::new().effort(effort).encode_source(&source, io::BufWriter::with_capacity(1 << 20, &file))?;
+        let mut buffered = io::BufWriter::with_capacity(1 << 20, &file);
+        Encoder::new().effort(effort).encode_source(&source, &mut buffered)?;
+        // A buffer that is dropped tells nobody what it could not write.
+        io::Write::flush(&mut buffered).map_err(io)?;
         file.sync_all().map_err(io)
     });
-    let done = done.and_then(|()| std::fs::rename(&partial, &path).map_err(|e| WcodecError::new_err(e.to_string())));
+    let done =
+        done.and_then(|()| std::fs::rename(&partial, &path).map_err(|e| PyOSError::new_err(format!("{}: {e}", path.display()))));
     if done.is_err() {
         let _ = std::fs::remove_file(&partial);
     }
-    done.map_err(|e: PyErr| e)
+    done
 }
