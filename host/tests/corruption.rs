@@ -1,49 +1,17 @@
 //! Damaged and forged archives: an error, or the right bytes; never a panic, a giant allocation, or wrong data unnoticed.
 
 #![allow(missing_docs)]
-#![allow(unsafe_code)]
 
 mod oracle;
 mod support;
 
 use rayon::prelude::*;
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
+use support::allocator::{LARGEST, Watched};
 use support::forge::{Map, fix_superblock};
 use support::writer::{Mode, Record, write};
 use support::*;
 use wcodec::{Archive, Backing, Dtype, ErrorKind};
-
-/// The system's allocator, and the largest size that was ever asked of it.
-struct Watched;
-
-static LARGEST: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: everything is the system allocator's doing.
-unsafe impl GlobalAlloc for Watched {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LARGEST.fetch_max(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        LARGEST.fetch_max(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, p: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        LARGEST.fetch_max(size, Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract.
-        unsafe { System.realloc(p, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, p: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps the contract.
-        unsafe { System.dealloc(p, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Watched = Watched;

@@ -52,7 +52,11 @@ impl<'a, 'd> Payloads<'a, 'd> {
         if checksum(payload) != self.directory.read_tile(tile, self.tensor.entry, &mut planes).crc {
             return Err(self.fault(tile, "damaged: its checksum differs"));
         }
-        Ok(Part { plane: planes[0], payload })
+        let [plane] = planes;
+        if plane.mode == PlaneMode::Deflated as u8 {
+            return Err(self.fault(tile, "deflated, which only blobs are"));
+        }
+        Ok(Part { plane, payload })
     }
 
     fn fault(&self, tile: u64, why: &str) -> Error {
@@ -70,9 +74,6 @@ impl<'a, 'd> Payloads<'a, 'd> {
         }
         if n == 0 {
             return Err(self.fault(tile, "a plane of no bits that has bytes"));
-        }
-        if plane.mode == PlaneMode::Deflated as u8 {
-            return Err(self.fault(tile, "deflated, which only blobs are"));
         }
         buffer.resize(buffer.len().max(MAX_TILE_BYTES), 0);
         let input = input(&plane, payload, 0, n);
@@ -125,22 +126,27 @@ impl<'a> Tensor<'a> {
         (0..=planes).map(|plane| self.refinement(plane).directory()).collect()
     }
 
-    /// Refuses what only the CPU decodes.
-    pub(crate) fn need_gpu_decodes(&self) -> Result<()> {
-        let what = match self.entry {
-            e if e.is_progressive() => "it is progressive",
-            e if e.is_filtered() => "it is filtered",
-            e if e.dtype.blocks().is_some() => "it consists of blocks",
-            e if !e.is_tensor() => "it is no tensor",
-            _ if self.has_base() => "it is coded against a base",
-            _ => return Ok(()),
-        };
-        Err(self.place(Error::new(ErrorKind::Unsupported, format!("{what}: only the CPU decodes it"))))
+    /// Why only the CPU decodes it, whatever device the archive has; `None` if kernels do.
+    fn cpu_only(&self) -> Option<&'static str> {
+        match self.entry {
+            e if e.is_progressive() => Some("it is progressive"),
+            e if e.is_filtered() => Some("it is filtered"),
+            e if e.dtype.blocks().is_some() => Some("it consists of blocks"),
+            e if !e.is_tensor() => Some("it is no tensor"),
+            _ if self.has_base() => Some("it is coded against a base"),
+            _ => None,
+        }
     }
 
-    /// Whether only the CPU decodes it, whatever device the archive has.
+    /// Whether only the CPU decodes it.
     pub(crate) fn on_cpu_only(&self) -> bool {
-        self.need_gpu_decodes().is_err()
+        self.cpu_only().is_some()
+    }
+
+    /// Refuses what only the CPU decodes.
+    pub(crate) fn need_gpu_decodes(&self) -> Result<()> {
+        let refuse = |what| Err(self.place(Error::new(ErrorKind::Unsupported, format!("{what}: only the CPU decodes it"))));
+        self.cpu_only().map_or(Ok(()), refuse)
     }
 
     /// Decodes tiles whose categories `payload` holds, which begins with the first's; the planes are read from the archive. `place`
@@ -243,7 +249,7 @@ impl<'a> Tensor<'a> {
         let mut buffers = std::mem::take(&mut scratch.bitplanes);
         for tile in piece.tiles.clone() {
             let rect = grid.rect(tile);
-            let at = (rect.row * grid.row_bytes + rect.column - piece.bytes.start) as usize;
+            let at = grid.place_in(piece, rect);
             let stride = grid.row_bytes as usize;
             let Buffers { numbers, bits, .. } = &mut buffers;
             numbers.resume(form, from, out[at..].chunks(stride).take(rect.rows).map(|row| &row[..rect.width]));

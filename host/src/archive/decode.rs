@@ -148,7 +148,7 @@ impl<'a> Tensor<'a> {
     }
 
     /// Part of a band: byte columns `bytes` of `rows`, which lie in one row of tiles.
-    pub(super) fn decode_band_slice(
+    pub(crate) fn decode_band_slice(
         &self,
         directory: &Directory<'_>,
         rows: Range<u64>,
@@ -208,7 +208,7 @@ impl<'a> Tensor<'a> {
     }
 
     /// A zeroed buffer; the file's own size, or the base's, vouches for the tensor's (see `docs/format.md`), but memory may still be short.
-    fn buffer(&self, len: u64) -> Result<Vec<u8>> {
+    pub(crate) fn buffer(&self, len: u64) -> Result<Vec<u8>> {
         self.base()?;
         let len = usize::try_from(len).map_err(|_| self.place(Error::argument(format!("{len} bytes do not fit into memory"))))?;
         zeroed(len).map_err(|e| self.place(Error::io("decoding", e)))
@@ -418,7 +418,7 @@ impl<'a> Tensor<'a> {
         // What is undone is read again at once.
         let stores = if base.is_some() { Stores::Cached } else { stores };
         self.decode_tiles(directory, piece.tiles.clone(), payload, base.as_deref(), scratch, out, stores, |rect| {
-            ((rect.row * grid.row_bytes + rect.column - piece.bytes.start) as usize, stride)
+            (grid.place_in(piece, rect), stride)
         })
     }
 }

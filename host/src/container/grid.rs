@@ -118,6 +118,11 @@ impl Grid {
         start(tiles.start)..start(tiles.end)
     }
 
+    /// Where a tile's first byte lies in the bytes of a piece that it belongs to.
+    pub(crate) fn place_in(&self, piece: &Piece, rect: TileRect) -> usize {
+        (rect.row * self.row_bytes + rect.column - piece.bytes.start) as usize
+    }
+
     /// The rectangle of tile `tile`.
     pub(crate) fn rect(&self, tile: u64) -> TileRect {
         let columns = self.columns();

@@ -40,6 +40,21 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// An entry whose positions, which follow from the order of entries, are still to be added up.
+    pub(crate) fn unplaced(
+        record: TensorRecord,
+        name: String,
+        dtype: Dtype,
+        dtype_name: String,
+        shape: Vec<u64>,
+        layout: Layout,
+        grid: Grid,
+        planes: Vec<PlaneRecord>,
+    ) -> Self {
+        let (source_off, segment_off, directory_off, refinements) = (0, 0, 0, Vec::new());
+        Self { record, source_off, segment_off, directory_off, name, dtype, dtype_name, shape, layout, grid, planes, refinements }
+    }
+
     /// Whether plane `p` says in each tile how it is coded.
     pub(crate) fn is_per_tile(plane: &PlaneRecord) -> bool {
         plane.mode == PlaneMode::PerTile as u8
@@ -350,20 +365,7 @@ fn read_named(record: TensorRecord, parts: &mut Parts<'_>, name: &str) -> Result
         tile_row_bytes: record.tile_row_bytes as u64,
     };
     grid.check(layout.record_bytes() as u64)?;
-    let entry = Entry {
-        record,
-        source_off: 0,
-        segment_off: 0,
-        directory_off: 0,
-        name: name.to_owned(),
-        dtype,
-        dtype_name,
-        shape,
-        layout,
-        grid,
-        planes,
-        refinements: Vec::new(),
-    };
+    let entry = Entry::unplaced(record, name.to_owned(), dtype, dtype_name, shape, layout, grid, planes);
     if entry.is_tensor() && dtype != Dtype::Other && dtype.byte_len(&entry.shape) != Some(grid.bytes()) {
         return fail(format!("{} of shape {:?} does not take {} bytes", entry.dtype_name, entry.shape, grid.bytes()));
     }

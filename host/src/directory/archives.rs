@@ -1,6 +1,6 @@
 //! A directory of archives: opened, restored, verified.
 
-use super::claim::{Claim, remove, sweep};
+use super::claim::{Claim, remove, sweep_parents};
 use super::lanes::{self, Tally};
 use super::manifest::{FileRecord, Manifest, ShardRecord, hex};
 use super::{DirectoryReport, copy, path, tree};
@@ -103,16 +103,9 @@ impl ArchiveDirectory {
         let output = output.as_ref();
         path::apart(&self.root_or_here(), output)?;
         let job = format!("decompress, index {}", hex(&self.manifest_sha256));
-        let outputs = || {
-            let names = self.manifest.shards.iter().map(|s| &s.source).chain(self.manifest.files.iter().map(|f| &f.path));
-            names.map(|name| path::under(output, name))
-        };
         // Files that are there stay until what replaces them is whole.
         let claim = Claim::take(output, &job, overwrite, || Ok(()))?;
-        let mut parents: Vec<_> = outputs().filter_map(|file| Some(file.parent()?.to_owned())).collect();
-        parents.sort();
-        parents.dedup();
-        parents.iter().try_for_each(|p| sweep(p))?;
+        sweep_parents(self.source_names().map(|name| path::under(output, name)))?;
 
         let tally = Tally::new(Some(Arc::new(|done, total| progress(done, total).into())), self.source_bytes());
         let stopped = |e: Error| match e.kind() {
@@ -170,8 +163,7 @@ impl ArchiveDirectory {
             &tally,
             |record| {
                 let at = path::under(&self.root, &record.path);
-                let (bytes, sum) = copy::hash(&at, &tally)?;
-                if bytes == record.bytes && hex(&sum) == record.sha256 { Ok(()) } else { Err(damaged_file(&at)) }
+                sound(record, &at, copy::hash(&at, &tally)?)
             },
         )?;
         lanes::each(&self.manifest.shards, |s| s.source_bytes, &tally, |shard| self.archive(shard)?.verify(tally.part()))?;
@@ -189,8 +181,7 @@ impl ArchiveDirectory {
     ) -> Result<DirectoryReport> {
         let original = original.as_ref();
         let there: BTreeMap<_, _> = tree::walk(original)?.into_iter().map(|f| (f.path.clone(), f)).collect();
-        let names = self.manifest.shards.iter().map(|s| &s.source).chain(self.manifest.files.iter().map(|f| &f.path));
-        let mut here: Vec<_> = names.collect();
+        let mut here: Vec<_> = self.source_names().collect();
         here.sort();
         let differs = |why: String| Error::new(ErrorKind::Mismatch, why).with_path(&self.root);
         if let Some(name) = here.iter().find(|name| !there.contains_key(**name)) {
@@ -207,9 +198,7 @@ impl ArchiveDirectory {
             |record| {
                 let (at, theirs) = (path::under(&self.root, &record.path), &there[&record.path].at);
                 let ours = copy::hash(&at, &tally)?;
-                if ours.0 != record.bytes || hex(&ours.1) != record.sha256 {
-                    return Err(damaged_file(&at));
-                }
+                sound(record, &at, ours)?;
                 if copy::hash_uncounted(theirs, &tally)? != ours {
                     return Err(Error::new(ErrorKind::Mismatch, format!("it differs from {}", theirs.display())).with_path(&at));
                 }
@@ -229,6 +218,12 @@ impl ArchiveDirectory {
             },
         )?;
         Ok(self.report())
+    }
+
+    /// Names of the checkpoint's files.
+    fn source_names(&self) -> impl Iterator<Item = &String> {
+        let Manifest { shards, files, .. } = &self.manifest;
+        shards.iter().map(|s| &s.source).chain(files.iter().map(|f| &f.path))
     }
 
     /// Bytes of the checkpoint, files carried along included.
@@ -253,6 +248,11 @@ impl ArchiveDirectory {
     fn root_or_here(&self) -> PathBuf {
         if self.root.as_os_str().is_empty() { ".".into() } else { self.root.clone() }
     }
+}
+
+/// Whether a file that is carried along has the length and hash that were recorded.
+fn sound(record: &FileRecord, at: &Path, (bytes, sum): (u64, [u8; 32])) -> Result<()> {
+    if bytes == record.bytes && hex(&sum) == record.sha256 { Ok(()) } else { Err(damaged_file(at)) }
 }
 
 fn damaged_file(at: &Path) -> Error {

@@ -84,6 +84,14 @@ impl Claim {
     }
 }
 
+/// [`sweep`]s the directories that these files go to.
+pub(super) fn sweep_parents(files: impl Iterator<Item = PathBuf>) -> Result<()> {
+    let mut parents: Vec<_> = files.filter_map(|file| Some(file.parent()?.to_owned())).collect();
+    parents.sort();
+    parents.dedup();
+    parents.iter().try_for_each(|parent| sweep(parent))
+}
+
 /// Removes what unfinished writes left in `directory` (not below it). Only for whoever has claimed it.
 pub(super) fn sweep(directory: &Path) -> Result<()> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Ok(()) };

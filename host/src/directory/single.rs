@@ -2,7 +2,7 @@
 //! A shard's tensors are tensors of it, its header and every other file are tensors of bytes under reserved names.
 
 use super::checkpoint::Directory;
-use super::claim::{Claim, sweep};
+use super::claim::{Claim, sweep_parents};
 use super::{DirectoryReport, copy, path, tree};
 use crate::archive::{Archive, VerifyReport};
 use crate::encode::Encoder;
@@ -198,16 +198,12 @@ impl<'a> SingleDirectory<'a> {
         progress: impl Fn(u64, u64) -> F + Sync,
     ) -> Result<DirectoryReport> {
         let output = output.as_ref();
-        let outputs = || self.list.files.iter().map(|f| path::under(output, &f.path));
         // Never taken up again: the next begins at the beginning.
         let sum = self.archive.source_sha256().unwrap_or_default();
         let job = format!("decompress, archive {}", super::manifest::hex(&sum));
         // Files that are there stay until what replaces them is whole.
         let claim = Claim::take(output, &job, overwrite, || Ok(()))?;
-        let mut parents: Vec<_> = outputs().filter_map(|file| Some(file.parent()?.to_owned())).collect();
-        parents.sort();
-        parents.dedup();
-        parents.iter().try_for_each(|p| sweep(p))?;
+        sweep_parents(self.list.files.iter().map(|f| path::under(output, &f.path)))?;
         let mut failed = None;
         let splitter = Splitter { skip: self.head, output, files: &self.list.files, open: None, failed: &mut failed };
         let written = splitter.begin().and_then(|splitter| self.archive.write_source(splitter, progress));

@@ -175,13 +175,12 @@ pub(crate) fn encode_piece<'a>(
     let mut tiles = Vec::with_capacity((piece.tiles.end - piece.tiles.start) as usize);
     for tile in piece.tiles.clone() {
         let rect = grid.rect(tile);
-        let first = (rect.row * grid.row_bytes + rect.column - piece.bytes.start) as usize;
-        let pitch = grid.row_bytes as usize;
-        let rows = Rows { bytes: &coded[first..], pitch, rows: rect.rows, width: rect.width };
+        let rows = Rows::of_tile(coded, grid, piece, rect);
         let start = payload.len();
         let contexts = match (&input.contexts[job], &input.base_contexts[job]) {
             (_, Some(c)) => {
-                Some(TileContexts::Base(c, BaseRows { bytes: &base[first..], pitch, rows: rect.rows, width: rect.width }))
+                let Rows { bytes, pitch, rows, width } = Rows::of_tile(base, grid, piece, rect);
+                Some(TileContexts::Base(c, BaseRows { bytes, pitch, rows, width }))
             }
             (Some(c), None) => Some(TileContexts::Classes(c, rect)),
             (None, None) => input.block_contexts[job].as_ref().map(TileContexts::Scales),
@@ -224,8 +223,8 @@ fn filtered(
     scratch: &mut Scratch,
     most: usize,
 ) -> Option<([u8; modes::ENTRY], Vec<u8>, Vec<TilePlane>)> {
-    let mut bytes: Vec<u8> = tile.bytes.chunks(tile.pitch).take(tile.rows).flat_map(|row| &row[..tile.width]).copied().collect();
-    let mut payload = Vec::new();
+    let (mut bytes, mut payload) = (Vec::new(), Vec::new());
+    tile.gather(&mut bytes);
     let mut modes = Work::default().filter(filter, tile.rows, &mut bytes);
     // Learnt from a sample, they may be fewer.
     modes.classes.iter_mut().for_each(|class| *class = (*class).min(filter.classes.saturating_sub(1) as u8));

@@ -21,6 +21,7 @@ mod tile;
 mod write;
 
 use crate::archive::Base;
+use crate::container::index::Entry;
 use crate::error::{Error, Result};
 use crate::output::{refuse_existing, replace_file};
 use crate::progress::Flow;
@@ -89,6 +90,12 @@ pub struct EncodeReport {
 }
 
 impl EncodeReport {
+    fn of(entries: &[Entry], source_bytes: u64, archive_bytes: u64, tiles: u64, tables: usize) -> Self {
+        let tensors = || entries.iter().filter(|e| e.is_tensor());
+        let unknown = tensors().filter(|e| e.dtype == crate::Dtype::Other).count();
+        Self { source_bytes, archive_bytes, tensors: tensors().count(), unknown, tiles, tables }
+    }
+
     /// Archive bytes per source byte.
     pub fn ratio(&self) -> f64 {
         self.archive_bytes as f64 / self.source_bytes.max(1) as f64

@@ -78,12 +78,12 @@ pub(crate) fn choose_layouts(input: &Input<'_>, effort: Effort) -> Result<Vec<La
         }
         let size = MAX_TILE_BYTES as u64;
         let count = job.grid.bytes().div_ceil(size);
+        let (stream, gain) = if packed { (STREAM_BITS, 0.0) } else { (0.0, min_gain(effort) / 5.0) };
         let (mut apart, mut whole) = (0.0, 0.0);
         let mut scratch = Scratch::default();
         for i in (0..count).step_by(count.div_ceil(4).max(1) as usize) {
             let bytes = input.read(j, i * size, size.min(job.grid.bytes() - i * size) as usize)?;
             survey(job.layout, &bytes, &mut scratch, |look| {
-                let stream = if packed { STREAM_BITS } else { 0.0 };
                 apart += match look {
                     // A half-byte plane for every exponent plane: noise, or nearly so.
                     Look::Raw if !packed => 4.0 * bytes.len() as f32,
@@ -92,9 +92,8 @@ pub(crate) fn choose_layouts(input: &Input<'_>, effort: Effort) -> Result<Vec<La
                     Look::Constant(_) => 0.0,
                 }
             });
-            whole += entropy(&histogram(&bytes)) + if packed { STREAM_BITS } else { 0.0 };
+            whole += entropy(&histogram(&bytes)) + stream;
         }
-        let gain = if packed { 0.0 } else { min_gain(effort) / 5.0 };
         Ok(if whole < apart * (1.0 - gain) { Layout::Columns(1) } else { job.layout })
     };
     input.jobs.par_iter().enumerate().map(choose).collect()
@@ -159,8 +158,6 @@ pub(crate) fn learn(input: &mut Input<'_>, effort: Effort) -> Result<Tables> {
     if !effort.units().is_empty() {
         let first = single.len() + pairs.len();
         (input.contexts, in_contexts) = contexts::learn(input, effort, first)?;
-    }
-    if !effort.units().is_empty() {
         let first = single.len() + pairs.len() + in_contexts.len();
         let (block_contexts, tables) = contexts::blocks::learn(input, effort, first)?;
         input.block_contexts = block_contexts;

@@ -13,7 +13,6 @@ use crate::checksum;
 use crate::container::grid::Piece;
 use crate::container::index::{Entry, write_index};
 use crate::container::tables::TablePool;
-use crate::dtype::Dtype;
 use crate::encode::frequency::Histogram;
 use crate::error::{Error, Result};
 use crate::filter::modes;
@@ -81,14 +80,10 @@ fn encode_parts<'a>(
     };
     let mut scratch = take(&input.scratch);
     let grid = &input.jobs[job].grid;
-    let pitch = grid.row_bytes as usize;
     let mut done: Vec<(Vec<u8>, Vec<TileDone>)> = (0..2 + form.planes()).map(|_| Default::default()).collect();
     let (mut elements, mut parts) = (Vec::new(), Parts::new());
     for tile in piece.tiles.clone() {
-        let rect = grid.rect(tile);
-        let first = (rect.row * grid.row_bytes + rect.column - piece.bytes.start) as usize;
-        elements.clear();
-        bytes[first..].chunks(pitch).take(rect.rows).for_each(|row| elements.extend_from_slice(&row[..rect.width]));
+        Rows::of_tile(&bytes, grid, piece, grid.rect(tile)).gather(&mut elements);
         pack(form, &elements, &mut parts);
         for (part, (payload, tiles)) in parts.iter().zip(&mut done) {
             let start = payload.len();
@@ -201,23 +196,7 @@ fn entry(input: &Input<'_>, found: &Found, (job, part): (usize, usize), director
         params16: 0,
     };
     let (name, dtype_name) = (j.name.clone(), j.dtype_name.clone());
-    // Positions follow from the order: the reader adds them up.
-    let (source_off, segment_off, directory_off, refinements) = (0, 0, 0, Vec::new());
-    let (dtype, grid) = (j.dtype, j.grid);
-    Ok(Entry {
-        record,
-        source_off,
-        segment_off,
-        directory_off,
-        name,
-        dtype,
-        dtype_name,
-        shape,
-        layout,
-        grid,
-        planes,
-        refinements,
-    })
+    Ok(Entry::unplaced(record, name, j.dtype, dtype_name, shape, layout, j.grid, planes))
 }
 
 /// Writes the archive, which begins at `start` of the writer.
@@ -280,14 +259,8 @@ pub(super) fn write<W: Write + Seek + Send>(
     out.seek(start, at)?;
     out.put(bytemuck::bytes_of(&sb))?;
     out.writer.flush().map_err(|e| Error::io("writing the archive", e).elsewhere())?;
-    Ok(EncodeReport {
-        source_bytes: total,
-        archive_bytes: out.at,
-        tensors: entries.iter().filter(|e| e.is_tensor()).count(),
-        unknown: entries.iter().filter(|e| e.is_tensor() && e.dtype == Dtype::Other).count(),
-        tiles: found.parts.iter().flatten().map(|p| p.tiles.len() as u64).sum(),
-        tables: pool.freqs().len(),
-    })
+    let tiles = found.parts.iter().flatten().map(|p| p.tiles.len() as u64).sum();
+    Ok(EncodeReport::of(&entries, total, out.at, tiles, pool.freqs().len()))
 }
 
 impl<W: Write + Seek> Out<W> {

@@ -1,6 +1,7 @@
 //! Elements to planes: the inverse of `cpu::join`.
 
 use super::frequency::histogram;
+use crate::container::grid::{Grid, Piece, TileRect};
 use crate::cpu::{Backend, Body};
 use wcodec_device::layout::MAX_TILE_BYTES;
 use wcodec_device::planes::{Layout, rotate};
@@ -18,6 +19,18 @@ impl<'a> Rows<'a> {
     /// Bytes without gaps.
     pub(crate) fn whole(bytes: &'a [u8]) -> Self {
         Self { bytes, pitch: bytes.len(), rows: 1, width: bytes.len() }
+    }
+
+    /// A tile of a piece, whose bytes these are.
+    pub(crate) fn of_tile(bytes: &'a [u8], grid: &Grid, piece: &Piece, rect: TileRect) -> Self {
+        let first = grid.place_in(piece, rect);
+        Self { bytes: &bytes[first..], pitch: grid.row_bytes as usize, rows: rect.rows, width: rect.width }
+    }
+
+    /// Makes `out` the rows without gaps.
+    pub(crate) fn gather(self, out: &mut Vec<u8>) {
+        out.clear();
+        self.runs().for_each(|row| out.extend_from_slice(row));
     }
 
     /// The rows one by one, or all as one where there is no gap between them.
@@ -53,8 +66,7 @@ fn split_tile(layout: Layout, tile: Rows<'_>, linear: &mut Vec<u8>, planes: &mut
     let planes = &mut planes[..layout.planes()];
     if tile.pitch != tile.width && !tile.width.is_multiple_of(layout.group_bytes()) {
         // Neighbours trade bits, so a row must not end between them.
-        linear.clear();
-        tile.runs().for_each(|row| linear.extend_from_slice(row));
+        tile.gather(linear);
         return split_run(layout, linear, planes, 0);
     }
     let mut at = 0;

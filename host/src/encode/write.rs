@@ -8,7 +8,6 @@ use crate::checksum;
 use crate::container::contexts::Contexts;
 use crate::container::index::{Entry, write_index};
 use crate::container::tables::TablePool;
-use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::progress::Flow;
 use sha2::{Digest, Sha256};
@@ -238,20 +237,9 @@ impl<W: Write + Seek> Writer<'_, W> {
         record.segment_len = self.out.at - segment_off;
         record.directory_crc = checksum(&self.directories[start..]);
         record.hash = hash.digest128().to_le_bytes();
-        self.entries.push(Entry {
-            record,
-            source_off: 0, // positions follow from the order: the reader adds them up
-            segment_off,
-            directory_off: 0,
-            name: j.name.clone(),
-            dtype: j.dtype,
-            dtype_name: j.dtype_name.clone(),
-            shape: j.shape.clone(),
-            layout: self.input.layouts[job],
-            grid: j.grid,
-            planes,
-            refinements: Vec::new(),
-        });
+        let (name, dtype_name, shape) = (j.name.clone(), j.dtype_name.clone(), j.shape.clone());
+        let layout = self.input.layouts[job];
+        self.entries.push(Entry::unplaced(record, name, j.dtype, dtype_name, shape, layout, j.grid, planes));
     }
 
     fn finish(mut self, freqs: Vec<crate::container::tables::Freqs>, total: u64) -> Result<EncodeReport> {
@@ -284,14 +272,7 @@ impl<W: Write + Seek> Writer<'_, W> {
         let end = SeekFrom::Start(self.start + archive_bytes);
         self.out.writer.seek(end).map_err(|e| Error::io("seeking in the archive", e).elsewhere())?;
         self.out.writer.flush().map_err(|e| Error::io("writing the archive", e).elsewhere())?;
-        Ok(EncodeReport {
-            source_bytes: total,
-            archive_bytes,
-            tensors: self.entries.iter().filter(|e| e.is_tensor()).count(),
-            unknown: self.entries.iter().filter(|e| e.is_tensor() && e.dtype == Dtype::Other).count(),
-            tiles: self.tiles,
-            tables: pool.freqs().len(),
-        })
+        Ok(EncodeReport::of(&self.entries, total, archive_bytes, self.tiles, pool.freqs().len()))
     }
 }
 

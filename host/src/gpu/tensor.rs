@@ -13,7 +13,7 @@ use wcodec_device::job::CropJob;
 
 /// Decoded bytes of a batch, and of one piece of it.
 const BATCH: u64 = 64 << 20;
-const PIECE: u64 = 4 << 20;
+pub(super) const PIECE: u64 = 4 << 20;
 
 /// Bytes in device memory; freed when dropped.
 pub struct DeviceTensor {

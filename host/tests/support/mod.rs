@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub)]
 
+pub mod allocator;
 pub mod contexts;
 pub mod forge;
 pub mod progressive;

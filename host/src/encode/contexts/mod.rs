@@ -144,8 +144,7 @@ fn count_with(input: &Input<'_>, job: usize, layout: Layout, scales: &Scales, un
         let bytes = input.read(job, piece.bytes.start, piece.len())?;
         for tile in piece.tiles.clone() {
             let rect: TileRect = grid.rect(tile);
-            let first = (rect.row * grid.row_bytes + rect.column - piece.bytes.start) as usize;
-            let rows = Rows { bytes: &bytes[first..], pitch: grid.row_bytes as usize, rows: rect.rows, width: rect.width };
+            let rows = Rows::of_tile(&bytes, &grid, &piece, rect);
             split(layout, rows, &mut linear, &mut planes);
             let Counted { contexts, leading: leading_counts, deep: deep_counts } = &mut found;
             contexts.of_tile(rect, record, &mut of);
