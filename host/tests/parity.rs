@@ -4,8 +4,12 @@
 
 #![allow(missing_docs)]
 
+#[path = "parity/blocks.rs"]
+mod blocks;
 #[path = "parity/contexts.rs"]
 mod contexts;
+#[path = "parity/filters.rs"]
+mod filters;
 #[path = "parity/suite.rs"]
 mod suite;
 mod support;
@@ -13,7 +17,7 @@ mod support;
 macro_rules! decoders {
     ($($name:ident: $target:expr, $cases:expr, $context_cases:expr $(, $ignore:literal)?;)*) => {$(
         mod $name {
-            use super::{contexts, suite};
+            use super::{blocks, contexts, filters, suite};
             use super::support::target::Target;
 
             const TARGET: Target = $target;
@@ -64,6 +68,30 @@ macro_rules! decoders {
             $(#[ignore = $ignore])?
             fn damage_contexts() {
                 contexts::damage(TARGET, $context_cases);
+            }
+
+            #[test]
+            $(#[ignore = $ignore])?
+            fn block_types() {
+                blocks::types(TARGET);
+            }
+
+            #[test]
+            $(#[ignore = $ignore])?
+            fn filter_types() {
+                filters::types(TARGET);
+            }
+
+            #[test]
+            $(#[ignore = $ignore])?
+            fn damage_filters() {
+                filters::damage(TARGET, $context_cases);
+            }
+
+            #[test]
+            $(#[ignore = $ignore])?
+            fn damage_blocks() {
+                blocks::damage(TARGET, $context_cases);
             }
         }
     )*};

@@ -130,8 +130,6 @@ impl<'a> Tensor<'a> {
     fn cpu_only(&self) -> Option<&'static str> {
         match self.entry {
             e if e.is_progressive() => Some("it is progressive"),
-            e if e.is_filtered() => Some("it is filtered"),
-            e if e.dtype.blocks().is_some() => Some("it consists of blocks"),
             e if !e.is_tensor() => Some("it is no tensor"),
             _ if self.has_base() => Some("it is coded against a base"),
             _ => None,

@@ -436,9 +436,9 @@ pub(crate) struct Directory<'a> {
     /// The contexts of differences.
     pub(super) base_contexts: Option<Arc<BaseContexts>>,
     /// The contexts of blocks.
-    pub(super) block_contexts: Option<Arc<BlockContexts>>,
+    pub(crate) block_contexts: Option<Arc<BlockContexts>>,
     pub(super) difference: Option<Difference>,
-    pub(super) filter: Option<Arc<Filter>>,
+    pub(crate) filter: Option<Arc<Filter>>,
     /// Of a progressive tensor, those of its planes, as many as are decoded.
     pub(super) planes: Vec<Directory<'a>>,
 }
@@ -479,7 +479,7 @@ impl Directory<'_> {
     }
 
     /// What a tile says of its filter.
-    pub(super) fn filter_entry(&self, tile: u64) -> [u8; modes::ENTRY] {
+    pub(crate) fn filter_entry(&self, tile: u64) -> [u8; modes::ENTRY] {
         let end = self.first + (tile as usize + 1) * self.stride;
         std::array::from_fn(|i| self.bytes[end - modes::ENTRY + i])
     }

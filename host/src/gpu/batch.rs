@@ -2,11 +2,13 @@
 
 use super::context::Gpu;
 use super::launch::{Batch, Failure};
-use super::plan::{Plan, Tile};
+use super::plan::{Plan, Tile, TileContexts};
 use crate::archive::{Directory, EMPTY_PLANE, Tensor};
 use crate::checksum;
+use crate::container::grid::TileRect;
 use crate::cpu::tile::TileFault;
 use crate::error::{Error, ErrorKind, Result};
+use crate::filter::modes::Modes;
 use std::ops::Range;
 use wcodec_device::job::{SLACK, status};
 
@@ -156,13 +158,27 @@ fn add(
             crc: head.crc,
             output,
             stride,
-            contexts: item.directory.contexts.as_ref().map(|contexts| (contexts, rect)),
+            contexts: contexts(item.directory, tile, rect),
+            filter: item.directory.filter.as_deref().map(|filter| (filter, item.directory.filter_entry(tile))),
         };
         let tables = item.tensor.archive.index.tables.freqs().len();
         plan.add(&tile_job, tables, payload.is_none()).map_err(|fault| fail(fault.to_string()))?;
         places.push(Place { work: number, tile });
     }
     Ok(())
+}
+
+/// What tells the contexts of a tile.
+fn contexts<'a>(directory: &'a Directory<'_>, tile: u64, rect: TileRect) -> Option<TileContexts<'a>> {
+    if let Some(filter) = directory.filter.as_deref() {
+        let modes = Modes::read_entry(filter, directory.filter_entry(tile));
+        // What is wrong with the entry is told where the tile is planned.
+        return modes.ok().flatten().filter(|(_, _, classes)| *classes).map(|_| TileContexts::Bands(filter));
+    }
+    if let Some(contexts) = directory.block_contexts.as_deref() {
+        return Some(TileContexts::Scales(contexts));
+    }
+    directory.contexts.as_ref().map(|contexts| TileContexts::Classes(contexts, rect))
 }
 
 /// Runs `work` in batches of at most `batch` decoded bytes, halving that while device memory is short.
