@@ -3,6 +3,7 @@
 //! A *job* is one stream of one tile, for one warp. A *block* is up to [`WARPS`] jobs whose streams share a frequency table. A launch has
 //! blocks of one kernel, of as many tensors as there are.
 
+use crate::bitplanes::Form;
 use bytemuck::{Pod, Zeroable};
 
 /// Warps of a block.
@@ -152,6 +153,102 @@ impl FilterJob {
     }
 }
 
+/// A tile that follows from the base's: `map_exponents` before it is decoded, `undo_differences` after.
+#[repr(C, align(16))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct DifferenceJob {
+    /// The differences, row by row without gaps (16-byte aligned); nothing where the tile is the base's.
+    pub differences: u64,
+    /// First byte of the tile in the output.
+    pub output: u64,
+    /// Bytes from one of the tile's rows to the next there.
+    pub stride: u64,
+    /// The base's byte for the tile's first.
+    pub base: u64,
+    /// Bytes from one row to the next there.
+    pub base_stride: u64,
+    /// Where the map of contexts goes, a byte for each of the layout's elements (16-byte aligned); 0 where none is wanted.
+    pub map: u64,
+    /// Bytes of a row of the tile, whole elements and numbers.
+    pub width: u32,
+    /// Rows of the tile.
+    pub rows: u32,
+    /// Bytes of one of the layout's elements.
+    pub record: u32,
+    /// Bytes of a number: 1, 2, 4 or 8.
+    pub unit: u32,
+    /// How numbers follow from the base's: see [`Method`](crate::difference::Method).
+    pub method: u32,
+    /// Zero.
+    pub reserved: [u32; 3],
+}
+
+/// A plane of bits of a tile.
+#[repr(C, align(16))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct BitsPart {
+    /// Its bytes.
+    pub bytes: u64,
+    /// Bytes that it must have if it is raw, up to the next multiple of 16; [`ANY`](Self::ANY) if that need not be asked.
+    pub len: u32,
+    /// The job of the stream that it is decoded from, which `count_bits` tells how many symbols it has; [`ANY`](Self::ANY) without one.
+    pub job: u32,
+}
+
+impl BitsPart {
+    /// No number.
+    pub const ANY: u32 = u32::MAX;
+}
+
+/// A tile whose numbers lie in planes of bits: `count_bits` once its categories are decoded, then one of the joins.
+#[repr(C, align(16))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct NumbersJob {
+    /// Categories, a byte each (16-byte aligned).
+    pub categories: u64,
+    /// [`BitsPart`]s: signs, then planes of refinement.
+    pub parts: u64,
+    /// First byte of the tile in the output.
+    pub output: u64,
+    /// Bytes from one of the tile's rows to the next in the output.
+    pub stride: u64,
+    /// Bytes of a row of the tile.
+    pub width: u32,
+    /// Numbers of the tile.
+    pub elements: u32,
+    /// Planes of refinement that there are.
+    pub planes: u32,
+    /// Bits of a number.
+    pub bits: u32,
+    /// Bits of the mantissa of floats; [`INTEGER`](Self::INTEGER) for integers.
+    pub mantissa: u32,
+    /// Position of this job's status in the launch's list.
+    pub status: u32,
+    /// Zero.
+    pub reserved: [u32; 2],
+}
+
+impl NumbersJob {
+    /// In the place of a mantissa's bits.
+    pub const INTEGER: u32 = u32::MAX;
+
+    /// The form of its numbers.
+    #[inline(always)]
+    pub fn form(&self) -> Form {
+        match self.mantissa {
+            Self::INTEGER => Form::Integer { bits: self.bits },
+            mantissa => Form::Float { bits: self.bits, mantissa },
+        }
+    }
+
+    /// The address of a byte of the tile, its rows put one after the other.
+    #[inline(always)]
+    pub fn locate(&self, byte: u32) -> u64 {
+        let width = self.width.max(1);
+        self.output + (byte / width) as u64 * self.stride + (byte % width) as u64
+    }
+}
+
 /// A payload whose checksum is to be verified.
 #[repr(C, align(16))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -204,4 +301,6 @@ pub mod status {
     pub const CHECKSUM: u32 = 6;
     /// Modes that there are not, or that do not have the length that they take.
     pub const MODES: u32 = 7;
+    /// A category that there is not, or planes of bits of other lengths than categories ask for.
+    pub const BITS: u32 = 8;
 }

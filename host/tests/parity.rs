@@ -4,12 +4,16 @@
 
 #![allow(missing_docs)]
 
+#[path = "parity/base.rs"]
+mod base;
 #[path = "parity/blocks.rs"]
 mod blocks;
 #[path = "parity/contexts.rs"]
 mod contexts;
 #[path = "parity/filters.rs"]
 mod filters;
+#[path = "parity/progressive.rs"]
+mod progressive;
 #[path = "parity/suite.rs"]
 mod suite;
 mod support;
@@ -17,7 +21,7 @@ mod support;
 macro_rules! decoders {
     ($($name:ident: $target:expr, $cases:expr, $context_cases:expr $(, $ignore:literal)?;)*) => {$(
         mod $name {
-            use super::{blocks, contexts, filters, suite};
+            use super::{base, blocks, contexts, filters, progressive, suite};
             use super::support::target::Target;
 
             const TARGET: Target = $target;
@@ -86,6 +90,30 @@ macro_rules! decoders {
             $(#[ignore = $ignore])?
             fn damage_filters() {
                 filters::damage(TARGET, $context_cases);
+            }
+
+            #[test]
+            $(#[ignore = $ignore])?
+            fn base_types() {
+                base::types(TARGET);
+            }
+
+            #[test]
+            $(#[ignore = $ignore])?
+            fn damage_base() {
+                base::damage(TARGET, $context_cases);
+            }
+
+            #[test]
+            $(#[ignore = $ignore])?
+            fn progressive_types() {
+                progressive::types(TARGET);
+            }
+
+            #[test]
+            $(#[ignore = $ignore])?
+            fn damage_progressive() {
+                progressive::damage(TARGET, $context_cases);
             }
 
             #[test]

@@ -4,10 +4,14 @@
 //! each kind that it has, whatever tensors they are from.
 
 mod bands;
+mod bits;
 mod blocks;
 mod check;
 mod contexts;
 mod crop;
+mod difference;
+mod floats;
+mod integers;
 mod intrinsics;
 mod join;
 mod layouts;
@@ -19,7 +23,9 @@ mod stream;
 mod table;
 mod transforms;
 
-use crate::job::{BlockJob, CheckJob, ContextSet, CropJob, EXPANDED_BYTES, FilterJob, TileJob, status};
+use crate::job::{
+    BlockJob, CheckJob, ContextSet, CropJob, DifferenceJob, EXPANDED_BYTES, FilterJob, NumbersJob, TileJob, status,
+};
 use intrinsics::{block, lane_id, thread};
 
 /// The block's table in place, each warp decodes its job.
@@ -255,6 +261,69 @@ undo! {
     undo_transforms: transforms,
     /// Turns residuals of filtered tiles back into elements.
     undo_predictions: predictions,
+}
+
+/// Maps the contexts of differences; a warp takes a job, as many as `count`.
+///
+/// # Safety
+/// As for the decoders.
+#[unsafe(no_mangle)]
+pub unsafe extern "ptx-kernel" fn map_exponents(jobs: *const DifferenceJob, count: u32) {
+    let i = block() * crate::job::WARPS + thread() / 32;
+    if i < count {
+        // SAFETY: by contract.
+        unsafe { difference::map(&*jobs.add(i as usize)) }
+    }
+}
+
+/// Makes numbers of differences; a warp takes a job, as many as `count`.
+///
+/// # Safety
+/// As for the decoders.
+#[unsafe(no_mangle)]
+pub unsafe extern "ptx-kernel" fn undo_differences(jobs: *const DifferenceJob, count: u32) {
+    let i = block() * crate::job::WARPS + thread() / 32;
+    if i < count {
+        // SAFETY: by contract.
+        unsafe { difference::undo(&*jobs.add(i as usize)) }
+    }
+}
+
+/// Looks at the categories of tiles of bitplanes, and counts their bits; a warp takes a job, as many as `count`. Writes each one's status.
+///
+/// # Safety
+/// As for the decoders; `streams` are the jobs of the launches that follow.
+#[unsafe(no_mangle)]
+pub unsafe extern "ptx-kernel" fn count_bits(jobs: *const NumbersJob, count: u32, statuses: *mut u32, streams: u64) {
+    let i = block() * crate::job::WARPS + thread() / 32;
+    if i < count {
+        // SAFETY: by contract.
+        unsafe {
+            let job = &*jobs.add(i as usize);
+            let status = bits::count(job, streams);
+            if lane_id() == 0 {
+                *statuses.add(job.status as usize) = status;
+            }
+        }
+    }
+}
+
+/// Joins planes of bits; a warp takes a job, as many as `count`; those whose planes are refused are left.
+///
+/// # Safety
+/// As for the decoders.
+#[unsafe(no_mangle)]
+pub unsafe extern "ptx-kernel" fn join_bits(jobs: *const NumbersJob, count: u32, statuses: *mut u32) {
+    let i = block() * crate::job::WARPS + thread() / 32;
+    if i < count {
+        // SAFETY: by contract.
+        unsafe {
+            let job = &*jobs.add(i as usize);
+            if *statuses.add(job.status as usize) == status::OK {
+                if job.mantissa == NumbersJob::INTEGER { integers::join(job) } else { floats::join(job) }
+            }
+        }
+    }
 }
 
 /// Verifies payloads' checksums; a warp takes a job, as many as `count`. Writes each one's status.

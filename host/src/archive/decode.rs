@@ -434,13 +434,13 @@ pub(crate) struct Directory<'a> {
     stride: usize,
     pub(crate) contexts: Option<Arc<Contexts>>,
     /// The contexts of differences.
-    pub(super) base_contexts: Option<Arc<BaseContexts>>,
+    pub(crate) base_contexts: Option<Arc<BaseContexts>>,
     /// The contexts of blocks.
     pub(crate) block_contexts: Option<Arc<BlockContexts>>,
-    pub(super) difference: Option<Difference>,
+    pub(crate) difference: Option<Difference>,
     pub(crate) filter: Option<Arc<Filter>>,
     /// Of a progressive tensor, those of its planes, as many as are decoded.
-    pub(super) planes: Vec<Directory<'a>>,
+    pub(crate) planes: Vec<Directory<'a>>,
 }
 
 impl Directory<'_> {

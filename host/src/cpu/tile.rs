@@ -52,6 +52,9 @@ impl std::fmt::Display for TileFault {
             Self::Patches => write!(f, "patches out of order"),
             Self::Stream(p, fault) => write!(f, "plane {p}: {}", fault.message()),
             Self::Device(_, status::MODES) => write!(f, "modes that there are not, or of another length than they take"),
+            Self::Device(_, status::BITS) => {
+                write!(f, "a category that there is not, or a plane of another length than its bits take")
+            }
             Self::Device(p, status) => write!(f, "plane {p}: {}", describe_status(*status)),
         }
     }

@@ -31,17 +31,21 @@ pub(super) enum Kernel {
     F32Bytes,
     F8e4Pairs,
     F8e4Bytes,
+    MapExponents,
     MapScales,
+    CountBits,
+    JoinBits,
     JoinPlanes,
     JoinBlocks,
     ReadModes,
     UndoTransforms,
     UndoPredictions,
+    UndoDifferences,
     CropTiles,
 }
 
 impl Kernel {
-    const ALL: [(Self, &str); 20] = [
+    const ALL: [(Self, &str); 24] = [
         (Self::CheckPayloads, "check_payloads"),
         (Self::ExpandTables, "expand_tables"),
         (Self::Contexts, "decode_contexts"),
@@ -55,12 +59,16 @@ impl Kernel {
         (Self::F32Bytes, "decode_f32_bytes"),
         (Self::F8e4Pairs, "decode_f8e4_pairs"),
         (Self::F8e4Bytes, "decode_f8e4_bytes"),
+        (Self::MapExponents, "map_exponents"),
         (Self::MapScales, "map_scales"),
+        (Self::CountBits, "count_bits"),
+        (Self::JoinBits, "join_bits"),
         (Self::JoinPlanes, "join_planes"),
         (Self::JoinBlocks, "join_blocks"),
         (Self::ReadModes, "read_modes"),
         (Self::UndoTransforms, "undo_transforms"),
         (Self::UndoPredictions, "undo_predictions"),
+        (Self::UndoDifferences, "undo_differences"),
         (Self::CropTiles, "crop_tiles"),
     ];
 }

@@ -1,6 +1,7 @@
 //! A batch on the device: its buffers, its launches, its statuses.
 #![allow(unsafe_code)]
 
+use super::base::OfBase;
 use super::context::{Gpu, Kernel, failed};
 use super::plan::{Bases, Plan, Ready, Sets, Stage};
 use crate::error::{Error, Result};
@@ -69,11 +70,15 @@ pub(super) struct Batch {
     checks: CudaSlice<u8>,
     statuses: CudaSlice<u8>,
     contexts: Option<ContextBuffers>,
+    _of_base: OfBase,
 }
 
 /// Jobs of the kernels that decode no stream.
 struct Steps {
     filters: List,
+    numbers: List,
+    _parts: CudaSlice<u8>,
+    differences: List,
     scales: List,
     joins: List,
     blocks: List,
@@ -138,11 +143,12 @@ pub(super) struct Statuses {
 impl Batch {
     /// Uploads payload (with its slack), tables and jobs, and reserves scratch memory. Without a payload the plan's positions in it are
     /// device addresses.
-    pub(super) fn upload(gpu: &Gpu, payload: Option<&[u8]>, plan: Plan, tables: &[u8]) -> Result<Self, Failure> {
+    pub(super) fn upload(gpu: &Gpu, payload: Option<&[u8]>, plan: Plan, tables: &[u8], of_base: OfBase) -> Result<Self, Failure> {
         let doing = driver("copying to the device");
         let payload = payload.map(|bytes| upload(gpu, bytes)).transpose()?;
         let mut scratch = allocate(gpu, plan.scratch)?;
         let mut lists = allocate(gpu, plan.list_bytes())?;
+        let mut parts = allocate(gpu, plan.part_bytes())?;
         let tables = upload(gpu, tables)?;
         let contexts = ContextBuffers::upload(gpu, &plan.sets)?;
         let bases = Bases {
@@ -150,6 +156,7 @@ impl Batch {
             scratch: address(gpu, &scratch),
             lists: address(gpu, &lists),
             classes: contexts.as_ref().map_or(0, |c| address(gpu, &c.classes)),
+            parts: address(gpu, &parts),
         };
         let ready = plan.finish(bases);
         // A stream that is damaged leaves its plane unfinished; what is joined with it is no secret then, but it is defined.
@@ -164,10 +171,17 @@ impl Batch {
             let bytes: &[u8] = bytemuck::cast_slice(&ready.lists);
             gpu.stream().memcpy_htod(bytes, &mut lists).map_err(&doing)?;
         }
+        if !ready.parts.is_empty() {
+            let bytes: &[u8] = bytemuck::cast_slice(&ready.parts);
+            gpu.stream().memcpy_htod(bytes, &mut parts).map_err(&doing)?;
+        }
         let blocks = upload(gpu, &ready.blocks)?;
         let jobs = upload(gpu, &ready.jobs)?;
         let steps = Steps {
             filters: List::upload(gpu, &ready.steps.filters)?,
+            numbers: List::upload(gpu, &ready.steps.numbers)?,
+            _parts: parts,
+            differences: List::upload(gpu, &ready.steps.differences)?,
             scales: List::upload(gpu, &ready.steps.scales)?,
             joins: List::upload(gpu, &ready.steps.joins)?,
             blocks: List::upload(gpu, &ready.steps.blocks)?,
@@ -186,6 +200,7 @@ impl Batch {
             checks,
             statuses,
             contexts,
+            _of_base: of_base,
         })
     }
 
@@ -217,15 +232,22 @@ impl Batch {
                 gpu.launch(Kernel::ExpandTables, count, SHARED_BYTES, &mut args).map_err(&doing)?;
             }
             self.steps.filters.launch(gpu, Kernel::ReadModes, &mut statuses).map_err(&doing)?;
+            if self.contexts.is_some() {
+                self.steps.differences.launch(gpu, Kernel::MapExponents, &mut []).map_err(&doing)?;
+            }
             self.streams(gpu, Stage::First).map_err(&doing)?;
+            let mut more = [statuses[0], address(gpu, &self.jobs)];
+            self.steps.numbers.launch(gpu, Kernel::CountBits, &mut more).map_err(&doing)?;
             self.streams(gpu, Stage::Second).map_err(&doing)?;
             self.steps.scales.launch(gpu, Kernel::MapScales, &mut []).map_err(&doing)?;
             self.streams(gpu, Stage::Numbers).map_err(&doing)?;
             self.streams(gpu, Stage::Fused).map_err(&doing)?;
             self.steps.joins.launch(gpu, Kernel::JoinPlanes, &mut []).map_err(&doing)?;
+            self.steps.numbers.launch(gpu, Kernel::JoinBits, &mut statuses).map_err(&doing)?;
             self.steps.blocks.launch(gpu, Kernel::JoinBlocks, &mut []).map_err(&doing)?;
             self.steps.filters.launch(gpu, Kernel::UndoTransforms, &mut statuses).map_err(&doing)?;
             self.steps.filters.launch(gpu, Kernel::UndoPredictions, &mut statuses).map_err(&doing)?;
+            self.steps.differences.launch(gpu, Kernel::UndoDifferences, &mut []).map_err(&doing)?;
         }
         Ok(())
     }

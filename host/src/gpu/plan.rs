@@ -10,21 +10,25 @@
 //! Addresses are not known here: a job says where in the payload, scratch, lists, classes or output buffer a thing lies ([`Plan::finish`]).
 
 mod contexts;
+mod numbers;
 mod steps;
 
 use super::context::Kernel;
+use crate::container::difference::Method;
 use crate::cpu::tile::{TileFault, check_pairs};
 use crate::filter::Filter;
 use crate::filter::modes::{self, Modes};
 pub(super) use contexts::{Sets, TileContexts};
+pub(super) use numbers::Bits;
 use std::collections::BTreeMap;
 pub(super) use steps::Steps;
-use wcodec_device::job::{BlockJob, CheckJob, SIDE_PLANES, TileJob, WARPS};
+use wcodec_device::job::{BitsPart, BlockJob, CheckJob, SIDE_PLANES, TileJob, WARPS};
 use wcodec_device::layout::{PlaneMode, TILE_ALIGN, TilePlane};
 use wcodec_device::planes::Layout;
 use wcodec_device::rans::STATE_BYTES;
 
 /// Which buffer an address lies in, until it is relocated: the top bits.
+const PARTS: u64 = 1 << 60;
 const CLASSES: u64 = 1 << 61;
 const SCRATCH: u64 = 1 << 62;
 const LISTS: u64 = 1 << 63;
@@ -50,6 +54,19 @@ pub(super) struct Tile<'a> {
     pub contexts: Option<TileContexts<'a>>,
     /// How it is filtered, if it may be, and what the directory says of that.
     pub filter: Option<(&'a Filter, [u8; modes::ENTRY])>,
+    /// How it follows from the base, if it does.
+    pub difference: Option<FromBase>,
+}
+
+/// A tile's difference from the base's.
+#[derive(Clone, Copy)]
+pub(super) struct FromBase {
+    pub method: Method,
+    /// Bytes of a number.
+    pub unit: usize,
+    /// Device address of the base's byte for the tile's first, and bytes from row to row there.
+    pub base: u64,
+    pub stride: u64,
 }
 
 /// When a stream is decoded: others may need its plane.
@@ -79,6 +96,7 @@ pub(super) struct Plan {
     planned: Vec<Planned>,
     steps: Steps,
     lists: Vec<u64>,
+    parts: Vec<BitsPart>,
     /// Payloads whose checksums the device verifies.
     pub checks: Vec<CheckJob>,
     /// For each job's status: the tile (as it was added) and the plane.
@@ -99,6 +117,7 @@ pub(super) struct Bases {
     pub scratch: u64,
     pub lists: u64,
     pub classes: u64,
+    pub parts: u64,
 }
 
 /// A launch: its kernel and which blocks of the batch are its.
@@ -154,7 +173,7 @@ impl Plan {
             return Err(TileFault::Length);
         }
         if check {
-            self.checks.push(CheckJob { payload: tile.payload, len: tile.payload_len as u32, crc: tile.crc });
+            self.check(tile);
         }
         let job = TileJob {
             output: tile.output,
@@ -164,9 +183,10 @@ impl Plan {
             planes: [NOWHERE; SIDE_PLANES],
             ..TileJob::default()
         };
-        let (map, job) = match tile.filter {
-            Some((filter, entry)) => self.filter(number, tile, filter, entry, job)?,
-            None => (NOWHERE, job),
+        let (map, job) = match (tile.filter, tile.difference) {
+            (Some((filter, entry)), _) => self.filter(number, tile, filter, entry, job)?,
+            (None, Some(from)) => self.difference(tile, from, job),
+            (None, None) => (NOWHERE, job),
         };
         let fused = fuse(tile.layout, tile.planes);
         // Where each plane will lie.
@@ -206,6 +226,11 @@ impl Plan {
         Ok(())
     }
 
+    /// Has the device verify a tile's checksum.
+    fn check(&mut self, tile: &Tile<'_>) {
+        self.checks.push(CheckJob { payload: tile.payload, len: tile.payload_len as u32, crc: tile.crc });
+    }
+
     fn stream(&mut self, tile: u32, p: usize, (stage, kernel): (Stage, Kernel), plane: &TilePlane, at: u64, job: TileJob) {
         let status = self.owners.len() as u32;
         self.owners.push((tile, p as u8));
@@ -241,6 +266,7 @@ impl Plan {
             p if p & LISTS != 0 => bases.lists + (p & !LISTS),
             p if p & SCRATCH != 0 => bases.scratch + (p & !SCRATCH),
             p if p & CLASSES != 0 => bases.classes + (p & !CLASSES),
+            p if p & PARTS != 0 => bases.parts + (p & !PARTS),
             p => bases.payload + p,
         };
         // Long streams first: the blocks that come last are short, and no SM works long alone.
@@ -267,12 +293,33 @@ impl Plan {
         }
         ready.steps = self.steps;
         ready.steps.relocate(relocate);
+        // Parts name jobs by their status.
+        let mut order = vec![BitsPart::ANY; if self.parts.is_empty() { 0 } else { self.owners.len() }];
+        if !order.is_empty() {
+            ready.jobs.iter().zip(0..).for_each(|(job, at)| order[job.status as usize] = at);
+        }
+        let part = |p: BitsPart| BitsPart {
+            bytes: relocate(p.bytes),
+            job: if p.job == BitsPart::ANY { p.job } else { order[p.job as usize] },
+            ..p
+        };
+        ready.parts = self.parts.iter().copied().map(part).collect();
         ready.lists = self.lists.into_iter().map(relocate).collect();
         ready.checks = self.checks;
         ready.checks.iter_mut().for_each(|c| c.payload = relocate(c.payload));
         ready.fills = self.fills.into_iter().map(|(value, (at, len))| (value, relocate(at), len)).collect();
         (ready.owners, ready.sets) = (self.owners, self.sets);
         ready
+    }
+
+    /// Bytes that the parts of bitplanes take.
+    pub(super) fn part_bytes(&self) -> usize {
+        size_of_val(&self.parts[..])
+    }
+
+    /// Whether there is nothing to do.
+    pub(super) fn is_empty(&self) -> bool {
+        self.tiles == 0 && self.steps.differences.is_empty()
     }
 
     /// Bytes that the lists of plane addresses take.
@@ -293,6 +340,7 @@ pub(super) struct Ready {
     pub blocks: Vec<BlockJob>,
     pub jobs: Vec<TileJob>,
     pub steps: Steps,
+    pub parts: Vec<BitsPart>,
     pub lists: Vec<u64>,
     pub checks: Vec<CheckJob>,
     /// Value, address, bytes.

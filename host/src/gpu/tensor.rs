@@ -102,7 +102,7 @@ impl Gpu {
     }
 
     /// [`memory`](Self::memory), telling whether it was short.
-    fn try_memory(&self, len: u64) -> Result<DeviceTensor, Failure> {
+    pub(super) fn try_memory(&self, len: u64) -> Result<DeviceTensor, Failure> {
         let len = usize::try_from(len).map_err(|_| too_large(len))?;
         let bytes = allocate(self, len)?;
         Ok(DeviceTensor { gpu: self.clone(), bytes, len })

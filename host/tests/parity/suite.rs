@@ -20,7 +20,13 @@ fn check(target: Target, tensors: &[Owned]) {
 }
 
 pub(crate) fn check_archive(target: Target, archive: &[u8], tensors: &[Owned]) {
-    let Some(a) = on(target, archive) else { return };
+    if let Some(a) = on(target, archive) {
+        check_opened(&a, tensors);
+    }
+}
+
+/// [`check_archive`] of one that is to be decoded where the caller says.
+pub(crate) fn check_opened(a: &Archive, tensors: &[Owned]) {
     for (t, (tensor, bytes)) in tensors.iter().zip(a.decode_all().unwrap()) {
         assert!(bytes == t.data, "{t:?} differs");
         let (rows, columns, size) = (tensor.rows(), tensor.columns(), tensor.column_bytes());
@@ -229,8 +235,29 @@ pub(crate) fn damage(target: Target, cases: usize) {
     });
 }
 
+/// An archive to damage.
+pub(crate) struct Sound {
+    pub archive: Vec<u8>,
+    /// The base that it needs.
+    pub base: Option<Vec<u8>>,
+    /// The record that is damaged.
+    pub record: usize,
+}
+
+impl From<Vec<u8>> for Sound {
+    fn from(archive: Vec<u8>) -> Self {
+        Self { archive, base: None, record: 0 }
+    }
+}
+
 /// Damages of the archives that `make` gives, of which it is told the number; `share` of them at a time.
-pub(crate) fn damage_of(target: Target, cases: usize, share: usize, make: impl Fn(&mut Numbers, usize) -> Vec<u8> + Sync) {
+pub(crate) fn damage_of<S: Into<Sound>>(
+    target: Target,
+    cases: usize,
+    share: usize,
+    make: impl Fn(&mut Numbers, usize) -> S + Sync,
+) {
+    let make = |rng: &mut Numbers, number: usize| make(rng, number).into();
     if on(target, &encode_tensors(&[])).is_none() {
         return;
     }
@@ -295,22 +322,25 @@ fn damage_share(
     gpu: Option<&Gpu>,
     share: u64,
     cases: usize,
-    make: &impl Fn(&mut Numbers, usize) -> Vec<u8>,
+    make: &impl Fn(&mut Numbers, usize) -> Sound,
 ) -> usize {
     /// Damages of one archive: making it takes longer than decoding it.
     const EACH: usize = 16;
     let mut rng = Numbers(share << 32 | 77);
     let (mut flagged, mut tried, mut case) = (0, 0, 0);
-    let mut sound = Vec::new();
+    let mut made = Sound::from(Vec::new());
+    let mut base = None;
     while tried < cases {
         if case % EACH == 0 {
-            sound = make(&mut rng, case / EACH);
+            made = make(&mut rng, case / EACH);
+            base = made.base.take().map(|bytes| wcodec::Base::from_bytes(bytes).unwrap());
         }
+        let sound = &made.archive;
         case += 1;
         assert!(case < 3 * cases + 100, "share {share}: only {tried} of {case} cases reach a stream");
         let mut archive = sound.clone();
         let map = Map::of(&archive);
-        let record = &map.records[0];
+        let record = &map.records[made.record];
         if record.segment.is_empty() {
             continue;
         }
@@ -327,6 +357,10 @@ fn damage_share(
         let Ok(mut by_cpu) = Archive::from_bytes(&archive[..]) else { continue };
         by_cpu.set_backend(Backend::Portable);
         let mut a = open(&archive);
+        if let Some(base) = &base {
+            by_cpu.set_base(base.clone()).unwrap();
+            a.set_base(base.clone()).unwrap();
+        }
         match gpu {
             Some(gpu) => a.set_device(Device::Gpu(gpu.clone())),
             None => assert!(target.set(&mut a)),
@@ -349,7 +383,7 @@ fn damage_share(
         }
         if keep_sums {
             // Several flips of one bit may leave what there was.
-            let untouched = archive == sound;
+            let untouched = archive == *sound;
             assert!(
                 untouched || mine.as_ref().is_err_and(|e| e.kind() == ErrorKind::Corrupt),
                 "share {share}, case {case}: {mine:?}"

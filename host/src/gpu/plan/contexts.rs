@@ -2,6 +2,7 @@
 //! tiles their classes.
 
 use super::{CLASSES, NOWHERE, Plan, Stage, Tile};
+use crate::container::base_contexts::BaseContexts;
 use crate::container::block_contexts::{BlockContexts, SCALES, STEP};
 use crate::container::contexts::{Contexts, leading};
 use crate::container::grid::TileRect;
@@ -24,6 +25,8 @@ pub(in crate::gpu) enum TileContexts<'a> {
     Scales(&'a BlockContexts),
     /// The classes of a filtered tile's blocks, and the bands of coefficients.
     Bands(&'a Filter),
+    /// The base's exponents.
+    Base(&'a BaseContexts),
 }
 
 /// Whether plane `p` of a tile may be coded with contexts.
@@ -33,6 +36,9 @@ pub(super) fn check(tile: &Tile<'_>, p: usize) -> Result<(), &'static str> {
             return if contexts.planes.get(p).is_some_and(|tables| !tables.is_empty()) { Ok(()) } else { Err(NO_CONTEXTS) };
         }
         Some(TileContexts::Bands(_)) => return Ok(()),
+        Some(TileContexts::Base(contexts)) => {
+            return if contexts.planes.get(p).is_some_and(|tables| !tables.is_empty()) { Ok(()) } else { Err(NO_CONTEXTS) };
+        }
         Some(TileContexts::Classes(contexts, _)) => Some(&***contexts),
         None => None,
     };
@@ -60,6 +66,10 @@ impl Plan {
             }
             TileContexts::Bands(filter) => {
                 let set = self.sets.mapped(filter.tables_of(p), 0);
+                (Stage::First, Kernel::Mapped, TileJob { planes: [map, NOWHERE, NOWHERE], set, ..job })
+            }
+            TileContexts::Base(contexts) => {
+                let set = self.sets.mapped(&contexts.planes[p], contexts.bias as i32);
                 (Stage::First, Kernel::Mapped, TileJob { planes: [map, NOWHERE, NOWHERE], set, ..job })
             }
             TileContexts::Scales(contexts) if p < SCALES => {

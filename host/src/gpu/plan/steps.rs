@@ -1,21 +1,25 @@
 //! What is done besides decoding streams: planes that are joined, maps of contexts, filters undone.
 
-use super::{NOWHERE, Plan, SCRATCH, Tile};
+use super::numbers::NO_PLANE;
+use super::{FromBase, NOWHERE, Plan, SCRATCH, Tile, TileContexts};
+use crate::container::difference::Method;
+use crate::container::grid::TileRect;
 use crate::cpu::tile::TileFault;
 use crate::filter::Filter;
 use crate::filter::modes::{self, Modes};
-use wcodec_device::job::{FilterJob, MODE_BYTES, SIDE_PLANES, TileJob};
+use wcodec_device::job::{DifferenceJob, FilterJob, MODE_BYTES, NumbersJob, SIDE_PLANES, TileJob};
 use wcodec_device::layout::PlaneMode;
 use wcodec_device::planes::Layout;
-
-/// In the place of a plane's number, for a status that is no stream's.
-const NO_PLANE: u8 = u8::MAX;
 
 /// Jobs of the kernels that decode no stream, each for one warp.
 #[derive(Default)]
 pub(in crate::gpu) struct Steps {
     /// `read_modes`, before all streams; `undo_transforms` and `undo_predictions`, after all joins.
     pub filters: Vec<FilterJob>,
+    /// `map_exponents`, before all streams; `undo_differences`, after all joins.
+    pub differences: Vec<DifferenceJob>,
+    /// `count_bits`, after the first stage; `join_bits`, after all streams.
+    pub numbers: Vec<NumbersJob>,
     /// `map_scales`, after the second stage.
     pub scales: Vec<TileJob>,
     /// `join_planes`, after all streams.
@@ -29,12 +33,20 @@ impl Steps {
     pub(super) fn relocate(&mut self, relocate: impl Fn(u64) -> u64) {
         // Tiles go to device addresses, or to scratch memory.
         let output = |at: u64| if at & SCRATCH != 0 { relocate(at) } else { at };
+        let there = |at: u64| if at == NOWHERE { 0 } else { relocate(at) };
         for job in self.scales.iter_mut().chain(&mut self.joins).chain(&mut self.blocks) {
             (job.stream, job.output) = (relocate(job.stream), output(job.output));
         }
+        for job in &mut self.numbers {
+            (job.categories, job.parts) = (relocate(job.categories), relocate(job.parts));
+        }
+        for job in &mut self.differences {
+            job.map = there(job.map);
+            job.differences = there(job.differences);
+        }
         for job in &mut self.filters {
             (job.modes, job.blocks, job.residuals) = (relocate(job.modes), relocate(job.blocks), relocate(job.residuals));
-            job.contexts = if job.contexts == NOWHERE { 0 } else { relocate(job.contexts) };
+            job.contexts = there(job.contexts);
         }
     }
 }
@@ -51,6 +63,34 @@ impl Plan {
         } else {
             self.steps.joins.push(TileJob { words: layout.number() as u32, ..job });
         }
+    }
+
+    /// Makes numbers of a tile's differences, once it is decoded; returns where the map of its contexts will be, if it is wanted, and `job` with
+    /// differences instead of elements for its output.
+    pub(super) fn difference(&mut self, tile: &Tile<'_>, from: FromBase, job: TileJob) -> (u64, TileJob) {
+        let mapped = matches!(tile.contexts, Some(TileContexts::Base(_)));
+        let map = if mapped { self.reserve(job.elements as usize) } else { NOWHERE };
+        let differences = self.reserve(tile.rows * tile.width);
+        let (output, stride, width, rows) = (tile.output, tile.stride, tile.width as u32, tile.rows as u32);
+        let from = difference_job(tile.layout, from);
+        self.steps.differences.push(DifferenceJob { differences, output, stride, map, width, rows, ..from });
+        (map, TileJob { output: differences, stride: tile.width as u64, ..job })
+    }
+
+    /// Copies a tile that is the base's.
+    pub(in crate::gpu) fn same(&mut self, rect: &TileRect, layout: Layout, output: u64, stride: u64, from: Option<FromBase>) {
+        debug_assert!(from.is_some_and(|from| from.method == Method::Same));
+        let (width, rows) = (rect.width as u32, rect.rows as u32);
+        let job = |from| DifferenceJob {
+            differences: NOWHERE,
+            output,
+            stride,
+            map: NOWHERE,
+            width,
+            rows,
+            ..difference_job(layout, from)
+        };
+        self.steps.differences.extend(from.map(job));
     }
 
     /// Undoes a tile's filter, which its directory's `entry` tells of, once the tile is decoded; returns where the map of its contexts will
@@ -102,4 +142,10 @@ impl Plan {
         self.steps.scales.push(TileJob { stream, output, elements: blocks, words: width, ..TileJob::default() });
         output
     }
+}
+
+/// What tiles of a tensor have in common.
+fn difference_job(layout: Layout, FromBase { method, unit, base, stride }: FromBase) -> DifferenceJob {
+    let (record, unit, method) = (layout.record_bytes() as u32, unit as u32, method as u32);
+    DifferenceJob { base, base_stride: stride, record, unit, method, ..DifferenceJob::default() }
 }

@@ -25,7 +25,7 @@ impl Numbers {
 }
 
 /// Where the buffers are, far from each other and from 0.
-const BASES: Bases = Bases { payload: 1 << 32, scratch: 2 << 32, lists: 3 << 32, classes: 5 << 32 };
+const BASES: Bases = Bases { payload: 1 << 32, scratch: 2 << 32, lists: 3 << 32, classes: 5 << 32, parts: 6 << 32 };
 const OUTPUT: u64 = 4 << 32;
 const TABLES: usize = 5;
 
@@ -155,6 +155,7 @@ fn what_planes_say_is_refused_or_stays_inside() {
                 stride,
                 contexts: at,
                 filter: None,
+                difference: None,
             };
             if plan.add(&tile, TABLES, case % 2 == 0).is_err() {
                 // A batch with a bad tile is not launched.
