@@ -10,6 +10,8 @@ mod base;
 mod blocks;
 #[path = "parity/contexts.rs"]
 mod contexts;
+#[path = "parity/damage.rs"]
+mod damage;
 #[path = "parity/filters.rs"]
 mod filters;
 #[path = "parity/progressive.rs"]
@@ -21,7 +23,7 @@ mod support;
 macro_rules! decoders {
     ($($name:ident: $target:expr, $cases:expr, $context_cases:expr $(, $ignore:literal)?;)*) => {$(
         mod $name {
-            use super::{base, blocks, contexts, filters, progressive, suite};
+            use super::{base, blocks, contexts, damage, filters, progressive, suite};
             use super::support::target::Target;
 
             const TARGET: Target = $target;
@@ -65,7 +67,7 @@ macro_rules! decoders {
             #[test]
             $(#[ignore = $ignore])?
             fn damage() {
-                suite::damage(TARGET, $cases);
+                damage::damage(TARGET, $cases);
             }
 
             #[test]

@@ -28,47 +28,52 @@ pub(super) unsafe fn join(job: &NumbersJob) {
     let bytes = bits / 8;
     let mut run = lane_id();
     while run * RUN < job.elements {
-        let count = RUN.min(job.elements - run * RUN);
+        let first = run * RUN;
         // Sign and mantissa, eight bits at a time.
         let mut parts = [0u32; RUN as usize];
         let mut low = 0;
         while low <= m {
-            let mut square = 0u64;
-            let mut b = 0;
-            while b < 8 {
-                // The bit of this place: the sign above the mantissa, whose highest bit is in plane 1.
-                let (place, plane) = (low + b, m.wrapping_sub(low + b));
-                if place <= m && plane <= job.planes {
-                    // SAFETY: the plane has a byte for the run.
-                    square |= unsafe { global::load_byte(part(job, plane).bytes + run as u64) as u64 } << (8 * b);
-                }
-                b += 1;
-            }
-            let square = transposed(square);
-            let mut k = 0;
-            while k < RUN {
-                parts[k as usize] |= ((square >> (8 * k)) as u32 & 255) << low;
-                k += 1;
-            }
+            // SAFETY: by contract.
+            let square = transposed(unsafe { square(job, m, low, run) });
+            parts = each(|k| parts[k] | ((square >> (8 * k)) as u32 & 255) << low);
             low += 8;
         }
-        let first = run * RUN;
-        let mut k = 0;
-        while k < RUN {
-            if k < count {
+        each(|k| {
+            let i = first + k as u32;
+            if i < job.elements {
                 // SAFETY: a number of the tile.
                 unsafe {
-                    let c = global::load_byte(job.categories + (first + k) as u64);
-                    let rest = parts[k as usize];
-                    let known = (rest >> m & 1) << (bits - 1) | c << m | rest & ((1 << m) - 1);
-                    let number = known | if c == 0 || c == last { 0 } else { middle };
-                    store(job, (first + k) * bytes, bytes, number);
+                    let c = global::load_byte(job.categories + i as u64);
+                    let known = (parts[k] >> m & 1) << (bits - 1) | c << m | parts[k] & ((1 << m) - 1);
+                    store(job, i * bytes, bytes, known | if c == 0 || c == last { 0 } else { middle });
                 }
             }
-            k += 1;
-        }
+        });
         run += 32;
     }
+}
+
+/// What `f` says of each number of a run; all of it in registers.
+#[inline(always)]
+fn each<T>(f: impl Fn(usize) -> T) -> [T; RUN as usize] {
+    [f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7)]
+}
+
+/// A byte of each of the eight planes whose bits have the places from `low` on in sign and mantissa; 0 for planes that are not there.
+#[inline(always)]
+unsafe fn square(job: &NumbersJob, m: u32, low: u32, run: u32) -> u64 {
+    let mut square = 0;
+    let mut b = 0;
+    while b < 8 {
+        // The sign is above the mantissa, whose highest bit is in plane 1.
+        let (place, plane) = (low + b, m.wrapping_sub(low + b));
+        if place <= m && plane <= job.planes {
+            // SAFETY: the plane has a byte for the run.
+            square |= unsafe { global::load_byte(part(job, plane).bytes + run as u64) as u64 } << (8 * b);
+        }
+        b += 1;
+    }
+    square
 }
 
 /// Stores a number of `bytes` bytes, of which byte `at` of the tile is the first.

@@ -108,8 +108,7 @@ impl Gpu {
         Ok(DeviceTensor { gpu: self.clone(), bytes, len })
     }
 
-    /// Decodes tensors of one archive into device memory; when this returns they are there. What no kernel decodes (tensors with a base,
-    /// filtered or progressive ones, blocks) is decoded on the CPU and copied.
+    /// Decodes tensors of one archive into device memory; when this returns they are there.
     ///
     /// # Errors
     /// [`Corrupt`](crate::ErrorKind::Corrupt) with tensor, tile and offset; [`Device`](crate::ErrorKind::Device) where the GPU fails. Batches become

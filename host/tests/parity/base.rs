@@ -1,6 +1,7 @@
 //! The suite's part on tensors that are coded against a base.
 
-use super::suite::{Sound, check_opened, damage_of};
+use super::damage::{Sound, damage_of};
+use super::suite::check_opened;
 use crate::support::target::Target;
 use crate::support::*;
 use std::io::Cursor;
@@ -68,7 +69,7 @@ pub(crate) fn types(target: Target) {
     }
 }
 
-/// [`damage`](super::suite::damage) of differences.
+/// [`damage`](super::damage::damage) of differences.
 pub(crate) fn damage(target: Target, cases: usize) {
     damage_of(target, cases, 100, |rng, _| {
         let dtype = rng.pick(&[Dtype::BF16, Dtype::F32, Dtype::F16, Dtype::I8, Dtype::F64]);

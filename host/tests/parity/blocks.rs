@@ -1,6 +1,7 @@
 //! The suite's part on blocks of quantized numbers.
 
-use super::suite::{check_archive, damage_of};
+use super::damage::damage_of;
+use super::suite::check_archive;
 use crate::support::target::Target;
 use crate::support::*;
 use wcodec::Dtype;
@@ -54,7 +55,7 @@ pub(crate) fn types(target: Target) {
     }
 }
 
-/// [`damage`](super::suite::damage) of blocks.
+/// [`damage`](super::damage::damage) of blocks.
 pub(crate) fn damage(target: Target, cases: usize) {
     damage_of(target, cases, 100, |rng, number| {
         let which = if number % 2 == 0 { rng.pick(&[BLOCKS[1], BLOCKS[2]]) } else { rng.pick(&BLOCKS) };

@@ -1,6 +1,7 @@
 //! The suite's part on filtered tensors: predictions and transforms undone.
 
-use super::suite::{check_archive, damage_of};
+use super::damage::damage_of;
+use super::suite::check_archive;
 use crate::support::target::Target;
 use crate::support::*;
 use wcodec::Dtype;
@@ -41,7 +42,7 @@ pub(crate) fn types(target: Target) {
     check_archive(target, &archive, &tensors);
 }
 
-/// [`damage`](super::suite::damage) of filtered tensors: their modes, too, become any that there are, and some that there are not.
+/// [`damage`](super::damage::damage) of filtered tensors: their modes, too, become any that there are, and some that there are not.
 pub(crate) fn damage(target: Target, cases: usize) {
     damage_of(target, cases, 64, |rng, _| {
         loop {

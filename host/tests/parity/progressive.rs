@@ -1,6 +1,6 @@
 //! The suite's part on progressive archives: numbers from planes of bits.
 
-use super::suite::{Sound, damage_of};
+use super::damage::{Sound, damage_of};
 use crate::support::progressive::{SPLIT, expected_of, planes};
 use crate::support::target::Target;
 use crate::support::*;
@@ -38,7 +38,7 @@ pub(crate) fn types(target: Target) {
     }
 }
 
-/// [`damage`](super::suite::damage) of categories and of planes.
+/// [`damage`](super::damage::damage) of categories and of planes.
 pub(crate) fn damage(target: Target, cases: usize) {
     damage_of(target, cases, 64, |rng, number| {
         // Integers twice as often: their planes' lengths depend on categories.
