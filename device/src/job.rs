@@ -3,6 +3,7 @@
 //! A *job* is one stream of one tile, for one warp. A *block* is up to [`WARPS`] jobs whose streams share a frequency table. A launch has
 //! blocks of one kernel, of as many tensors as there are.
 
+use crate::bitplanes::Form;
 use bytemuck::{Pod, Zeroable};
 
 /// Warps of a block.
@@ -20,12 +21,14 @@ pub const SIDE_PLANES: usize = 3;
 #[repr(C, align(16))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct TileJob {
-    /// States, words, patches: a coded plane as it lies in the payload (16-byte aligned). `join`: the list of plane addresses.
+    /// States, words, patches: a coded plane as it lies in the payload (16-byte aligned). `join_planes`, `join_blocks`, `map_scales`: the
+    /// list of plane addresses.
     pub stream: u64,
     /// First byte of the tile in the output.
     pub output: u64,
     /// Decoded planes that are joined with the stream's (16-byte aligned), in the order of the layout. Contexts: the leading plane, for deep
-    /// ones; classes of the tile's rows; classes of its columns.
+    /// ones, or the map of contexts; classes of the tile's rows; classes of its columns. `join_blocks`: the bytes of a block's fields, one byte
+    /// each from the lowest on, then zeros.
     pub planes: [u64; SIDE_PLANES],
     /// Bytes from one of the tile's rows to the next in the output.
     pub stride: u64,
@@ -33,7 +36,7 @@ pub struct TileJob {
     pub width: u32,
     /// Elements of the tile, at most 65536.
     pub elements: u32,
-    /// Renormalisation words in the stream. `join`: the layout's number.
+    /// Renormalisation words in the stream. `join_planes`: the layout's number. `map_scales`: symbols of a block.
     pub words: u32,
     /// Patches after the words.
     pub patches: u32,
@@ -94,6 +97,158 @@ pub struct ContextSet {
     pub bias: i32,
 }
 
+/// Bytes of what `read_modes` leaves of each block: predictor, transforms, class, 0; then where its plane lies in the modes.
+pub const MODE_BYTES: usize = 8;
+
+/// A filtered tile, for three kernels: `read_modes`, then, once its residuals are decoded, `undo_transforms` and `undo_predictions`.
+#[repr(C, align(16))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct FilterJob {
+    /// The modes, at the head of the payload (16-byte aligned).
+    pub modes: u64,
+    /// [`MODE_BYTES`] for each block (16-byte aligned).
+    pub blocks: u64,
+    /// Where the map of contexts goes, a byte for each of the layout's elements (16-byte aligned); 0 where none is wanted.
+    pub contexts: u64,
+    /// The residuals, row by row without gaps (16-byte aligned).
+    pub residuals: u64,
+    /// First byte of the tile in the output, which lies elsewhere.
+    pub output: u64,
+    /// Bytes from one of the tile's rows to the next in the output.
+    pub stride: u64,
+    /// Bytes of the modes, a multiple of 16.
+    pub modes_len: u32,
+    /// Rows of the tile.
+    pub rows: u32,
+    /// Numbers in a row of the tile.
+    pub columns: u32,
+    /// Position of this job's status in the launch's list.
+    pub status: u32,
+    /// Bits of a number: 4, 8, 16 or 32.
+    pub bits: u8,
+    /// How elements are numbers: see [`Map`](crate::filter::Map).
+    pub map: u8,
+    /// Whether there is one mode for all blocks (1), or one for each (2).
+    pub how: u8,
+    /// Of blocks: see [`Shape`](crate::filter::modes::Shape).
+    pub shape: u8,
+    /// Whether blocks have classes.
+    pub with_classes: u8,
+    /// Classes that there are.
+    pub classes: u8,
+    /// Zero.
+    pub reserved: [u8; 10],
+}
+
+impl FilterJob {
+    /// Rows and columns of a block, and blocks side by side.
+    #[inline(always)]
+    pub fn grid(&self) -> (u32, u32, u32) {
+        let (height, width) = match self.shape {
+            0 => (16, 16),
+            1 => (8, 32),
+            _ => (32, 8),
+        };
+        (height, width, self.columns.div_ceil(width))
+    }
+}
+
+/// A tile that follows from the base's: `map_exponents` before it is decoded, `undo_differences` after.
+#[repr(C, align(16))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct DifferenceJob {
+    /// The differences, row by row without gaps (16-byte aligned); nothing where the tile is the base's.
+    pub differences: u64,
+    /// First byte of the tile in the output.
+    pub output: u64,
+    /// Bytes from one of the tile's rows to the next there.
+    pub stride: u64,
+    /// The base's byte for the tile's first.
+    pub base: u64,
+    /// Bytes from one row to the next there.
+    pub base_stride: u64,
+    /// Where the map of contexts goes, a byte for each of the layout's elements (16-byte aligned); 0 where none is wanted.
+    pub map: u64,
+    /// Bytes of a row of the tile, whole elements and numbers.
+    pub width: u32,
+    /// Rows of the tile.
+    pub rows: u32,
+    /// Bytes of one of the layout's elements.
+    pub record: u32,
+    /// Bytes of a number: 1, 2, 4 or 8.
+    pub unit: u32,
+    /// How numbers follow from the base's: see [`Method`](crate::difference::Method).
+    pub method: u32,
+    /// Zero.
+    pub reserved: [u32; 3],
+}
+
+/// A plane of bits of a tile.
+#[repr(C, align(16))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct BitsPart {
+    /// Its bytes.
+    pub bytes: u64,
+    /// Bytes that it must have if it is raw, up to the next multiple of 16; [`ANY`](Self::ANY) if that need not be asked.
+    pub len: u32,
+    /// The job of the stream that it is decoded from, which `count_bits` tells how many symbols it has; [`ANY`](Self::ANY) without one.
+    pub job: u32,
+}
+
+impl BitsPart {
+    /// No number.
+    pub const ANY: u32 = u32::MAX;
+}
+
+/// A tile whose numbers lie in planes of bits: `count_bits` once its categories are decoded, then one of the joins.
+#[repr(C, align(16))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct NumbersJob {
+    /// Categories, a byte each (16-byte aligned).
+    pub categories: u64,
+    /// [`BitsPart`]s: signs, then planes of refinement.
+    pub parts: u64,
+    /// First byte of the tile in the output.
+    pub output: u64,
+    /// Bytes from one of the tile's rows to the next in the output.
+    pub stride: u64,
+    /// Bytes of a row of the tile.
+    pub width: u32,
+    /// Numbers of the tile.
+    pub elements: u32,
+    /// Planes of refinement that there are.
+    pub planes: u32,
+    /// Bits of a number.
+    pub bits: u32,
+    /// Bits of the mantissa of floats; [`INTEGER`](Self::INTEGER) for integers.
+    pub mantissa: u32,
+    /// Position of this job's status in the launch's list.
+    pub status: u32,
+    /// Zero.
+    pub reserved: [u32; 2],
+}
+
+impl NumbersJob {
+    /// In the place of a mantissa's bits.
+    pub const INTEGER: u32 = u32::MAX;
+
+    /// The form of its numbers.
+    #[inline(always)]
+    pub fn form(&self) -> Form {
+        match self.mantissa {
+            Self::INTEGER => Form::Integer { bits: self.bits },
+            mantissa => Form::Float { bits: self.bits, mantissa },
+        }
+    }
+
+    /// The address of a byte of the tile, its rows put one after the other.
+    #[inline(always)]
+    pub fn locate(&self, byte: u32) -> u64 {
+        let width = self.width.max(1);
+        self.output + (byte / width) as u64 * self.stride + (byte % width) as u64
+    }
+}
+
 /// A payload whose checksum is to be verified.
 #[repr(C, align(16))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -144,4 +299,8 @@ pub mod status {
     pub const PATCH: u32 = 5;
     /// The payload's checksum differs.
     pub const CHECKSUM: u32 = 6;
+    /// Modes that there are not, or that do not have the length that they take.
+    pub const MODES: u32 = 7;
+    /// A category that there is not, or planes of bits of other lengths than categories ask for.
+    pub const BITS: u32 = 8;
 }

@@ -5,6 +5,9 @@
 #![no_std]
 #![cfg_attr(target_arch = "nvptx64", feature(abi_ptx, asm_experimental_arch))]
 
+pub mod bitplanes;
+pub mod difference;
+pub mod filter;
 pub mod job;
 #[cfg(target_arch = "nvptx64")]
 #[allow(unsafe_code)]

@@ -266,7 +266,7 @@ fn loaders_and_devices() {
     a.verify(|_, _| ()).unwrap();
     let tensor = a.tensors().next().unwrap();
     assert!(tensor.decode_slice(5..9, 1..3).is_ok());
-    // What is to stay on the GPU is decoded by the CPU and copied.
+    // What is to stay on the GPU.
     assert!(gpu.decode(&[tensor]).unwrap()[0].to_vec().unwrap() == tuned[0].data);
     let slice = gpu.decode_slice(&tensor, 5..9, 1..3).unwrap().to_vec().unwrap();
     assert!(slice == tensor.decode_slice(5..9, 1..3).unwrap());

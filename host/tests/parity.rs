@@ -4,8 +4,18 @@
 
 #![allow(missing_docs)]
 
+#[path = "parity/base.rs"]
+mod base;
+#[path = "parity/blocks.rs"]
+mod blocks;
 #[path = "parity/contexts.rs"]
 mod contexts;
+#[path = "parity/damage.rs"]
+mod damage;
+#[path = "parity/filters.rs"]
+mod filters;
+#[path = "parity/progressive.rs"]
+mod progressive;
 #[path = "parity/suite.rs"]
 mod suite;
 mod support;
@@ -13,7 +23,7 @@ mod support;
 macro_rules! decoders {
     ($($name:ident: $target:expr, $cases:expr, $context_cases:expr $(, $ignore:literal)?;)*) => {$(
         mod $name {
-            use super::{contexts, suite};
+            use super::{base, blocks, contexts, damage, filters, progressive, suite};
             use super::support::target::Target;
 
             const TARGET: Target = $target;
@@ -57,13 +67,61 @@ macro_rules! decoders {
             #[test]
             $(#[ignore = $ignore])?
             fn damage() {
-                suite::damage(TARGET, $cases);
+                damage::damage(TARGET, $cases);
             }
 
             #[test]
             $(#[ignore = $ignore])?
             fn damage_contexts() {
                 contexts::damage(TARGET, $context_cases);
+            }
+
+            #[test]
+            $(#[ignore = $ignore])?
+            fn block_types() {
+                blocks::types(TARGET);
+            }
+
+            #[test]
+            $(#[ignore = $ignore])?
+            fn filter_types() {
+                filters::types(TARGET);
+            }
+
+            #[test]
+            $(#[ignore = $ignore])?
+            fn damage_filters() {
+                filters::damage(TARGET, $context_cases);
+            }
+
+            #[test]
+            $(#[ignore = $ignore])?
+            fn base_types() {
+                base::types(TARGET);
+            }
+
+            #[test]
+            $(#[ignore = $ignore])?
+            fn damage_base() {
+                base::damage(TARGET, $context_cases);
+            }
+
+            #[test]
+            $(#[ignore = $ignore])?
+            fn progressive_types() {
+                progressive::types(TARGET);
+            }
+
+            #[test]
+            $(#[ignore = $ignore])?
+            fn damage_progressive() {
+                progressive::damage(TARGET, $context_cases);
+            }
+
+            #[test]
+            $(#[ignore = $ignore])?
+            fn damage_blocks() {
+                blocks::damage(TARGET, $context_cases);
             }
         }
     )*};

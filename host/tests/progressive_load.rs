@@ -61,7 +61,7 @@ fn loads() {
     assert!(e.kind() == ErrorKind::Corrupt && e.to_string().contains("cut short"), "{e}");
 }
 
-/// A GPU's archive has progressive tensors decoded by the CPU; what is to stay on a GPU is copied there.
+/// Progressive tensors are decoded by kernels, whether they stay on the GPU or not.
 #[test]
 fn on_the_emulator() {
     let tensors = model();
@@ -76,8 +76,7 @@ fn on_the_emulator() {
     assert!(tensor.decode_slice(3..5, 0..576).unwrap() == tensors[0].data[3 * 1152..5 * 1152]);
     assert!(gpu.decode(&[tensor]).unwrap()[0].to_vec().unwrap() == tensors[0].data);
     assert!(gpu.decode_slice(&tensor, 3..5, 0..576).unwrap().to_vec().unwrap() == tensors[0].data[3 * 1152..5 * 1152]);
-    let e = gpu.time_kernels(&[tensor], 1).unwrap_err();
-    assert!(e.kind() == ErrorKind::Unsupported && e.to_string().contains("progressive") && e.tensor().is_some(), "{e}");
+    assert!(gpu.time_kernels(&[tensor], 1).unwrap() > 0.0);
     for loaded in Loader::open(&path).unwrap().device(Device::Gpu(gpu.clone())).load().unwrap() {
         let loaded = loaded.unwrap();
         let wcodec::Data::Device(there) = &loaded.data else { panic!("{} is not on the device", loaded.info.name) };

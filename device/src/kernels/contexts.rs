@@ -13,6 +13,9 @@
 //! last full chunk, partial chunk, patches: as in stream.rs
 //! ```
 //!
+//! Contexts that follow from something else than classes are *mapped*: what lies in the place of the exponents is the context of each symbol, or
+//! what is `bias` above it. Other kernels make such maps (`scales.rs`, `modes.rs`, `difference.rs`), or a plane of the tile is one as it is.
+//!
 //! A tile has symbols of some dozens of tables, so they do not fit shared memory as that of other streams does. Entries of four bytes a
 //! slot would be one load instead of two, but 16 KiB a table: tables that are used side by side would not stay in a first-level cache.
 
@@ -21,6 +24,13 @@ use super::layouts::{Bytes, pack};
 use super::stream::patch;
 use crate::job::{CONTEXTS, ContextSet, TileJob, status};
 use crate::rans::{CHUNK, FLOOR, LANE_RUN, LANES, SCALE_BITS, SLOTS, STATE_BYTES, slot};
+
+/// What tells a symbol's context: the classes of its row and its column,
+pub(super) const CLASSES: u8 = 0;
+/// these and its exponent,
+pub(super) const DEEP: u8 = 1;
+/// or a map.
+pub(super) const MAPPED: u8 = 2;
 
 /// What the loop uses of a job and its set.
 struct Finder {
@@ -44,14 +54,14 @@ struct Finder {
 
 impl Finder {
     #[inline(always)]
-    fn new<const DEEP: bool>(job: &TileJob, set: &ContextSet, lane: u32) -> Self {
+    fn new<const KIND: u8>(job: &TileJob, set: &ContextSet, lane: u32) -> Self {
         let width = job.columns.max(1);
         let first = lane * LANE_RUN as u32;
         Self {
             rows: job.planes[1],
             columns: job.planes[2],
             exponents: job.planes[0] + first as u64,
-            set: if DEEP { set.deep.as_ptr() as u64 } else { set.tables.as_ptr() as u64 },
+            set: if KIND == DEEP { set.deep.as_ptr() as u64 } else { set.tables.as_ptr() as u64 },
             last: set.last,
             deep_last: set.deep_last.min(CONTEXTS as u32 - 1),
             units: set.units,
@@ -78,8 +88,11 @@ impl Finder {
 
     /// Where the table of a context begins; `sum` is that of the classes, at most 30 (they have four bits).
     #[inline(always)]
-    unsafe fn table<const DEEP: bool>(&self, sum: u32, exponent: u32) -> u32 {
-        let context = if DEEP {
+    unsafe fn table<const KIND: u8>(&self, sum: u32, exponent: u32) -> u32 {
+        let context = if KIND == MAPPED {
+            // Contexts from the last on have its table.
+            (exponent as i32 - self.bias).clamp(0, CONTEXTS as i32 - 1) as u32
+        } else if KIND == DEEP {
             // Nothing overflows: units and exponents are bytes, the bias has 17 bits.
             let context = (self.units * exponent) as i32 - sum.min(self.last) as i32 - self.bias;
             context.clamp(0, self.deep_last as i32) as u32
@@ -97,17 +110,21 @@ impl Finder {
     /// # Safety
     /// The elements are the tile's.
     #[inline(always)]
-    unsafe fn tables<const DEEP: bool, const REGULAR: bool>(&self, count: u32) -> [u32; LANE_RUN] {
+    unsafe fn tables<const KIND: u8, const REGULAR: bool>(&self, count: u32) -> [u32; LANE_RUN] {
         let mut tables = [0; LANE_RUN];
         // SAFETY: by contract.
         unsafe {
             if REGULAR {
-                let row = global::load_byte(self.rows + self.row as u64);
-                let sums = global::load1(self.columns + self.column as u64) + row * 0x0101_0101;
-                let exponents = if DEEP { global::load1(self.exponents) } else { 0 };
+                let sums = if KIND == MAPPED {
+                    0
+                } else {
+                    let row = global::load_byte(self.rows + self.row as u64);
+                    global::load1(self.columns + self.column as u64) + row * 0x0101_0101
+                };
+                let exponents = if KIND == CLASSES { 0 } else { global::load1(self.exponents) };
                 let mut j = 0;
                 while j < LANE_RUN {
-                    tables[j] = self.table::<DEEP>(sums >> (8 * j) & 255, exponents >> (8 * j) & 255);
+                    tables[j] = self.table::<KIND>(sums >> (8 * j) & 255, exponents >> (8 * j) & 255);
                     j += 1;
                 }
             } else {
@@ -115,9 +132,13 @@ impl Finder {
                 let mut j = 0;
                 while j < LANE_RUN {
                     if (j as u32) < count {
-                        let sum = global::load_byte(self.rows + row as u64) + global::load_byte(self.columns + column as u64);
-                        let exponent = if DEEP { global::load_byte(self.exponents + j as u64) } else { 0 };
-                        tables[j] = self.table::<DEEP>(sum, exponent);
+                        let sum = if KIND == MAPPED {
+                            0
+                        } else {
+                            global::load_byte(self.rows + row as u64) + global::load_byte(self.columns + column as u64)
+                        };
+                        let exponent = if KIND == CLASSES { 0 } else { global::load_byte(self.exponents + j as u64) };
+                        tables[j] = self.table::<KIND>(sum, exponent);
                     }
                     column += 1;
                     if column == self.width {
@@ -182,7 +203,7 @@ impl Lanes {
     /// # Safety
     /// The tile has as many more full chunks.
     #[inline(always)]
-    unsafe fn chunks<const DEEP: bool, const REGULAR: bool>(
+    unsafe fn chunks<const KIND: u8, const REGULAR: bool>(
         &mut self,
         mut n: u32,
         end: *const u16,
@@ -195,7 +216,7 @@ impl Lanes {
             }
             // SAFETY: by contract.
             unsafe {
-                let t = finder.tables::<DEEP, REGULAR>(LANE_RUN as u32);
+                let t = finder.tables::<KIND, REGULAR>(LANE_RUN as u32);
                 let symbols = [self.step(t[0]), self.step(t[1]), self.step(t[2]), self.step(t[3])];
                 global::store1(*out, pack(&symbols));
             }
@@ -210,9 +231,9 @@ impl Lanes {
 /// Decodes a job whose output is a plane without gaps, 4-byte aligned; returns its status, the same in all lanes. All 32 lanes call it.
 ///
 /// # Safety
-/// As for `stream::decode`; the leading plane, where it is asked for, has been decoded.
+/// As for `stream::decode`; the leading plane or the map, where it is asked for, is there.
 #[inline(always)]
-pub(super) unsafe fn decode<const DEEP: bool>(job: &TileJob, set: &ContextSet, tables: u64) -> u32 {
+pub(super) unsafe fn decode<const KIND: u8>(job: &TileJob, set: &ContextSet, tables: u64) -> u32 {
     let lane = lane_id();
     let symbols = job.elements;
     let chunks = symbols / CHUNK as u32;
@@ -225,7 +246,7 @@ pub(super) unsafe fn decode<const DEEP: bool>(job: &TileJob, set: &ContextSet, t
         return status::START;
     }
     let mut s = Lanes { x, words, below: lanes_below(), tables };
-    let mut finder = Finder::new::<DEEP>(job, set, lane);
+    let mut finder = Finder::new::<KIND>(job, set, lane);
     let mut out = job.output + (lane * LANE_RUN as u32) as u64;
     let mut carried = [0; LANE_RUN];
 
@@ -234,17 +255,17 @@ pub(super) unsafe fn decode<const DEEP: bool>(job: &TileJob, set: &ContextSet, t
         let left = chunks - 1;
         // SAFETY: the job's tile has as many full chunks.
         let ran = unsafe {
-            if finder.width % LANE_RUN as u32 == 0 && finder.columns % LANE_RUN as u64 == 0 {
-                s.chunks::<DEEP, true>(left, end, &mut finder, &mut out)
+            if KIND == MAPPED || finder.width % LANE_RUN as u32 == 0 && finder.columns % LANE_RUN as u64 == 0 {
+                s.chunks::<KIND, true>(left, end, &mut finder, &mut out)
             } else {
-                s.chunks::<DEEP, false>(left, end, &mut finder, &mut out)
+                s.chunks::<KIND, false>(left, end, &mut finder, &mut out)
             }
         };
         if !ran || s.words > end {
             return status::EXHAUSTED;
         }
         // SAFETY: elements of the tile.
-        let t = unsafe { finder.tables::<DEEP, false>(2) };
+        let t = unsafe { finder.tables::<KIND, false>(2) };
         carried[0] = s.step(t[0]);
         carried[1] = s.step(t[1]);
         finder.advance();
@@ -255,7 +276,7 @@ pub(super) unsafe fn decode<const DEEP: bool>(job: &TileJob, set: &ContextSet, t
         let mine = chunks * CHUNK as u32 + lane * LANE_RUN as u32;
         let count = symbols.saturating_sub(mine);
         // SAFETY: elements of the tile.
-        let t = unsafe { finder.tables::<DEEP, false>(count) };
+        let t = unsafe { finder.tables::<KIND, false>(count) };
         let mut j = 0;
         while j < LANE_RUN {
             let active = (j as u32) < count;

@@ -62,6 +62,18 @@ pub(super) fn shuffle_up(v: u32, delta: u32) -> u32 {
     r
 }
 
+/// The value of lane `lane`, the same in all lanes.
+#[inline(always)]
+pub(super) fn shuffle(v: u32, lane: u32) -> u32 {
+    let r;
+    // SAFETY: called by all lanes.
+    unsafe {
+        asm!("shfl.sync.idx.b32 {0}, {1}, {2}, 31, {all};", out(reg32) r, in(reg32) v, in(reg32) lane, all = const ALL,
+             options(nostack))
+    };
+    r
+}
+
 /// The value of the lane whose number differs in the bits of `mask`.
 #[inline(always)]
 pub(super) fn shuffle_xor(v: u32, mask: u32) -> u32 {

@@ -26,7 +26,7 @@ pub(super) unsafe fn join(job: &TileJob) {
         Some(Layout::F8E4) => (1, 4),
         Some(Layout::F32) => (4, 1),
         Some(Layout::Columns(n)) => (n as u32, if n == 1 { 4 } else { 1 }),
-        // The CPU's.
+        // `join_blocks` joins blocks.
         Some(Layout::Blocks(_)) | None => return,
     };
     let mut first = lane_id() * group;

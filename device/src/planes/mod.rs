@@ -3,6 +3,7 @@
 //! Floating-point words are rotated left by one bit *as a 32-bit word* before they are split: the exponents then fill whole bytes
 //! (or nibbles), and each sign lands at the bottom of the element above it, so that one rotation puts all of them back.
 
+pub mod affine;
 mod blocks;
 
 pub use blocks::Blocks;

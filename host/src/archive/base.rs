@@ -1,7 +1,7 @@
 //! The base: the file that tensors may be coded against.
 
 use super::{Archive, Backing, Directory, Tensor};
-use crate::container::grid::Piece;
+use crate::container::grid::{Grid, Piece};
 use crate::cpu::tile::Scratch;
 use crate::cpu::view::Stores;
 use crate::dtype::Dtype;
@@ -174,6 +174,26 @@ pub(crate) struct BaseTensor<'a> {
     number: usize,
 }
 
+/// Bytes of the base.
+pub(crate) enum BaseBytes<'a> {
+    /// As its file has them.
+    Read(Cow<'a, [u8]>),
+    /// In these tiles of a tensor.
+    Tiles(Tensor<'a>, Arc<Directory<'static>>, Piece),
+}
+
+/// The fewest tiles whose bytes are consecutive and hold these, of which there is one.
+fn covering(grid: &Grid, bytes: &Range<u64>) -> Piece {
+    let tiles = if grid.tile_rows == 1 {
+        let tile = |byte: u64| byte / grid.row_bytes * grid.columns() + byte % grid.row_bytes / grid.tile_row_bytes;
+        tile(bytes.start)..tile(bytes.end - 1) + 1
+    } else {
+        let band = |byte: u64| byte / (grid.tile_rows * grid.row_bytes) * grid.columns();
+        band(bytes.start)..band(bytes.end - 1) + grid.columns()
+    };
+    Piece { bytes: grid.span(&tiles), tiles }
+}
+
 impl<'a> BaseTensor<'a> {
     /// Decoded bytes.
     pub(crate) fn len(self) -> u64 {
@@ -229,20 +249,20 @@ impl<'a> BaseTensor<'a> {
         let tensor = archive.entry_tensor(self.number as u32);
         let directory = self.directory(&tensor)?;
         let grid = &tensor.entry.grid;
-        // The fewest tiles whose bytes are consecutive and hold these.
-        let tiles = if grid.tile_rows == 1 {
-            let tile = |byte: u64| byte / grid.row_bytes * grid.columns() + byte % grid.row_bytes / grid.tile_row_bytes;
-            tile(bytes.start)..tile(bytes.end - 1) + 1
-        } else {
-            let band = |byte: u64| byte / (grid.tile_rows * grid.row_bytes) * grid.columns();
-            band(bytes.start)..band(bytes.end - 1) + grid.columns()
-        };
-        let piece = Piece { bytes: grid.span(&tiles), tiles };
+        let piece = covering(grid, &bytes);
         let mut out = zeroed(piece.len()).map_err(|e| tensor.place(Error::io("decoding the base", e)))?;
         self.with_buffers(|Buffers { scratch, .. }| tensor.decode_piece(&directory, &piece, scratch, &mut out, Stores::Cached))?;
         out.truncate((bytes.end - piece.bytes.start) as usize);
         out.drain(..(bytes.start - piece.bytes.start) as usize);
         Ok(Cow::Owned(out))
+    }
+
+    /// Where these of its bytes come from: themselves, or tiles that hold them.
+    pub(crate) fn source(self, bytes: Range<u64>) -> Result<BaseBytes<'a>> {
+        let Source::Archive(archive) = &self.base.0.source else { return self.read(bytes).map(BaseBytes::Read) };
+        let tensor = archive.entry_tensor(self.number as u32);
+        let directory = self.directory(&tensor)?;
+        Ok(BaseBytes::Tiles(tensor, directory, covering(&tensor.entry.grid, &bytes)))
     }
 
     /// Byte columns `bytes` of `rows`, of rows of `row_bytes` bytes, without gaps.

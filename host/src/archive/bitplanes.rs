@@ -2,7 +2,7 @@
 
 use super::decode::EMPTY_PLANE;
 use super::{Archive, Directory, Tensor};
-use crate::bitplanes::{Bits, Form, Numbers};
+use crate::bitplanes::{Bits, Form, Numbers, form_of};
 use crate::checksum;
 use crate::container::grid::{Piece, TileRect};
 use crate::cpu::fused::Place;
@@ -19,7 +19,7 @@ use wcodec_device::planes::Layout;
 const PIECE: u64 = 1 << 20;
 
 /// Payloads of one record for consecutive tiles.
-struct Payloads<'a, 'd> {
+pub(crate) struct Payloads<'a, 'd> {
     tensor: Tensor<'a>,
     directory: &'d Directory<'a>,
     bytes: Cow<'d, [u8]>,
@@ -27,9 +27,9 @@ struct Payloads<'a, 'd> {
 }
 
 /// What a tile has of one record.
-struct Part<'p> {
-    plane: TilePlane,
-    payload: &'p [u8],
+pub(crate) struct Part<'p> {
+    pub(crate) plane: TilePlane,
+    pub(crate) payload: &'p [u8],
 }
 
 impl<'a, 'd> Payloads<'a, 'd> {
@@ -42,7 +42,7 @@ impl<'a, 'd> Payloads<'a, 'd> {
     }
 
     /// Those of one tile, checked.
-    fn tile(&self, tile: u64) -> Result<Part<'_>> {
+    pub(crate) fn tile(&self, tile: u64) -> Result<Part<'_>> {
         let range = self.tensor.payload_range(self.directory, &(tile..tile + 1))?;
         let at = (range.start - self.tensor.entry.segment_off).checked_sub(self.start);
         let len = (range.end - range.start) as usize;
@@ -102,7 +102,7 @@ pub(crate) struct Buffers {
 impl<'a> Tensor<'a> {
     /// The form of its numbers, if it is split.
     fn form(&self) -> Option<Form> {
-        Form::of(self.entry.dtype).filter(|_| self.entry.is_progressive())
+        form_of(self.entry.dtype).filter(|_| self.entry.is_progressive())
     }
 
     /// Whether what it decodes to are the source's bytes.
@@ -128,27 +128,36 @@ impl<'a> Tensor<'a> {
         (0..=planes).map(|plane| self.refinement(plane).directory()).collect()
     }
 
-    /// Why only the CPU decodes it, whatever device the archive has; `None` if kernels do.
-    fn cpu_only(&self) -> Option<&'static str> {
-        match self.entry {
-            e if e.is_progressive() => Some("it is progressive"),
-            e if e.is_filtered() => Some("it is filtered"),
-            e if e.dtype.blocks().is_some() => Some("it consists of blocks"),
-            e if !e.is_tensor() => Some("it is no tensor"),
-            _ if self.has_base() => Some("it is coded against a base"),
-            _ => None,
-        }
-    }
-
-    /// Whether only the CPU decodes it.
+    /// Whether only the CPU decodes it, whatever device the archive has: what is no tensor.
     pub(crate) fn on_cpu_only(&self) -> bool {
-        self.cpu_only().is_some()
+        !self.entry.is_tensor()
     }
 
     /// Refuses what only the CPU decodes.
     pub(crate) fn need_gpu_decodes(&self) -> Result<()> {
-        let refuse = |what| Err(self.place(Error::new(ErrorKind::Unsupported, format!("{what}: only the CPU decodes it"))));
-        self.cpu_only().map_or(Ok(()), refuse)
+        let refuse = || Err(self.place(Error::new(ErrorKind::Unsupported, "it is no tensor: only the CPU decodes it")));
+        if self.on_cpu_only() { refuse() } else { Ok(()) }
+    }
+
+    /// For kernels: the form of its numbers and the payloads of each of its planes that is decoded for these tiles; `None` if it is not split.
+    pub(crate) fn planes_for<'d>(
+        &self,
+        directory: &'d Directory<'a>,
+        tiles: &Range<u64>,
+    ) -> Result<Option<(Form, Vec<Payloads<'a, 'd>>)>>
+    where
+        'a: 'd,
+    {
+        let Some(form) = self.form() else { return Ok(None) };
+        self.archive.need_level(directory.planes.len() - 1)?;
+        let planes = directory.planes.iter().enumerate();
+        let planes = planes.map(|(p, d)| Payloads::fetch(self.refinement(p), d, tiles)).collect::<Result<Vec<_>>>()?;
+        Ok(Some((form, planes)))
+    }
+
+    /// An error of a tile of plane `p`.
+    pub(crate) fn plane_fault(&self, directory: &Directory<'_>, p: usize, tile: u64, why: String) -> Error {
+        self.refinement(p).fault(&directory.planes[p], tile, why)
     }
 
     /// Decodes tiles whose categories `payload` holds, which begins with the first's; the planes are read from the archive. `place`

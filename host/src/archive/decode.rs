@@ -445,13 +445,13 @@ pub(crate) struct Directory<'a> {
     stride: usize,
     pub(crate) contexts: Option<Arc<Contexts>>,
     /// The contexts of differences.
-    pub(super) base_contexts: Option<Arc<BaseContexts>>,
+    pub(crate) base_contexts: Option<Arc<BaseContexts>>,
     /// The contexts of blocks.
-    pub(super) block_contexts: Option<Arc<BlockContexts>>,
-    pub(super) difference: Option<Difference>,
-    pub(super) filter: Option<Arc<Filter>>,
+    pub(crate) block_contexts: Option<Arc<BlockContexts>>,
+    pub(crate) difference: Option<Difference>,
+    pub(crate) filter: Option<Arc<Filter>>,
     /// Of a progressive tensor, those of its planes, as many as are decoded.
-    pub(super) planes: Vec<Directory<'a>>,
+    pub(crate) planes: Vec<Directory<'a>>,
 }
 
 impl Directory<'_> {
@@ -490,7 +490,7 @@ impl Directory<'_> {
     }
 
     /// What a tile says of its filter.
-    pub(super) fn filter_entry(&self, tile: u64) -> [u8; modes::ENTRY] {
+    pub(crate) fn filter_entry(&self, tile: u64) -> [u8; modes::ENTRY] {
         let end = self.first + (tile as usize + 1) * self.stride;
         std::array::from_fn(|i| self.bytes[end - modes::ENTRY + i])
     }

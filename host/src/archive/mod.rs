@@ -12,8 +12,8 @@ mod report;
 mod restore;
 
 pub use base::Base;
-pub(crate) use base::BaseTensor;
-pub(crate) use bitplanes::Buffers;
+pub(crate) use base::{BaseBytes, BaseTensor};
+pub(crate) use bitplanes::{Buffers, Payloads};
 pub use decode::Tensor;
 pub(crate) use decode::{Directory, EMPTY_PLANE};
 pub use levels::Level;

@@ -71,7 +71,7 @@ impl<'a> Tensor<'a> {
     }
 
     /// The base's tensor, whose bytes are what they were.
-    fn checked_base(&self, difference: &Difference) -> Result<BaseTensor<'a>> {
+    pub(crate) fn checked_base(&self, difference: &Difference) -> Result<BaseTensor<'a>> {
         let Some(tensor) = self.base()? else { unreachable!("a difference comes with the tool") };
         if tensor.hash()? != difference.hash {
             let why = format!(

@@ -205,7 +205,7 @@ fn decode_parts_on<'a>(gpu: &Gpu, chunk: Vec<Todo<'a>>) -> Result<Vec<Part<'a>>>
 
 fn decode_parts<'a>(device: &Device, chunk: Vec<Todo<'a>>) -> Result<Vec<Part<'a>>> {
     if let Device::Gpu(gpu) = device {
-        // Tensors with a base, or of bitplanes, are decoded here, without they are there; each chunk is of one kind after the other.
+        // What is no tensor is decoded here, tensors are there; each chunk is of one kind after the other.
         let runs = chunk.chunk_by(|a, b| a.0.on_cpu_only() == b.0.on_cpu_only()).map(<[_]>::to_vec);
         let parts =
             runs.map(|run| if run[0].0.on_cpu_only() { decode_parts(&Device::Cpu, run) } else { decode_parts_on(gpu, run) });

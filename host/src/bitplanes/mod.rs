@@ -1,7 +1,7 @@
 //! Bitplanes of numbers: what a progressive archive stores one after another, so that a reader can stop early. Pure.
 //!
 //! ```text
-//! form    which bits of a number are its category, its sign, its refinement
+//! form    which types have them (which bits are what: `device/src/bitplanes.rs`)
 //! pack    numbers to categories and planes of bits (encoder)
 //! unpack  back, from as many planes as there are (decoder)
 //! ```
@@ -12,6 +12,6 @@ mod pack;
 mod tests;
 mod unpack;
 
-pub(crate) use form::Form;
+pub(crate) use form::{Form, form_of};
 pub(crate) use pack::{Parts, pack};
 pub(crate) use unpack::{Bits, Numbers};

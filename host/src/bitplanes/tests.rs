@@ -32,7 +32,7 @@ fn refined(form: Form, parts: &Parts, from: usize, to: usize, mut bytes: Vec<u8>
 #[test]
 fn every_element() {
     for dtype in SPLIT {
-        let form = Form::of(dtype).unwrap();
+        let form = form_of(dtype).unwrap();
         let all: Vec<u8> = match form.bytes() {
             1 => (0..=255).collect(),
             2 => (0..=65535u16).flat_map(u16::to_le_bytes).collect(),
@@ -58,7 +58,7 @@ proptest! {
     #[test]
     fn any_elements(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         for dtype in SPLIT {
-            let form = Form::of(dtype).unwrap();
+            let form = form_of(dtype).unwrap();
             let whole = bytes.len() / form.bytes() * form.bytes();
             check(form, &bytes[..whole]);
         }
@@ -68,7 +68,7 @@ proptest! {
 /// The error of a value halves with every plane, and what is special stays what it is.
 #[test]
 fn coarse_values() {
-    let form = Form::of(Dtype::BF16).unwrap();
+    let form = form_of(Dtype::BF16).unwrap();
     let values = [1.0f32, -1.75, 0.0, -0.0, 3.0e-3, -77.0, f32::INFINITY, f32::NEG_INFINITY];
     let bytes: Vec<u8> = values.iter().flat_map(|v| ((v.to_bits() >> 16) as u16).to_le_bytes()).collect();
     let mut parts = Parts::new();
@@ -85,7 +85,7 @@ fn coarse_values() {
             }
         }
     }
-    let form = Form::of(Dtype::I8).unwrap();
+    let form = form_of(Dtype::I8).unwrap();
     let all: Vec<u8> = (0..=255).collect();
     pack(form, &all, &mut parts);
     let out = coarse(form, &parts, 0, 256);
@@ -95,8 +95,8 @@ fn coarse_values() {
 
 #[test]
 fn categories_that_there_are_not() {
-    let form = Form::of(Dtype::I8).unwrap();
+    let form = form_of(Dtype::I8).unwrap();
     assert!(Numbers::default().begin(form, &[8, 9]).is_err());
     assert!(Numbers::default().begin(form, &[8, 0]).is_ok());
-    assert!(Numbers::default().begin(Form::of(Dtype::F16).unwrap(), &[32]).is_err());
+    assert!(Numbers::default().begin(form_of(Dtype::F16).unwrap(), &[32]).is_err());
 }

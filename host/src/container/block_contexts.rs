@@ -5,10 +5,12 @@
 //! Parameters: planes (bit p: plane p has contexts), bias, 14 zeros; the 32 tables (`u16` each) of each of these planes; zeros to a multiple of 16.
 
 use super::contexts::table_numbers;
+use wcodec_device::planes::affine;
+pub(crate) use wcodec_device::planes::affine::zero;
 use wcodec_device::planes::{Blocks, Layout};
 
 /// Contexts of a plane.
-pub(crate) const CONTEXTS: usize = 32;
+pub(crate) const CONTEXTS: usize = affine::CONTEXTS as usize;
 /// Planes of a step and a minimum: two halves, low byte first.
 pub(crate) const SCALES: usize = 4;
 /// The plane that the other planes of scales have contexts by: the step's upper byte.
@@ -81,25 +83,6 @@ impl BlockContexts {
 /// The context of a plane of scales.
 pub(crate) fn by_step(high: u8, bias: u8) -> u8 {
     high.saturating_sub(bias).min(CONTEXTS as u8 - 1)
-}
-
-/// Twice the rank of zero, -minimum / step, to the nearest (halves up), from 0 to 31; 0 where the step is zero. Both are half-precision floats;
-/// infinities and what is no number count as if their exponents were common ones.
-pub(crate) fn zero(step: u16, minimum: u16) -> u8 {
-    // A number's magnitude is m * 2^(e - 25).
-    let parts = |x: u16| {
-        let (e, m) = ((x >> 10 & 31) as i32, (x & 1023) as u64);
-        if e == 0 { (1, m) } else { (e, m | 1024) }
-    };
-    let ((se, sm), (me, mm)) = (parts(step), parts(minimum));
-    // -minimum / step is negative where both have one sign.
-    if sm == 0 || (step ^ minimum) >> 15 == 0 {
-        return 0;
-    }
-    // 2 * minimum / step + 1 / 2, rounded down.
-    let shift = me - se + 1;
-    let (dividend, divisor) = if shift >= 0 { (mm << shift, sm) } else { (mm, sm << -shift) };
-    ((2 * dividend + divisor) / (2 * divisor)).min(CONTEXTS as u64 - 1) as u8
 }
 
 #[cfg(test)]

@@ -3,40 +3,18 @@
 //! Parameters: XXH3-128 of the base tensor's bytes (16), method (1), zeros (15). A tensor that is the base's has none: its own hash is the base's.
 
 use crate::dtype::Dtype;
+pub(crate) use wcodec_device::difference::Method;
 
 /// Bytes that a difference takes in the parameters.
 pub(crate) const BYTES: usize = 32;
 
-/// How a tensor follows from the base's.
-#[repr(u8)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Method {
-    /// It is the base's.
-    Same = 0,
-    /// Byte by byte, exclusive or.
-    Xor = 1,
-    /// Element by element, the difference of little-endian integers: of floats that is the difference of their magnitudes in units of the last
-    /// place, and where the sign changes the half of the range besides.
-    Subtract = 2,
-}
-
-impl Method {
-    /// What a report calls it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Same => "same",
-            Self::Xor => "xor",
-            Self::Subtract => "subtract",
-        }
-    }
-
-    fn from_u8(v: u8) -> Option<Self> {
-        Some(match v {
-            1 => Self::Xor,
-            2 => Self::Subtract,
-            _ => return None,
-        })
-    }
+/// The method of this number; that of tensors that are the base's has none.
+fn from_u8(v: u8) -> Option<Method> {
+    Some(match v {
+        1 => Method::Xor,
+        2 => Method::Subtract,
+        _ => return None,
+    })
 }
 
 /// A tensor's difference from the base's.
@@ -75,7 +53,7 @@ impl Difference {
         if zeros.len() != BYTES - 17 || zeros.iter().any(|&b| b != 0) {
             return Err("unknown parameters of its difference");
         }
-        let method = Method::from_u8(*method).ok_or("unknown method of its difference")?;
+        let method = from_u8(*method).ok_or("unknown method of its difference")?;
         let read = Self::new(method, dtype, *hash).filter(|d| record.is_multiple_of(d.unit));
         read.ok_or("a difference that its type or layout does not have")
     }
@@ -161,6 +139,7 @@ number!(u8 i8, u16 i16, u32 i32, u64 i64);
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use wcodec_device::difference::undo;
 
     const METHODS: [Method; 3] = [Method::Same, Method::Xor, Method::Subtract];
     const DTYPES: [Dtype; 8] =
@@ -182,6 +161,11 @@ mod tests {
                     seen.sort_unstable();
                     seen.dedup();
                     assert_eq!(seen.len(), range.len(), "two numbers have one difference");
+                    // As kernels do it.
+                    let word = |bytes: &[u8]| bytes.iter().rev().fold(0, |word, &b| word << 8 | u64::from(b));
+                    for ((z, base), x) in x.chunks(8).zip(base.chunks(8)).zip(all.chunks(8)) {
+                        assert_eq!(undo(method, unit as u32, word(z), word(base)), word(x));
+                    }
                     d.undo(&mut x, &base);
                     assert!(x == all, "{method:?} {unit}");
                 }

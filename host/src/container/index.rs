@@ -4,7 +4,7 @@ use super::block_contexts::affine;
 use super::grid::Grid;
 use super::planes::{Order, planes_of, read_plane};
 use super::tables::TablePool;
-use crate::bitplanes::Form;
+use crate::bitplanes::form_of;
 use crate::dtype::Dtype;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::modes;
@@ -354,7 +354,7 @@ fn read_named(record: TensorRecord, parts: &mut Parts<'_>, name: &str) -> Result
     let shape = take(&mut parts.dims, record.ndim as usize, "shape")?.to_vec();
     let progressive = record.tools & tool::PROGRESSIVE != 0;
     if progressive {
-        let size = Form::of(dtype).map(|form| Layout::Columns(form.bytes() as u8));
+        let size = form_of(dtype).map(|form| Layout::Columns(form.bytes() as u8));
         if record.tools != tool::PROGRESSIVE || record.params16 != 0 || record.kind != kind::TENSOR || size != Some(layout) {
             return fail("it cannot be progressive".into());
         }

@@ -1,14 +1,14 @@
 //! Records of the planes that refine tensors of a progressive archive.
 
 use super::index::{Entry, Parts, check_planes, take};
-use crate::bitplanes::Form;
+use crate::bitplanes::form_of;
 use crate::error::{Error, Result};
 use wcodec_device::layout::{TensorRecord, kind};
 use wcodec_device::planes::Layout;
 
 /// Records of planes that a progressive tensor has.
 pub(super) fn planes_of(entry: &Entry) -> Option<usize> {
-    Form::of(entry.dtype).map(|form| 1 + form.planes())
+    form_of(entry.dtype).map(|form| 1 + form.planes())
 }
 
 /// Checks that planes come in order: plane by plane, in each tensor by tensor.

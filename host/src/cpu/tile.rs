@@ -30,6 +30,8 @@ pub(crate) enum TileFault {
     Length,
     /// A plane's mode, base or patch position is impossible.
     Plane(usize, &'static str),
+    /// What it says of its filter is impossible.
+    Modes(&'static str),
     /// A plane names a table that the file does not have.
     Table(usize, u16),
     /// Patches that are not in ascending order.
@@ -45,9 +47,14 @@ impl std::fmt::Display for TileFault {
         match self {
             Self::Length => write!(f, "the payload's length is not that of its planes"),
             Self::Plane(p, what) => write!(f, "plane {p}: {what}"),
+            Self::Modes(what) => write!(f, "{what}"),
             Self::Table(p, t) => write!(f, "plane {p}: frequency table {t} does not exist"),
             Self::Patches => write!(f, "patches out of order"),
             Self::Stream(p, fault) => write!(f, "plane {p}: {}", fault.message()),
+            Self::Device(_, status::MODES) => write!(f, "modes that there are not, or of another length than they take"),
+            Self::Device(_, status::BITS) => {
+                write!(f, "a category that there is not, or a plane of another length than its bits take")
+            }
             Self::Device(p, status) => write!(f, "plane {p}: {}", describe_status(*status)),
         }
     }
@@ -320,7 +327,7 @@ pub(crate) fn check_contexts(
     if p == leading || deep && planes[leading].mode == PlaneMode::Contexts as u8 { Ok(()) } else { Err(NO_CONTEXTS) }
 }
 
-const NO_CONTEXTS: &str = "contexts where there can be none";
+pub(crate) const NO_CONTEXTS: &str = "contexts where there can be none";
 
 /// [`check_contexts`], of whichever kind the tile's are.
 fn check_tile_contexts(tile: &TileInput<'_>, p: usize) -> Result<(), &'static str> {

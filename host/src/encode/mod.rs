@@ -145,7 +145,7 @@ impl Encoder {
 
     /// Sets whether numbers are stored plane by plane, so that the archive's first bytes are a coarse model that the others refine
     /// ([`Archive::planes`](crate::Archive::planes)). Such an archive has no base and, of the default profile's efforts (1 to 4), no
-    /// contexts; it is decoded on the CPU only. The source is encoded twice. Without a tensor to split, the archive is an ordinary one.
+    /// contexts. The source is encoded twice. Without a tensor to split, the archive is an ordinary one.
     pub fn progressive(mut self, yes: bool) -> Self {
         self.options.progressive = yes;
         self

@@ -8,7 +8,7 @@ use super::split::Rows;
 use super::tile::{Look, Scratch, Tables, encode_tile, survey as look_at};
 use super::write::{BATCH, Out, put_entries, required, sealed, superblock, uniform};
 use super::{EncodeOptions, EncodeReport};
-use crate::bitplanes::{Form, Parts, pack};
+use crate::bitplanes::{Form, Parts, form_of, pack};
 use crate::checksum;
 use crate::container::grid::Piece;
 use crate::container::index::{Entry, write_index};
@@ -39,7 +39,7 @@ pub(super) fn choose(input: &mut Input<'_>, options: &EncodeOptions) -> Result<(
         return Err(Error::argument("a progressive archive has no contexts, as profile max and efforts above 4 would"));
     }
     for ((form, layout), job) in input.forms.iter_mut().zip(&mut input.layouts).zip(input.jobs) {
-        let of = Form::of(job.dtype).filter(|f| job.kind == kind::TENSOR && job.grid.bytes() / f.bytes() as u64 >= LEAST);
+        let of = form_of(job.dtype).filter(|f| job.kind == kind::TENSOR && job.grid.bytes() / f.bytes() as u64 >= LEAST);
         if let Some(f) = of {
             (*form, *layout) = (of, Layout::Columns(f.bytes() as u8));
         }

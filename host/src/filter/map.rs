@@ -1,39 +1,8 @@
 //! Bytes of a tile to signed integers whose order is that of the values, and back.
 
 use super::Ring;
-
-/// How elements are numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Map {
-    /// Two's complement.
-    Signed,
-    /// Sign and magnitude, as floats are: negative ones are turned round.
-    Float,
-    /// The upper half comes after the lower one.
-    Unsigned,
-}
-
-impl Map {
-    pub(crate) fn from_u8(v: u8) -> Option<Self> {
-        Some(match v {
-            0 => Self::Signed,
-            1 => Self::Float,
-            2 => Self::Unsigned,
-            _ => return None,
-        })
-    }
-
-    /// From an element (sign-extended) to an integer; its own inverse.
-    #[inline(always)]
-    fn apply(self, ring: Ring, x: i32) -> i32 {
-        match self {
-            Self::Signed => x,
-            // Bits below the sign, inverted where it is set.
-            Self::Float => x ^ ((x >> 31) & ring.most()),
-            Self::Unsigned => ring.wrap(x ^ !ring.most()),
-        }
-    }
-}
+use wcodec_device::filter::unzigzag;
+pub(crate) use wcodec_device::filter::{Map, zigzag};
 
 /// Elements of `ring`'s bits, packed from the lowest bit of each byte on or of 1, 2 or 4 bytes.
 pub(crate) fn read(map: Map, ring: Ring, bytes: &[u8], out: &mut Vec<i32>) {
@@ -61,17 +30,7 @@ pub(crate) fn write_residuals(ring: Ring, residuals: &[i32], bytes: &mut [u8]) {
 /// Inverse of [`write_residuals`].
 pub(crate) fn read_residuals(ring: Ring, bytes: &[u8], out: &mut Vec<i32>) {
     read(Map::Signed, ring, bytes, out);
-    let mask = ring.mask();
-    for x in out {
-        let z = *x as u32 & mask;
-        *x = (z >> 1) as i32 ^ -((z & 1) as i32);
-    }
-}
-
-/// `0, -1, 1, -2, …` as `0, 1, 2, 3, …`.
-#[inline(always)]
-pub(crate) fn zigzag(x: i32) -> i32 {
-    x << 1 ^ x >> 31
+    out.iter_mut().for_each(|x| *x = unzigzag(ring, *x));
 }
 
 fn pack(ring: Ring, values: &[i32], bytes: &mut [u8], of: impl Fn(i32) -> i32) {

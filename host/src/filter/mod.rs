@@ -16,56 +16,9 @@ use map::Map;
 use modes::Modes;
 use predict::Predictor;
 use transform::{SIDE, Transform};
+pub(crate) use wcodec_device::filter::{BANDS, CLASSES, Ring};
 use wcodec_device::planes::Layout;
 
-/// Integers of some bits, sign-extended, that wrap round.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ring {
-    shift: u32,
-}
-
-impl Ring {
-    /// Of `bits` bits, 4 to 32.
-    pub(crate) fn new(bits: u32) -> Self {
-        Self { shift: 32 - bits }
-    }
-
-    pub(crate) fn bits(self) -> u32 {
-        32 - self.shift
-    }
-
-    /// The largest number.
-    #[inline(always)]
-    pub(crate) fn most(self) -> i32 {
-        i32::MAX >> self.shift
-    }
-
-    /// The bits that an element has.
-    #[inline(always)]
-    pub(crate) fn mask(self) -> u32 {
-        u32::MAX >> self.shift
-    }
-
-    #[inline(always)]
-    pub(crate) fn wrap(self, x: i32) -> i32 {
-        x << self.shift >> self.shift
-    }
-
-    #[inline(always)]
-    pub(crate) fn add(self, x: i32, y: i32) -> i32 {
-        self.wrap(x.wrapping_add(y))
-    }
-
-    #[inline(always)]
-    pub(crate) fn sub(self, x: i32, y: i32) -> i32 {
-        self.wrap(x.wrapping_sub(y))
-    }
-}
-
-/// Most classes of blocks.
-pub(crate) const CLASSES: usize = 16;
-/// Bands: not transformed, then low, middle and high coefficients.
-pub(crate) const BANDS: usize = 4;
 /// Bytes of parameters before the tables.
 const HEAD: usize = 16;
 

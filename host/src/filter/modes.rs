@@ -8,31 +8,9 @@ use super::predict::{Plane, Predictor};
 use super::transform::{SIDE, Transform, band};
 use super::{CLASSES, Filter, Ring};
 use crate::container::base_contexts::TileContexts;
+use wcodec_device::filter::modes::{self, plane_bytes};
+pub(crate) use wcodec_device::filter::modes::{ENTRY, Shape};
 use wcodec_device::layout::TILE_ALIGN;
-
-/// Bytes of a tile's directory entry that tell of its filter.
-pub(crate) const ENTRY: usize = 8;
-
-/// Rows and columns of a block.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Shape {
-    #[default]
-    Square,
-    Wide,
-    Tall,
-}
-
-impl Shape {
-    pub(crate) const ALL: [Self; 3] = [Self::Square, Self::Wide, Self::Tall];
-
-    pub(crate) fn size(self) -> (usize, usize) {
-        match self {
-            Self::Square => (16, 16),
-            Self::Wide => (8, 32),
-            Self::Tall => (32, 8),
-        }
-    }
-}
 
 /// What a block went through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,18 +34,11 @@ pub(crate) struct Modes {
     pub classes: Vec<u8>,
 }
 
-/// Bytes that a plane's value and its slopes take.
-fn plane_bytes(ring: Ring) -> (usize, usize) {
-    let n = (ring.bits() as usize).div_ceil(8);
-    (n, (2 * n).min(4))
-}
-
-/// A signed number of `bytes` bytes.
+/// A signed number of up to four bytes.
 fn signed(bytes: &[u8]) -> i32 {
     let mut all = [0; 4];
     all[..bytes.len()].copy_from_slice(bytes);
-    let shift = 32 - 8 * bytes.len() as u32;
-    i32::from_le_bytes(all) << shift >> shift
+    modes::signed(u32::from_le_bytes(all), bytes.len())
 }
 
 impl Modes {
@@ -82,6 +53,23 @@ impl Modes {
         TILE_ALIGN * u16::from_le_bytes([entry[2], entry[3]]) as usize
     }
 
+    /// What an entry says, but for how long the modes are: whether they are one for each block, the blocks' shape, whether they have classes;
+    /// `None` for a tile that is not filtered.
+    pub(crate) fn read_entry(filter: &Filter, entry: [u8; ENTRY]) -> Result<Option<(bool, Shape, bool)>, &'static str> {
+        let [how, shape, _, _, with_classes, zeros @ ..] = entry;
+        if how == 0 && entry != [0; ENTRY] || how > 2 || with_classes > 1 || zeros != [0; 3] {
+            return Err("impossible filter");
+        }
+        if how == 0 {
+            return Ok(None);
+        }
+        if with_classes == 1 && filter.classes == 0 {
+            return Err("unknown class of a block");
+        }
+        let shape = *Shape::ALL.get(shape as usize).ok_or("unknown shape of blocks")?;
+        Ok(Some((how == 2, shape, with_classes == 1)))
+    }
+
     /// Reads an entry and the head of the payload; `None` for a tile that is not filtered.
     pub(crate) fn read(
         filter: &Filter,
@@ -90,14 +78,7 @@ impl Modes {
         rows: usize,
         columns: usize,
     ) -> Result<Option<Self>, &'static str> {
-        let [how, shape, _, _, with_classes, zeros @ ..] = entry;
-        if how == 0 && entry != [0; ENTRY] || how > 2 || with_classes > 1 || zeros != [0; 3] {
-            return Err("impossible filter");
-        }
-        if how == 0 {
-            return Ok(None);
-        }
-        let shape = *Shape::ALL.get(shape as usize).ok_or("unknown shape of blocks")?;
+        let Some((each, shape, with_classes)) = Self::read_entry(filter, entry)? else { return Ok(None) };
         let count = Self::count(rows, columns, shape);
         let mut rest = modes;
         let mut take = |n: usize| {
@@ -105,7 +86,7 @@ impl Modes {
             rest = after;
             Ok::<_, &'static str>(head)
         };
-        let mut blocks = vec![Block::default(); if how == 1 { 1 } else { count }];
+        let mut blocks = vec![Block::default(); if each { count } else { 1 }];
         for block in &mut blocks {
             let byte = take(1)?[0];
             block.predictor = Predictor::from_u8(byte & 127).ok_or("unknown predictor")?;
@@ -116,7 +97,7 @@ impl Modes {
                 }
             }
         }
-        if how == 1 {
+        if !each {
             blocks = vec![blocks[0]; count];
         }
         let (value, slope) = plane_bytes(filter.ring);
@@ -124,7 +105,7 @@ impl Modes {
             block.plane = [signed(take(value)?), signed(take(slope)?), signed(take(slope)?)];
         }
         let mut classes = Vec::new();
-        if with_classes == 1 {
+        if with_classes {
             classes = take(count.div_ceil(2))?.iter().flat_map(|&b| [b & 15, b >> 4]).collect();
             classes.truncate(count);
             if classes.iter().any(|&c| c as usize >= filter.classes) {

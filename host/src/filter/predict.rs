@@ -2,102 +2,22 @@
 
 use super::Ring;
 use std::ops::Range;
+pub(crate) use wcodec_device::filter::{Near, Plane, Predictor, guess, on_plane};
 
-/// How a block's values are predicted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Predictor {
-    #[default]
-    None,
-    Left,
-    Top,
-    /// The mean of left and top, rounded down.
-    Average,
-    /// A plane of the block's own.
-    Planar,
-    /// Left + top - top left.
-    Gradient,
-    /// The line through the two to the left.
-    LeftLine,
-    /// The line through the two above.
-    TopLine,
-    /// The middle one of left, top and gradient.
-    Median,
-    /// The parabola through the three above.
-    TopParabola,
-}
-
-impl Predictor {
-    /// All but planes.
-    pub(crate) const FROM_NEIGHBOURS: [Self; 9] = [
-        Self::None,
-        Self::Left,
-        Self::Top,
-        Self::Average,
-        Self::Gradient,
-        Self::LeftLine,
-        Self::TopLine,
-        Self::Median,
-        Self::TopParabola,
-    ];
-
-    pub(crate) fn from_u8(v: u8) -> Option<Self> {
-        if v == Self::Planar as u8 { Some(Self::Planar) } else { Self::FROM_NEIGHBOURS.into_iter().find(|&p| p as u8 == v) }
-    }
-}
-
-/// A block's plane: its value at the top left, and what it gains from column to column and from row to row, in 256ths.
-pub(crate) type Plane = [i32; 3];
-
-/// The plane's value in row `y`, column `x` of the block.
-#[inline(always)]
-pub(crate) fn on_plane(ring: Ring, [a, b, c]: Plane, y: usize, x: usize) -> i32 {
-    ring.wrap(a.wrapping_add(((b as i64 * x as i64 + c as i64 * y as i64 + 128) >> 8) as i32))
-}
-
-/// Neighbours of a value. Of those that are missing the nearest one stands in; at the top left all are 0.
-struct Near {
-    left: i32,
-    top: i32,
-    corner: i32,
-    left2: i32,
-    top2: i32,
-    top3: i32,
-}
-
-/// The value's neighbours: `at` is its index, in row `r` and column `c`.
+/// The neighbours of the value in row `r` and column `c`.
 #[inline(always)]
 fn near(values: &[i32], columns: usize, r: usize, c: usize) -> Near {
     let at = r * columns + c;
-    let left = (c > 0).then(|| values[at - 1]);
-    let top = (r > 0).then(|| values[at - columns]);
-    let (l, t) = (left.or(top).unwrap_or(0), top.or(left).unwrap_or(0));
-    let corner = if c > 0 && r > 0 { values[at - columns - 1] } else { l };
-    let left2 = if c > 1 { values[at - 2] } else { l };
-    let top2 = if r > 1 { values[at - 2 * columns] } else { t };
-    let top3 = if r > 2 { values[at - 3 * columns] } else { top2 };
-    Near { left: l, top: t, corner, left2, top2, top3 }
-}
-
-/// Predictions of neighbours alone, by `predictor`.
-#[inline(always)]
-fn guess(ring: Ring, predictor: Predictor, n: Near) -> i32 {
-    let twice = |x: i32| x.wrapping_mul(2);
-    ring.wrap(match predictor {
-        Predictor::None | Predictor::Planar => 0,
-        Predictor::Left => n.left,
-        Predictor::Top => n.top,
-        // The sum's half, without the sum.
-        Predictor::Average => (n.left & n.top).wrapping_add((n.left ^ n.top) >> 1),
-        Predictor::Gradient => n.left.wrapping_add(n.top).wrapping_sub(n.corner),
-        Predictor::LeftLine => twice(n.left).wrapping_sub(n.left2),
-        Predictor::TopLine => twice(n.top).wrapping_sub(n.top2),
-        Predictor::Median => {
-            let gradient = n.left as i64 + n.top as i64 - n.corner as i64;
-            gradient.clamp(n.left.min(n.top) as i64, n.left.max(n.top) as i64) as i32
-        }
-        Predictor::TopParabola => n.top.wrapping_sub(n.top2).wrapping_mul(3).wrapping_add(n.top3),
-    })
+    let before = |back: usize, there: bool| if there { values[at - back] } else { 0 };
+    let near = Near {
+        left: before(1, c > 0),
+        top: before(columns, r > 0),
+        corner: before(columns + 1, c > 0 && r > 0),
+        left2: before(2, c > 1),
+        top2: before(2 * columns, r > 1),
+        top3: before(3 * columns, r > 2),
+    };
+    near.inside(r, c)
 }
 
 /// Writes what neighbours do not tell of a tile of rows `width` long to `out`, which is as long as `values`.

@@ -1,12 +1,16 @@
 //! Which tiles are decoded together, and what their errors mean.
 
+use super::base::OfBase;
 use super::context::Gpu;
 use super::launch::{Batch, Failure};
-use super::plan::{Plan, Tile};
+use super::numbers::Numbers;
+use super::plan::{Plan, Tile, TileContexts};
 use crate::archive::{Directory, EMPTY_PLANE, Tensor};
 use crate::checksum;
+use crate::container::grid::TileRect;
 use crate::cpu::tile::TileFault;
 use crate::error::{Error, ErrorKind, Result};
+use crate::filter::modes::Modes;
 use std::ops::Range;
 use wcodec_device::job::{SLACK, status};
 
@@ -16,6 +20,17 @@ pub(super) struct Work<'a> {
     pub directory: &'a Directory<'a>,
     pub tiles: Range<u64>,
     pub target: Target,
+}
+
+impl Work<'_> {
+    /// Where a tile's first byte goes, and bytes from row to row there.
+    fn place(&self, tile: u64, rect: TileRect) -> (u64, u64) {
+        let grid = &self.tensor.entry.grid;
+        match self.target {
+            Target::InTensor(start) => (start.wrapping_add(rect.row * grid.row_bytes + rect.column), grid.row_bytes),
+            Target::Apart(start) => (start + (tile - self.tiles.start) * TILE_SPACE, rect.width as u64),
+        }
+    }
 }
 
 /// Where tiles are put.
@@ -52,13 +67,14 @@ pub(super) fn run(gpu: &Gpu, work: &[Work<'_>], integrity: Integrity) -> Result<
 pub(super) fn run_staged(gpu: &Gpu, work: &[Work<'_>], payloads: &[u64]) -> Result<(), Failure> {
     let mut plan = Plan::default();
     let mut places = Vec::new();
+    let bases = OfBase::fetch(gpu, work)?;
     for (w, (item, at)) in work.iter().zip(payloads).enumerate() {
-        add(item, w, None, *at, &mut plan, &mut places)?;
+        add(item, w, &There { payload: *at, own: None, numbers: None }, &bases, &mut plan, &mut places)?;
     }
-    if places.is_empty() {
+    if plan.is_empty() {
         return Ok(());
     }
-    let batch = Batch::upload(gpu, None, plan, tables(work))?;
+    let batch = Batch::upload(gpu, None, plan, tables(work), bases)?;
     finish(gpu, work, &batch, &places)
 }
 
@@ -93,19 +109,23 @@ pub(super) fn prepare(gpu: &Gpu, work: &[Work<'_>], integrity: Integrity) -> Res
     let mut payload = Vec::new();
     let mut plan = Plan::default();
     let mut places = Vec::new();
+    let bases = OfBase::fetch(gpu, work)?;
     for (w, item) in work.iter().enumerate() {
         let bytes = item.tensor.payload(item.directory, item.tiles.clone())?;
         let base = payload.len() as u64;
         payload.extend_from_slice(&bytes);
         // The last segment of an archive may end anywhere, a payload always on 16 bytes.
         payload.resize(payload.len().next_multiple_of(16), 0);
-        add(item, w, (integrity == Integrity::Host).then_some(&bytes[..]), base, &mut plan, &mut places)?;
+        let planes = item.tensor.planes_for(item.directory, &item.tiles)?;
+        let numbers = planes.map(|(form, planes)| Numbers::gather(form, &planes, &item.tiles, &mut payload)).transpose()?;
+        let there = There { payload: base, own: (integrity == Integrity::Host).then_some(&bytes[..]), numbers };
+        add(item, w, &there, &bases, &mut plan, &mut places)?;
     }
-    if places.is_empty() {
+    if plan.is_empty() {
         return Ok(None);
     }
     payload.resize(payload.len() + SLACK, 0);
-    Ok(Some((Batch::upload(gpu, Some(&payload), plan, tables(work))?, places)))
+    Ok(Some((Batch::upload(gpu, Some(&payload), plan, tables(work), bases)?, places)))
 }
 
 /// Whose a tile is.
@@ -114,12 +134,22 @@ pub(super) struct Place {
     tile: u64,
 }
 
-/// Plans the tiles of `item`, whose payload lies at `base`. Checksums are verified here if the payload is given, else on the device.
+/// Where an item's payload is.
+struct There<'a> {
+    /// Its place in the payload buffer.
+    payload: u64,
+    /// Its bytes, if checksums are verified here, and not on the device.
+    own: Option<&'a [u8]>,
+    /// The planes, if it is split.
+    numbers: Option<Numbers>,
+}
+
+/// Plans the tiles of `item`.
 fn add(
     item: &Work<'_>,
     number: usize,
-    payload: Option<&[u8]>,
-    base: u64,
+    there: &There<'_>,
+    bases: &OfBase,
     plan: &mut Plan,
     places: &mut Vec<Place>,
 ) -> Result<()> {
@@ -128,6 +158,14 @@ fn add(
     let range = item.tensor.payload_range(item.directory, &item.tiles)?;
     let mut next = 0;
     for tile in item.tiles.clone() {
+        let rect = entry.grid.rect(tile);
+        let (output, stride) = item.place(tile, rect);
+        let difference = bases.of(number, item, rect);
+        if entry.is_same() {
+            // Nothing of it is stored.
+            plan.same(&rect, entry.layout, output, stride, difference);
+            continue;
+        }
         let own = item.tensor.payload_range(item.directory, &(tile..tile + 1))?;
         let fail = |why: String| item.tensor.fault(item.directory, tile, why);
         let at = own.start - range.start;
@@ -138,31 +176,47 @@ fn add(
         let mut planes = [EMPTY_PLANE; 64];
         let head = item.directory.read_tile(tile, entry, &mut planes);
         let len = (own.end - own.start) as usize;
-        if payload.is_some_and(|bytes| checksum(&bytes[at as usize..][..len]) != head.crc) {
+        if there.own.is_some_and(|bytes| checksum(&bytes[at as usize..][..len]) != head.crc) {
             return Err(fail("damaged: its checksum differs".into()));
         }
-        let rect = entry.grid.rect(tile);
-        let (output, stride) = match item.target {
-            Target::InTensor(start) => (start.wrapping_add(rect.row * entry.grid.row_bytes + rect.column), entry.grid.row_bytes),
-            Target::Apart(start) => (start + (tile - item.tiles.start) * TILE_SPACE, rect.width as u64),
-        };
         let tile_job = Tile {
             layout: entry.layout,
             rows: rect.rows,
             width: rect.width,
             planes: &planes[..entry.planes.len()],
-            payload: base + at,
+            payload: there.payload + at,
             payload_len: len,
             crc: head.crc,
             output,
             stride,
-            contexts: item.directory.contexts.as_ref().map(|contexts| (contexts, rect)),
+            contexts: contexts(item.directory, tile, rect),
+            difference,
+            filter: item.directory.filter.as_deref().map(|filter| (filter, item.directory.filter_entry(tile))),
         };
         let tables = item.tensor.archive.index.tables.freqs().len();
-        plan.add(&tile_job, tables, payload.is_none()).map_err(|fault| fail(fault.to_string()))?;
+        match &there.numbers {
+            Some(numbers) => numbers.add(item, tile, &tile_job, tables, there.own.is_none(), plan)?,
+            None => plan.add(&tile_job, tables, there.own.is_none()).map_err(|fault| fail(fault.to_string()))?,
+        }
         places.push(Place { work: number, tile });
     }
     Ok(())
+}
+
+/// What tells the contexts of a tile.
+fn contexts<'a>(directory: &'a Directory<'_>, tile: u64, rect: TileRect) -> Option<TileContexts<'a>> {
+    if let (Some(contexts), Some(_)) = (directory.base_contexts.as_deref(), &directory.difference) {
+        return Some(TileContexts::Base(contexts));
+    }
+    if let Some(filter) = directory.filter.as_deref() {
+        let modes = Modes::read_entry(filter, directory.filter_entry(tile));
+        // What is wrong with the entry is told where the tile is planned.
+        return modes.ok().flatten().filter(|(_, _, classes)| *classes).map(|_| TileContexts::Bands(filter));
+    }
+    if let Some(contexts) = directory.block_contexts.as_deref() {
+        return Some(TileContexts::Scales(contexts));
+    }
+    directory.contexts.as_ref().map(|contexts| TileContexts::Classes(contexts, rect))
 }
 
 /// Runs `work` in batches of at most `batch` decoded bytes, halving that while device memory is short.

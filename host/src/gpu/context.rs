@@ -15,13 +15,14 @@ const PTX: &str = include_str!("../../../shaders-ptx/wcodec.ptx");
 /// Oldest driver that reads the PTX, as `cuDriverGetVersion` counts.
 const OLDEST_DRIVER: i32 = 12000;
 
-/// Kernels, in the order in which a batch launches them: what others need comes first, joins of decoded planes last.
+/// Kernels, in the order in which a batch launches those of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Kernel {
     CheckPayloads,
     ExpandTables,
     Contexts,
     Deep,
+    Mapped,
     Bytes,
     Columns2,
     Bf16Pairs,
@@ -30,16 +31,26 @@ pub(super) enum Kernel {
     F32Bytes,
     F8e4Pairs,
     F8e4Bytes,
+    MapExponents,
+    MapScales,
+    CountBits,
+    JoinBits,
     JoinPlanes,
+    JoinBlocks,
+    ReadModes,
+    UndoTransforms,
+    UndoPredictions,
+    UndoDifferences,
     CropTiles,
 }
 
 impl Kernel {
-    const ALL: [(Self, &str); 14] = [
+    const ALL: [(Self, &str); 24] = [
         (Self::CheckPayloads, "check_payloads"),
         (Self::ExpandTables, "expand_tables"),
         (Self::Contexts, "decode_contexts"),
         (Self::Deep, "decode_deep"),
+        (Self::Mapped, "decode_mapped"),
         (Self::Bytes, "decode_bytes"),
         (Self::Columns2, "decode_columns2"),
         (Self::Bf16Pairs, "decode_bf16_pairs"),
@@ -48,7 +59,16 @@ impl Kernel {
         (Self::F32Bytes, "decode_f32_bytes"),
         (Self::F8e4Pairs, "decode_f8e4_pairs"),
         (Self::F8e4Bytes, "decode_f8e4_bytes"),
+        (Self::MapExponents, "map_exponents"),
+        (Self::MapScales, "map_scales"),
+        (Self::CountBits, "count_bits"),
+        (Self::JoinBits, "join_bits"),
         (Self::JoinPlanes, "join_planes"),
+        (Self::JoinBlocks, "join_blocks"),
+        (Self::ReadModes, "read_modes"),
+        (Self::UndoTransforms, "undo_transforms"),
+        (Self::UndoPredictions, "undo_predictions"),
+        (Self::UndoDifferences, "undo_differences"),
         (Self::CropTiles, "crop_tiles"),
     ];
 }

@@ -1,4 +1,4 @@
-//! Tensors that no kernel decodes (differences from a base, filtered ones, bitplanes, blocks): by the CPU, then copied to the device.
+//! What no kernel decodes, the bytes of a source that belong to no tensor: by the CPU, then copied to the device.
 
 use super::context::Gpu;
 use super::staged::StagedPart;

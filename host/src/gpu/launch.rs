@@ -1,8 +1,9 @@
 //! A batch on the device: its buffers, its launches, its statuses.
 #![allow(unsafe_code)]
 
+use super::base::OfBase;
 use super::context::{Gpu, Kernel, failed};
-use super::plan::{Bases, Plan, Ready, Sets};
+use super::plan::{Bases, Plan, Ready, Sets, Stage};
 use crate::error::{Error, Result};
 use bytemuck::Pod;
 use cudarc::driver::sys::{CUevent_flags, CUresult};
@@ -65,10 +66,49 @@ pub(super) struct Batch {
     tables: CudaSlice<u8>,
     blocks: CudaSlice<u8>,
     jobs: CudaSlice<u8>,
-    joins: CudaSlice<u8>,
+    steps: Steps,
     checks: CudaSlice<u8>,
     statuses: CudaSlice<u8>,
     contexts: Option<ContextBuffers>,
+    _of_base: OfBase,
+}
+
+/// Jobs of the kernels that decode no stream.
+struct Steps {
+    filters: List,
+    numbers: List,
+    _parts: CudaSlice<u8>,
+    differences: List,
+    scales: List,
+    joins: List,
+    blocks: List,
+}
+
+/// Jobs of one kernel, each for one warp.
+struct List {
+    jobs: CudaSlice<u8>,
+    count: u32,
+}
+
+impl List {
+    fn upload<T: Pod>(gpu: &Gpu, jobs: &[T]) -> Result<Self, Failure> {
+        Ok(Self { jobs: upload(gpu, jobs)?, count: jobs.len() as u32 })
+    }
+
+    /// Queues the kernel, if there are any; `more` are its arguments after the jobs and their number.
+    ///
+    /// # Safety
+    /// The jobs and arguments are the kernel's, and name memory that outlives its execution.
+    unsafe fn launch(&self, gpu: &Gpu, kernel: Kernel, more: &mut [u64]) -> Result<(), DriverError> {
+        if self.count == 0 {
+            return Ok(());
+        }
+        let (mut jobs, mut count) = (address(gpu, &self.jobs), self.count);
+        let mut args = vec![arg(&mut jobs), arg(&mut count)];
+        args.extend(more.iter_mut().map(arg));
+        // SAFETY: by contract.
+        unsafe { gpu.launch(kernel, count.div_ceil(WARPS), 0, &mut args) }
+    }
 }
 
 /// What streams with contexts need.
@@ -103,11 +143,12 @@ pub(super) struct Statuses {
 impl Batch {
     /// Uploads payload (with its slack), tables and jobs, and reserves scratch memory. Without a payload the plan's positions in it are
     /// device addresses.
-    pub(super) fn upload(gpu: &Gpu, payload: Option<&[u8]>, plan: Plan, tables: &[u8]) -> Result<Self, Failure> {
+    pub(super) fn upload(gpu: &Gpu, payload: Option<&[u8]>, plan: Plan, tables: &[u8], of_base: OfBase) -> Result<Self, Failure> {
         let doing = driver("copying to the device");
         let payload = payload.map(|bytes| upload(gpu, bytes)).transpose()?;
         let mut scratch = allocate(gpu, plan.scratch)?;
         let mut lists = allocate(gpu, plan.list_bytes())?;
+        let mut parts = allocate(gpu, plan.part_bytes())?;
         let tables = upload(gpu, tables)?;
         let contexts = ContextBuffers::upload(gpu, &plan.sets)?;
         let bases = Bases {
@@ -115,6 +156,7 @@ impl Batch {
             scratch: address(gpu, &scratch),
             lists: address(gpu, &lists),
             classes: contexts.as_ref().map_or(0, |c| address(gpu, &c.classes)),
+            parts: address(gpu, &parts),
         };
         let ready = plan.finish(bases);
         // A stream that is damaged leaves its plane unfinished; what is joined with it is no secret then, but it is defined.
@@ -129,9 +171,21 @@ impl Batch {
             let bytes: &[u8] = bytemuck::cast_slice(&ready.lists);
             gpu.stream().memcpy_htod(bytes, &mut lists).map_err(&doing)?;
         }
+        if !ready.parts.is_empty() {
+            let bytes: &[u8] = bytemuck::cast_slice(&ready.parts);
+            gpu.stream().memcpy_htod(bytes, &mut parts).map_err(&doing)?;
+        }
         let blocks = upload(gpu, &ready.blocks)?;
         let jobs = upload(gpu, &ready.jobs)?;
-        let joins = upload(gpu, &ready.joins)?;
+        let steps = Steps {
+            filters: List::upload(gpu, &ready.steps.filters)?,
+            numbers: List::upload(gpu, &ready.steps.numbers)?,
+            _parts: parts,
+            differences: List::upload(gpu, &ready.steps.differences)?,
+            scales: List::upload(gpu, &ready.steps.scales)?,
+            joins: List::upload(gpu, &ready.steps.joins)?,
+            blocks: List::upload(gpu, &ready.steps.blocks)?,
+        };
         let checks = upload(gpu, &ready.checks)?;
         let statuses = upload(gpu, &vec![status::UNTOUCHED; ready.owners.len() + ready.checks.len()])?;
         Ok(Self {
@@ -142,10 +196,11 @@ impl Batch {
             tables,
             blocks,
             jobs,
-            joins,
+            steps,
             checks,
             statuses,
             contexts,
+            _of_base: of_base,
         })
     }
 
@@ -158,10 +213,10 @@ impl Batch {
     pub(super) fn launch(&self, gpu: &Gpu) -> Result<(), Failure> {
         let doing = driver("decoding on the device");
         let ready = &self.ready;
-        let (mut tables, mut jobs) = (address(gpu, &self.tables), address(gpu, &self.jobs));
-        let (mut joins, mut checks) = (address(gpu, &self.joins), address(gpu, &self.checks));
-        let mut stream_statuses = address(gpu, &self.statuses);
-        let mut payload_statuses = stream_statuses + 4 * ready.owners.len() as u64;
+        let mut tables = address(gpu, &self.tables);
+        let mut checks = address(gpu, &self.checks);
+        let mut statuses = [address(gpu, &self.statuses)];
+        let mut payload_statuses = statuses[0] + 4 * ready.owners.len() as u64;
         // SAFETY: the buffers are those that the jobs name, as long as the counts say; dropping them queues their release behind
         // the kernels.
         unsafe {
@@ -170,31 +225,56 @@ impl Batch {
                 let mut args = [arg(&mut checks), arg(&mut count), arg(&mut payload_statuses)];
                 gpu.launch(Kernel::CheckPayloads, count.div_ceil(WARPS), SHARED_BYTES, &mut args).map_err(&doing)?;
             }
-            let (mut sets, mut expanded) = (0, 0);
             if let Some(contexts) = &self.contexts {
-                let mut list = address(gpu, &contexts.list);
-                (sets, expanded) = (address(gpu, &contexts.sets), address(gpu, &contexts.expanded));
+                let (mut list, mut expanded) = (address(gpu, &contexts.list), address(gpu, &contexts.expanded));
                 let mut args = [arg(&mut tables), arg(&mut list), arg(&mut expanded)];
                 let count = ready.sets.tables.len() as u32;
                 gpu.launch(Kernel::ExpandTables, count, SHARED_BYTES, &mut args).map_err(&doing)?;
             }
-            for launch in &ready.launches {
-                let mut first = address(gpu, &self.blocks) + (launch.blocks.start * size_of_val(&ready.blocks[0])) as u64;
-                let [first, jobs, statuses] = [arg(&mut first), arg(&mut jobs), arg(&mut stream_statuses)];
-                let blocks = launch.blocks.len() as u32;
-                match launch.kernel {
-                    kernel @ (Kernel::Contexts | Kernel::Deep) => {
-                        let mut args = [arg(&mut sets), arg(&mut expanded), first, jobs, statuses];
-                        gpu.launch(kernel, blocks, 0, &mut args)
-                    }
-                    kernel => gpu.launch(kernel, blocks, SHARED_BYTES, &mut [arg(&mut tables), first, jobs, statuses]),
-                }
-                .map_err(&doing)?;
+            self.steps.filters.launch(gpu, Kernel::ReadModes, &mut statuses).map_err(&doing)?;
+            if self.contexts.is_some() {
+                self.steps.differences.launch(gpu, Kernel::MapExponents, &mut []).map_err(&doing)?;
             }
-            if !ready.joins.is_empty() {
-                let mut count = ready.joins.len() as u32;
-                let mut args = [arg(&mut joins), arg(&mut count)];
-                gpu.launch(Kernel::JoinPlanes, count.div_ceil(WARPS), 0, &mut args).map_err(&doing)?;
+            self.streams(gpu, Stage::First).map_err(&doing)?;
+            let mut more = [statuses[0], address(gpu, &self.jobs)];
+            self.steps.numbers.launch(gpu, Kernel::CountBits, &mut more).map_err(&doing)?;
+            self.streams(gpu, Stage::Second).map_err(&doing)?;
+            self.steps.scales.launch(gpu, Kernel::MapScales, &mut []).map_err(&doing)?;
+            self.streams(gpu, Stage::Numbers).map_err(&doing)?;
+            self.streams(gpu, Stage::Fused).map_err(&doing)?;
+            self.steps.joins.launch(gpu, Kernel::JoinPlanes, &mut []).map_err(&doing)?;
+            self.steps.numbers.launch(gpu, Kernel::JoinBits, &mut statuses).map_err(&doing)?;
+            self.steps.blocks.launch(gpu, Kernel::JoinBlocks, &mut []).map_err(&doing)?;
+            self.steps.filters.launch(gpu, Kernel::UndoTransforms, &mut statuses).map_err(&doing)?;
+            self.steps.filters.launch(gpu, Kernel::UndoPredictions, &mut statuses).map_err(&doing)?;
+            self.steps.differences.launch(gpu, Kernel::UndoDifferences, &mut []).map_err(&doing)?;
+        }
+        Ok(())
+    }
+
+    /// Queues the kernels that decode the streams of a stage.
+    ///
+    /// # Safety
+    /// Everything that the jobs name is there, or queued.
+    unsafe fn streams(&self, gpu: &Gpu, stage: Stage) -> Result<(), DriverError> {
+        let ready = &self.ready;
+        let (mut tables, mut jobs) = (address(gpu, &self.tables), address(gpu, &self.jobs));
+        let mut statuses = address(gpu, &self.statuses);
+        let (mut sets, mut expanded) =
+            self.contexts.as_ref().map_or((0, 0), |c| (address(gpu, &c.sets), address(gpu, &c.expanded)));
+        for launch in ready.launches.iter().filter(|launch| launch.stage == stage) {
+            let mut first = address(gpu, &self.blocks) + (launch.blocks.start * size_of_val(&ready.blocks[0])) as u64;
+            let [first, jobs, statuses] = [arg(&mut first), arg(&mut jobs), arg(&mut statuses)];
+            let blocks = launch.blocks.len() as u32;
+            // SAFETY: by contract.
+            unsafe {
+                match launch.kernel {
+                    kernel @ (Kernel::Contexts | Kernel::Deep | Kernel::Mapped) => {
+                        let mut args = [arg(&mut sets), arg(&mut expanded), first, jobs, statuses];
+                        gpu.launch(kernel, blocks, 0, &mut args)?;
+                    }
+                    kernel => gpu.launch(kernel, blocks, SHARED_BYTES, &mut [arg(&mut tables), first, jobs, statuses])?,
+                }
             }
         }
         Ok(())

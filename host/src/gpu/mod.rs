@@ -4,7 +4,9 @@
 //! library    opens the driver (or, when asked, the emulator in its stead)
 //! context    one device: context, stream, the module of kernels
 //! plan       pure: tiles of an archive → jobs for the kernels, every length checked
+//! base       what a batch needs of a base, on the device
 //! batch      which tiles go together; what statuses mean
+//! numbers    planes of bits in a batch
 //! launch     a batch on the device: buffers, launches, statuses
 //! tensor     what a caller gets: tensors in device memory
 //! pinned     host memory that the device copies from by itself
@@ -14,11 +16,13 @@
 //!
 //! Everything a kernel is told has been checked here: it cannot leave the buffers it is given, whatever the archive says.
 
+mod base;
 mod batch;
 mod context;
 mod here;
 mod launch;
 mod library;
+mod numbers;
 mod nvml;
 mod pinned;
 mod plan;

@@ -5,25 +5,30 @@
 //! joined at the end.
 //!
 //! Planes with contexts are decoded to scratch memory too, leading ones before those under them (`contexts.rs`); their tiles are joined at the
-//! end, as no other stream of theirs is one that is fused.
+//! end, as no other stream of theirs is one that is fused. What comes before what is a [`Stage`]; what is done besides streams, `steps.rs`.
 //!
 //! Addresses are not known here: a job says where in the payload, scratch, lists, classes or output buffer a thing lies ([`Plan::finish`]).
 
 mod contexts;
+mod numbers;
+mod steps;
 
 use super::context::Kernel;
-use crate::container::contexts::{Contexts, leading};
-use crate::container::grid::TileRect;
-use crate::cpu::tile::{TileFault, check_contexts, check_pairs};
-pub(super) use contexts::Sets;
+use crate::container::difference::Method;
+use crate::cpu::tile::{TileFault, check_pairs};
+use crate::filter::Filter;
+use crate::filter::modes::{self, Modes};
+pub(super) use contexts::{Sets, TileContexts};
+pub(super) use numbers::Bits;
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use wcodec_device::job::{BlockJob, CheckJob, SIDE_PLANES, TileJob, WARPS};
+pub(super) use steps::Steps;
+use wcodec_device::job::{BitsPart, BlockJob, CheckJob, SIDE_PLANES, TileJob, WARPS};
 use wcodec_device::layout::{PlaneMode, TILE_ALIGN, TilePlane};
 use wcodec_device::planes::Layout;
 use wcodec_device::rans::STATE_BYTES;
 
 /// Which buffer an address lies in, until it is relocated: the top bits.
+const PARTS: u64 = 1 << 60;
 const CLASSES: u64 = 1 << 61;
 const SCRATCH: u64 = 1 << 62;
 const LISTS: u64 = 1 << 63;
@@ -45,12 +50,41 @@ pub(super) struct Tile<'a> {
     /// Where its first byte goes, a device address, and bytes from row to row there.
     pub output: u64,
     pub stride: u64,
-    /// The tensor's contexts, if it has any, and where in it the tile is.
-    pub contexts: Option<(&'a Arc<Contexts>, TileRect)>,
+    /// What tells the contexts of its symbols, if anything does.
+    pub contexts: Option<TileContexts<'a>>,
+    /// How it is filtered, if it may be, and what the directory says of that.
+    pub filter: Option<(&'a Filter, [u8; modes::ENTRY])>,
+    /// How it follows from the base, if it does.
+    pub difference: Option<FromBase>,
+}
+
+/// A tile's difference from the base's.
+#[derive(Clone, Copy)]
+pub(super) struct FromBase {
+    pub method: Method,
+    /// Bytes of a number.
+    pub unit: usize,
+    /// Device address of the base's byte for the tile's first, and bytes from row to row there.
+    pub base: u64,
+    pub stride: u64,
+}
+
+/// When a stream is decoded: others may need its plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    /// Whatever needs no other stream.
+    First,
+    /// What needs planes of the first: mantissas their exponents, scales of blocks others.
+    Second,
+    /// Numbers of blocks, which need scales of the second.
+    Numbers,
+    /// What is joined with planes of any stage.
+    Fused,
 }
 
 /// A job and what it needs besides.
 struct Planned {
+    stage: Stage,
     kernel: Kernel,
     table: u16,
     job: TileJob,
@@ -60,8 +94,9 @@ struct Planned {
 #[derive(Default)]
 pub(super) struct Plan {
     planned: Vec<Planned>,
-    joins: Vec<TileJob>,
+    steps: Steps,
     lists: Vec<u64>,
+    parts: Vec<BitsPart>,
     /// Payloads whose checksums the device verifies.
     pub checks: Vec<CheckJob>,
     /// For each job's status: the tile (as it was added) and the plane.
@@ -82,11 +117,13 @@ pub(super) struct Bases {
     pub scratch: u64,
     pub lists: u64,
     pub classes: u64,
+    pub parts: u64,
 }
 
 /// A launch: its kernel and which blocks of the batch are its.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Launch {
+    pub stage: Stage,
     pub kernel: Kernel,
     pub blocks: std::ops::Range<usize>,
 }
@@ -107,8 +144,8 @@ impl Plan {
         let number = self.tiles;
         self.tiles += 1;
         let elements = tile.rows * tile.width / tile.layout.record_bytes();
-        // Where each plane lies, and how much of the payload it takes.
-        let mut at = 0;
+        // Where each plane lies, and how much of the payload it takes; modes come before the first.
+        let mut at = tile.filter.map_or(0, |(_, entry)| Modes::len(entry));
         let mut starts = [0; 64];
         for (p, plane) in tile.planes.iter().enumerate() {
             starts[p] = tile.payload + at as u64;
@@ -125,8 +162,7 @@ impl Plan {
                     stream_len(plane)
                 }
                 Some(PlaneMode::Contexts) => {
-                    check_contexts(tile.layout, tile.planes, tile.contexts.map(|(c, _)| &**c), p)
-                        .map_err(|why| TileFault::Plane(p, why))?;
+                    contexts::check(tile, p).map_err(|why| TileFault::Plane(p, why))?;
                     stream_len(plane)
                 }
                 Some(PlaneMode::Deflated | PlaneMode::PerTile) | None => return Err(TileFault::Plane(p, "unknown mode")),
@@ -137,7 +173,7 @@ impl Plan {
             return Err(TileFault::Length);
         }
         if check {
-            self.checks.push(CheckJob { payload: tile.payload, len: tile.payload_len as u32, crc: tile.crc });
+            self.check(tile);
         }
         let job = TileJob {
             output: tile.output,
@@ -147,56 +183,69 @@ impl Plan {
             planes: [NOWHERE; SIDE_PLANES],
             ..TileJob::default()
         };
+        let (map, job) = match (tile.filter, tile.difference) {
+            (Some((filter, entry)), _) => self.filter(number, tile, filter, entry, job)?,
+            (None, Some(from)) => self.difference(tile, from, job),
+            (None, None) => (NOWHERE, job),
+        };
         let fused = fuse(tile.layout, tile.planes);
-        let mut others = Vec::with_capacity(tile.planes.len());
-        for (p, plane) in tile.planes.iter().enumerate() {
-            if fused.is_some_and(|(_, f)| f == p) {
-                continue;
-            }
+        // Where each plane will lie.
+        let mut at = [NOWHERE; 64];
+        for (p, plane) in tile.planes.iter().enumerate().filter(|&(p, _)| fused.is_none_or(|(_, f)| f != p)) {
             let bytes = tile.layout.plane_bytes(p, elements);
-            others.push(match PlaneMode::from_u8(plane.mode) {
+            at[p] = match PlaneMode::from_u8(plane.mode) {
                 Some(PlaneMode::Raw) => starts[p],
                 Some(PlaneMode::Constant) => self.constant(plane.base, bytes),
-                mode => {
-                    let scratch = self.reserve(bytes);
-                    let width = bytes as u32;
-                    let job = TileJob { output: scratch, stride: bytes as u64, width, elements: width, ..job };
-                    let (kernel, job) = match (mode, tile.contexts) {
-                        (Some(PlaneMode::Contexts), Some((contexts, rect))) => {
-                            // The planes before this one were asked for first: a leading one under which there are deep ones is among them.
-                            let deep = (p != leading(tile.layout)).then(|| others[leading(tile.layout)]);
-                            self.sets.job(contexts, rect, tile.layout.record_bytes(), deep, job)
-                        }
-                        _ => (Kernel::Bytes, job),
-                    };
-                    self.stream(number, p, kernel, plane, starts[p], job);
-                    scratch
-                }
-            });
+                _ => self.reserve(bytes),
+            };
+        }
+        for (p, plane) in tile.planes.iter().enumerate() {
+            let mode = PlaneMode::from_u8(plane.mode);
+            if fused.is_some_and(|(_, f)| f == p) || !mode.is_some_and(PlaneMode::is_coded) {
+                continue;
+            }
+            let bytes = tile.layout.plane_bytes(p, elements) as u32;
+            let job = TileJob { output: at[p], stride: bytes as u64, width: bytes, elements: bytes, ..job };
+            let (stage, kernel, job) = match (mode, &tile.contexts) {
+                (Some(PlaneMode::Contexts), Some(contexts)) => self.in_contexts(tile, contexts, p, &at, map, job),
+                _ => (Stage::First, Kernel::Bytes, job),
+            };
+            self.stream(number, p, (stage, kernel), plane, starts[p], job);
         }
         match fused {
-            Some((kernel, p)) => {
+            Some((kernel, f)) => {
                 let mut planes = [NOWHERE; SIDE_PLANES];
-                planes[..others.len()].copy_from_slice(&others);
-                self.stream(number, p, kernel, &tile.planes[p], starts[p], TileJob { planes, ..job });
+                let others = (0..tile.planes.len()).filter(|&p| p != f).map(|p| at[p]);
+                planes.iter_mut().zip(others).for_each(|(plane, at)| *plane = at);
+                // A plane by itself needs no other.
+                let stage = if kernel == Kernel::Bytes { Stage::First } else { Stage::Fused };
+                self.stream(number, f, (stage, kernel), &tile.planes[f], starts[f], TileJob { planes, ..job });
             }
-            None => {
-                let list = LISTS | (self.lists.len() * 8) as u64;
-                self.lists.extend(others);
-                self.joins.push(TileJob { stream: list, words: tile.layout.number() as u32, ..job });
-            }
+            None => self.join(tile.layout, &at[..tile.planes.len()], job),
         }
         Ok(())
     }
 
-    fn stream(&mut self, tile: u32, p: usize, kernel: Kernel, plane: &TilePlane, at: u64, job: TileJob) {
+    /// Has the device verify a tile's checksum.
+    fn check(&mut self, tile: &Tile<'_>) {
+        self.checks.push(CheckJob { payload: tile.payload, len: tile.payload_len as u32, crc: tile.crc });
+    }
+
+    fn stream(&mut self, tile: u32, p: usize, (stage, kernel): (Stage, Kernel), plane: &TilePlane, at: u64, job: TileJob) {
         let status = self.owners.len() as u32;
         self.owners.push((tile, p as u8));
         let (words, patches) = (plane.words as u32, plane.patches as u32);
         let base = if plane.mode == PlaneMode::Pairs as u8 { plane.base as u32 } else { 0 };
         // What has a table for each context has none of its own.
         let table = if plane.mode == PlaneMode::Contexts as u8 { 0 } else { plane.table };
-        self.planned.push(Planned { kernel, table, job: TileJob { stream: at, words, patches, base, status, ..job } });
+        self.planned.push(Planned { stage, kernel, table, job: TileJob { stream: at, words, patches, base, status, ..job } });
+    }
+
+    /// A list of addresses.
+    fn list(&mut self, places: &[u64]) -> u64 {
+        let list = LISTS | (self.lists.len() * 8) as u64;
+        self.lists.extend(places);
+        list
     }
 
     /// Scratch memory that holds `bytes` times `value`: one run for each value, as long as the longest plane.
@@ -217,13 +266,14 @@ impl Plan {
             p if p & LISTS != 0 => bases.lists + (p & !LISTS),
             p if p & SCRATCH != 0 => bases.scratch + (p & !SCRATCH),
             p if p & CLASSES != 0 => bases.classes + (p & !CLASSES),
+            p if p & PARTS != 0 => bases.parts + (p & !PARTS),
             p => bases.payload + p,
         };
         // Long streams first: the blocks that come last are short, and no SM works long alone.
-        self.planned.sort_by_key(|p| (p.kernel, p.table, std::cmp::Reverse(p.job.words)));
+        self.planned.sort_by_key(|p| (p.stage, p.kernel, p.table, std::cmp::Reverse(p.job.words)));
         let mut ready = Ready::default();
-        for group in self.planned.chunk_by(|a, b| (a.kernel, a.table) == (b.kernel, b.table)) {
-            let kernel = group[0].kernel;
+        for group in self.planned.chunk_by(|a, b| (a.stage, a.kernel, a.table) == (b.stage, b.kernel, b.table)) {
+            let (stage, kernel) = (group[0].stage, group[0].kernel);
             let first_block = ready.blocks.len();
             for jobs in group.chunks(WARPS as usize) {
                 let (first, count) = (ready.jobs.len() as u32, jobs.len() as u32);
@@ -237,20 +287,39 @@ impl Plan {
                 }
             }
             match ready.launches.last_mut() {
-                Some(last) if last.kernel == kernel => last.blocks.end = ready.blocks.len(),
-                _ => ready.launches.push(Launch { kernel, blocks: first_block..ready.blocks.len() }),
+                Some(last) if (last.stage, last.kernel) == (stage, kernel) => last.blocks.end = ready.blocks.len(),
+                _ => ready.launches.push(Launch { stage, kernel, blocks: first_block..ready.blocks.len() }),
             }
         }
-        ready.joins = self.joins;
-        for join in &mut ready.joins {
-            (join.stream, join.planes) = (relocate(join.stream), [0; SIDE_PLANES]);
+        ready.steps = self.steps;
+        ready.steps.relocate(relocate);
+        // Parts name jobs by their status.
+        let mut order = vec![BitsPart::ANY; if self.parts.is_empty() { 0 } else { self.owners.len() }];
+        if !order.is_empty() {
+            ready.jobs.iter().zip(0..).for_each(|(job, at)| order[job.status as usize] = at);
         }
+        let part = |p: BitsPart| BitsPart {
+            bytes: relocate(p.bytes),
+            job: if p.job == BitsPart::ANY { p.job } else { order[p.job as usize] },
+            ..p
+        };
+        ready.parts = self.parts.iter().copied().map(part).collect();
         ready.lists = self.lists.into_iter().map(relocate).collect();
         ready.checks = self.checks;
         ready.checks.iter_mut().for_each(|c| c.payload = relocate(c.payload));
         ready.fills = self.fills.into_iter().map(|(value, (at, len))| (value, relocate(at), len)).collect();
         (ready.owners, ready.sets) = (self.owners, self.sets);
         ready
+    }
+
+    /// Bytes that the parts of bitplanes take.
+    pub(super) fn part_bytes(&self) -> usize {
+        size_of_val(&self.parts[..])
+    }
+
+    /// Whether there is nothing to do.
+    pub(super) fn is_empty(&self) -> bool {
+        self.tiles == 0 && self.steps.differences.is_empty()
     }
 
     /// Bytes that the lists of plane addresses take.
@@ -270,7 +339,8 @@ pub(super) struct Ready {
     pub launches: Vec<Launch>,
     pub blocks: Vec<BlockJob>,
     pub jobs: Vec<TileJob>,
-    pub joins: Vec<TileJob>,
+    pub steps: Steps,
+    pub parts: Vec<BitsPart>,
     pub lists: Vec<u64>,
     pub checks: Vec<CheckJob>,
     /// Value, address, bytes.

@@ -3,7 +3,7 @@
 //! A stage is written on one stream and read on another, never at once: whoever copies waits for the copy before the stage is passed on, and
 //! whoever decodes waits for the kernels.
 
-use super::batch::{TILE_SPACE, Target, Work, run_staged};
+use super::batch::{Integrity, TILE_SPACE, Target, Work, run_batches, run_staged};
 use super::context::Gpu;
 use super::launch::crop;
 use super::tensor::{DeviceTensor, crop_jobs};
@@ -47,7 +47,7 @@ impl Gpu {
         let apart: u64 = parts.iter().filter(|p| p.slice.is_some()).map(|p| (p.tiles.end - p.tiles.start) * TILE_SPACE).sum();
         let space = if apart > 0 { Some(self.memory(apart)?) } else { None };
         let mut free = space.as_ref().map_or(0, DeviceTensor::address);
-        let (mut work, mut payloads, mut jobs) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut work, mut payloads, mut split, mut jobs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for part in parts {
             if part.tensor.on_cpu_only() {
                 self.decode_part_here(part)?;
@@ -67,13 +67,19 @@ impl Gpu {
                     Target::Apart(at)
                 }
             };
-            work.push(Work { tensor: *tensor, directory, tiles: tiles.clone(), target });
-            payloads.push(*payload);
+            let item = Work { tensor: *tensor, directory, tiles: tiles.clone(), target };
+            if tensor.entry.is_progressive() {
+                // A stage holds categories only; these are read with their planes.
+                split.push(item);
+            } else {
+                work.push(item);
+                payloads.push(*payload);
+            }
         }
-        if work.is_empty() {
-            return Ok(());
+        run_batches(self, &split, Integrity::Host, &mut { u64::MAX })?;
+        if !work.is_empty() {
+            run_staged(self, &work, &payloads).map_err(|f| f.into_error())?;
         }
-        run_staged(self, &work, &payloads).map_err(|f| f.into_error())?;
         if !jobs.is_empty() {
             crop(self, &jobs).map_err(|f| f.into_error())?;
         }

@@ -102,14 +102,13 @@ impl Gpu {
     }
 
     /// [`memory`](Self::memory), telling whether it was short.
-    fn try_memory(&self, len: u64) -> Result<DeviceTensor, Failure> {
+    pub(super) fn try_memory(&self, len: u64) -> Result<DeviceTensor, Failure> {
         let len = usize::try_from(len).map_err(|_| too_large(len))?;
         let bytes = allocate(self, len)?;
         Ok(DeviceTensor { gpu: self.clone(), bytes, len })
     }
 
-    /// Decodes tensors of one archive into device memory; when this returns they are there. What no kernel decodes (tensors with a base,
-    /// filtered or progressive ones, blocks) is decoded on the CPU and copied.
+    /// Decodes tensors of one archive into device memory; when this returns they are there.
     ///
     /// # Errors
     /// [`Corrupt`](crate::ErrorKind::Corrupt) with tensor, tile and offset; [`Device`](crate::ErrorKind::Device) where the GPU fails. Batches become

@@ -181,7 +181,7 @@ impl Loader {
         }
     }
 
-    /// Loads with `base`, on the CPU only (see [`Archive::set_base`](crate::Archive::set_base)).
+    /// Loads with `base` (see [`Archive::set_base`](crate::Archive::set_base)).
     ///
     /// # Errors
     /// Another base than the archive's; a loader that has been cloned, or of a directory.

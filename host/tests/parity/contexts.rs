@@ -1,6 +1,7 @@
 //! The suite's part on planes that are coded with contexts.
 
-use super::suite::{LAYOUTS, check_archive, damage_of, on};
+use super::damage::damage_of;
+use super::suite::{LAYOUTS, check_archive, on};
 use crate::support::forge::Map;
 use crate::support::target::Target;
 use crate::support::writer::{Mode, Record, write};
@@ -68,7 +69,7 @@ fn contexts_out_of_place(target: Target) {
     }
 }
 
-/// [`damage`](super::suite::damage) of planes with contexts.
+/// [`damage`](super::damage::damage) of planes with contexts.
 pub(crate) fn damage(target: Target, cases: usize) {
     damage_of(target, cases, 64, |rng, number| {
         if number % 2 == 1 {

@@ -5,8 +5,7 @@ use crate::support::target::{Target, skipped};
 use crate::support::writer::{Mode, Record, write};
 use crate::support::*;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use wcodec::{Archive, Backend, Device, Dtype, Encoder, ErrorKind, Gpu};
+use wcodec::{Archive, Backend, Dtype, Encoder, ErrorKind};
 
 /// `archive`, to be decoded on `target`.
 pub(crate) fn on(target: Target, archive: &[u8]) -> Option<Archive> {
@@ -20,7 +19,13 @@ fn check(target: Target, tensors: &[Owned]) {
 }
 
 pub(crate) fn check_archive(target: Target, archive: &[u8], tensors: &[Owned]) {
-    let Some(a) = on(target, archive) else { return };
+    if let Some(a) = on(target, archive) {
+        check_opened(&a, tensors);
+    }
+}
+
+/// [`check_archive`] of one that is to be decoded where the caller says.
+pub(crate) fn check_opened(a: &Archive, tensors: &[Owned]) {
     for (t, (tensor, bytes)) in tensors.iter().zip(a.decode_all().unwrap()) {
         assert!(bytes == t.data, "{t:?} differs");
         let (rows, columns, size) = (tensor.rows(), tensor.columns(), tensor.column_bytes());
@@ -152,7 +157,7 @@ pub(crate) fn goldens(target: Target) {
             by_cpu.set_backend(Backend::Portable);
             count += 1;
             if let Some(gpu) = target.gpu() {
-                // To stay there: what kernels do not know is decoded by the CPU and copied.
+                // To stay there.
                 for t in by_cpu.tensors() {
                     assert!(
                         gpu.decode(&[t]).unwrap()[0].to_vec().unwrap() == t.decode().unwrap(),
@@ -217,147 +222,6 @@ pub(crate) fn real_models(target: Target) {
         a.verify_against(&wcodec::FileReader::open(&path).unwrap(), |_, _| ()).unwrap();
         println!("{name}: {:.2} s", start.elapsed().as_secs_f64());
     }
-}
-
-/// Streams and descriptors that were damaged, their checksums made to fit: the same verdict as the portable decoder's, and the same
-/// bytes; a few with the checksums that they had: flagged. As many `cases` reach the decoder's own checks. On all cores, each with a
-/// device of its own: what is tried does not depend on how many there are.
-pub(crate) fn damage(target: Target, cases: usize) {
-    damage_of(target, cases, 500, |rng, number| {
-        let how = rng.pick(&[Fill::Gaussian, Fill::Outliers, Fill::Skewed]);
-        if number.is_multiple_of(2) { encoded(rng, how) } else { side_by_side(rng, how) }
-    });
-}
-
-/// Damages of the archives that `make` gives, of which it is told the number; `share` of them at a time.
-pub(crate) fn damage_of(target: Target, cases: usize, share: usize, make: impl Fn(&mut Numbers, usize) -> Vec<u8> + Sync) {
-    if on(target, &encode_tensors(&[])).is_none() {
-        return;
-    }
-    let (next, flagged) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let work = || {
-        let gpu = target.another();
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            let Some(left) = cases.checked_sub(number * share).filter(|&left| left > 0) else { return };
-            let found = damage_share(target, gpu.as_ref(), number as u64, left.min(share), &make);
-            flagged.fetch_add(found, Ordering::Relaxed);
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, |n| n.get().min(8)) {
-            scope.spawn(work);
-        }
-    });
-    let flagged = flagged.into_inner();
-    assert!(flagged > cases / 3, "{flagged} of {cases}");
-}
-
-/// What the encoder makes of a small tensor.
-fn encoded(rng: &mut Numbers, how: Fill) -> Vec<u8> {
-    let dtype = rng.pick(&[Dtype::BF16, Dtype::F32, Dtype::F8_E4M3, Dtype::I8, Dtype::F16, Dtype::U32]);
-    let shape = [1 + rng.below(9), 8 * (1 + rng.below(70))];
-    encode_tensors(&[Owned::new("t", dtype, &shape, how, rng.next())])
-}
-
-/// Two tiles side by side, whose rows end within chunks: any layout in any mode.
-fn side_by_side(rng: &mut Numbers, how: Fill) -> Vec<u8> {
-    let (layout, dtype, element) = rng.pick(&LAYOUTS);
-    // No power of two divides them that a chunk has, but runs fit.
-    let width = if element == 3 { rng.pick(&[192, 384]) } else { rng.pick(&[192, 320, 384, 448]) };
-    let rows = 1 + rng.below(12) as usize;
-    let data = fill(dtype, rows * 2 * width, how, rng.next());
-    use Mode::{Bytes, Pairs, Raw};
-    // Few streams an archive: each takes the emulator a block.
-    let modes = rng.pick(&[
-        [Bytes, Raw, Raw, Raw],
-        [Pairs, Raw, Raw, Raw],
-        [Raw, Bytes, Bytes, Raw],
-        [Pairs, Bytes, Raw, Bytes],
-        [Raw; 4],
-    ]);
-    write(&[Record::new("t", layout, [rows, rows], [2 * width, width], data, &modes)])
-}
-
-/// What decoders say when streams were looked at, not only descriptors.
-const STREAM_FAULTS: [&str; 6] = [
-    "the stream ends too early",
-    "the stream has words left over",
-    "a lane's final state is not the encoder's first",
-    "a lane's initial state is below the floor",
-    "patch",
-    "its checksum differs",
-];
-
-/// How many of a share's `cases` were flagged.
-fn damage_share(
-    target: Target,
-    gpu: Option<&Gpu>,
-    share: u64,
-    cases: usize,
-    make: &impl Fn(&mut Numbers, usize) -> Vec<u8>,
-) -> usize {
-    /// Damages of one archive: making it takes longer than decoding it.
-    const EACH: usize = 16;
-    let mut rng = Numbers(share << 32 | 77);
-    let (mut flagged, mut tried, mut case) = (0, 0, 0);
-    let mut sound = Vec::new();
-    while tried < cases {
-        if case % EACH == 0 {
-            sound = make(&mut rng, case / EACH);
-        }
-        case += 1;
-        assert!(case < 3 * cases + 100, "share {share}: only {tried} of {case} cases reach a stream");
-        let mut archive = sound.clone();
-        let map = Map::of(&archive);
-        let record = &map.records[0];
-        if record.segment.is_empty() {
-            continue;
-        }
-        // A few bytes of payload, or of the directory.
-        let keep_sums = case % (2 * EACH) == 0;
-        let range = if case % 4 == 1 && record.stride > 8 { record.directory.clone() } else { record.segment.clone() };
-        for _ in 0..1 + rng.below(3) {
-            let at = range.start + rng.below(range.len() as u64) as usize;
-            archive[at] ^= 1 << rng.below(8);
-        }
-        if !keep_sums {
-            map.fix_all(&mut archive);
-        }
-        let Ok(mut by_cpu) = Archive::from_bytes(&archive[..]) else { continue };
-        by_cpu.set_backend(Backend::Portable);
-        let mut a = open(&archive);
-        match gpu {
-            Some(gpu) => a.set_device(Device::Gpu(gpu.clone())),
-            None => assert!(target.set(&mut a)),
-        }
-        let theirs = decoded(&by_cpu);
-        let mine = match gpu {
-            Some(gpu) if keep_sums => {
-                let all: Vec<_> = a.tensors().collect();
-                gpu.decode_checking_there(&all).and_then(|tensors| tensors[0].to_vec())
-            }
-            _ => decoded(&a),
-        };
-        match (&mine, &theirs) {
-            (Ok(mine), Ok(theirs)) => assert!(mine == theirs, "share {share}, case {case}: other bytes"),
-            (Err(mine), Err(theirs)) => {
-                flagged += 1;
-                assert_eq!(mine.kind(), theirs.kind(), "share {share}, case {case}: {mine} / {theirs}");
-            }
-            _ => panic!("share {share}, case {case}: {mine:?} where the portable decoder says {theirs:?}"),
-        }
-        if keep_sums {
-            // Several flips of one bit may leave what there was.
-            let untouched = archive == sound;
-            assert!(
-                untouched || mine.as_ref().is_err_and(|e| e.kind() == ErrorKind::Corrupt),
-                "share {share}, case {case}: {mine:?}"
-            );
-        }
-        tried += usize::from(mine.map_or_else(|e| STREAM_FAULTS.iter().any(|f| e.to_string().contains(f)), |_| true));
-    }
-    flagged
 }
 
 /// What decodes has a time, and what does not has an error.

@@ -71,7 +71,9 @@ impl Map {
                 144.. => blocks(layout).1,
                 _ => [2, 4, 1][usize::from(layout - 128)],
             };
-            let classes = if layout == 147 { 0 } else { halves(u64_at(b, at)) + halves(u64_at(b, at + 8) / element) };
+            // Blocks with a step and a minimum, and differences, have contexts without classes.
+            let without = matches!(layout, 147 | 151) || b[at + 62] & 2 != 0;
+            let classes = if without { 0 } else { halves(u64_at(b, at)) + halves(u64_at(b, at + 8) / element) };
             let head = 16 * usize::from(b[at + 63]) + if b[at + 62] & 1 == 0 { 0 } else { classes };
             let first = directory + head;
             let across = u64_at(b, at + 8).div_ceil(u64::from(u32_at(b, at + 52)));
@@ -146,8 +148,14 @@ fn blocks(layout: u8) -> (usize, u64) {
     match layout {
         146 => (3, 18),
         147 => (5, 20),
+        151 => (6, 24),
+        152 => (3, 34),
+        155 => (5, 110),
         156 => (6, 144),
         158 => (5, 210),
+        159 => (7, 292),
+        178 => (4, 54),
+        183 => (2, 17),
         _ => unimplemented!("layout {layout}"),
     }
 }

@@ -56,8 +56,9 @@ const fn other(name: &'static str, dynamic_shared_bytes: u32, min_blocks: u32) -
 ///
 /// Five blocks' tables are all that the RTX 5090's 100 KiB of shared memory hold: a kernel that would spill with the registers of six
 /// blocks gets those of five, and loses nothing there.
-pub(super) const KERNELS: [Kernel; 14] = [
+pub(super) const KERNELS: [Kernel; 24] = [
     other("check_payloads", SHARED_BYTES, 6),
+    other("count_bits", 0, 6),
     other("crop_tiles", 0, 6),
     decoder("decode_bf16_bytes", 1, 6, &[]),
     decoder("decode_bf16_pairs", 2, 6, &[("sm_90", 17.0), ("sm_120", 16.0)]),
@@ -71,6 +72,15 @@ pub(super) const KERNELS: [Kernel; 14] = [
     decoder("decode_f32_pairs", 2, 4, &[]),
     decoder("decode_f8e4_bytes", 1, 5, &[]),
     decoder("decode_f8e4_pairs", 2, 5, &[("sm_80", 17.0), ("sm_90", 17.0), ("sm_120", 17.0)]),
+    contexts("decode_mapped"),
     other("expand_tables", SHARED_BYTES, 6),
+    other("join_bits", 0, 5),
+    other("join_blocks", 0, 6),
     other("join_planes", 0, 5),
+    other("map_exponents", 0, 6),
+    other("map_scales", 0, 6),
+    other("read_modes", 0, 6),
+    other("undo_differences", 0, 4),
+    other("undo_predictions", 0, 4),
+    other("undo_transforms", 0, 5),
 ];

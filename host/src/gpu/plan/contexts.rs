@@ -1,9 +1,13 @@
 //! What streams with contexts need on the device, once each: for a tensor of a batch the tables of its contexts, for rows and columns of its
 //! tiles their classes.
 
-use super::{CLASSES, NOWHERE};
-use crate::container::contexts::Contexts;
+use super::{CLASSES, NOWHERE, Plan, Stage, Tile};
+use crate::container::base_contexts::BaseContexts;
+use crate::container::block_contexts::{BlockContexts, SCALES, STEP};
+use crate::container::contexts::{Contexts, leading};
 use crate::container::grid::TileRect;
+use crate::cpu::tile::{NO_CONTEXTS, check_contexts};
+use crate::filter::Filter;
 use crate::gpu::context::Kernel;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,10 +16,82 @@ use wcodec_device::job::{CONTEXTS, ContextSet, EXPANDED_BYTES, TileJob};
 /// Classes begin on this many bytes, so that four columns' are one load.
 const CLASS_ALIGN: usize = 4;
 
+/// What tells the contexts of a tile's symbols.
+#[derive(Clone, Copy)]
+pub(in crate::gpu) enum TileContexts<'a> {
+    /// Classes of its rows and columns, and where in the tensor it is.
+    Classes(&'a Arc<Contexts>, TileRect),
+    /// The scales of its blocks.
+    Scales(&'a BlockContexts),
+    /// The classes of a filtered tile's blocks, and the bands of coefficients.
+    Bands(&'a Filter),
+    /// The base's exponents.
+    Base(&'a BaseContexts),
+}
+
+/// Whether plane `p` of a tile may be coded with contexts.
+pub(super) fn check(tile: &Tile<'_>, p: usize) -> Result<(), &'static str> {
+    let classes = match &tile.contexts {
+        Some(TileContexts::Scales(contexts)) => {
+            return if contexts.planes.get(p).is_some_and(|tables| !tables.is_empty()) { Ok(()) } else { Err(NO_CONTEXTS) };
+        }
+        Some(TileContexts::Bands(_)) => return Ok(()),
+        Some(TileContexts::Base(contexts)) => {
+            return if contexts.planes.get(p).is_some_and(|tables| !tables.is_empty()) { Ok(()) } else { Err(NO_CONTEXTS) };
+        }
+        Some(TileContexts::Classes(contexts, _)) => Some(&***contexts),
+        None => None,
+    };
+    check_contexts(tile.layout, tile.planes, classes, p)
+}
+
+impl Plan {
+    /// When, and by which kernel and job, plane `p` of a tile is decoded, which may be coded with `contexts`; the tile's planes lie `at` these
+    /// places, and the map of contexts, if it has one already, at `map`.
+    pub(super) fn in_contexts(
+        &mut self,
+        tile: &Tile<'_>,
+        contexts: &TileContexts<'_>,
+        p: usize,
+        at: &[u64; 64],
+        map: u64,
+        job: TileJob,
+    ) -> (Stage, Kernel, TileJob) {
+        match contexts {
+            TileContexts::Classes(contexts, rect) => {
+                let deep = (p != leading(tile.layout)).then(|| at[leading(tile.layout)]);
+                let stage = if deep.is_some() { Stage::Second } else { Stage::First };
+                let (kernel, job) = self.sets.job(contexts, *rect, tile.layout.record_bytes(), deep, job);
+                (stage, kernel, job)
+            }
+            TileContexts::Bands(filter) => {
+                let set = self.sets.mapped(filter.tables_of(p), 0);
+                (Stage::First, Kernel::Mapped, TileJob { planes: [map, NOWHERE, NOWHERE], set, ..job })
+            }
+            TileContexts::Base(contexts) => {
+                let set = self.sets.mapped(&contexts.planes[p], contexts.bias as i32);
+                (Stage::First, Kernel::Mapped, TileJob { planes: [map, NOWHERE, NOWHERE], set, ..job })
+            }
+            TileContexts::Scales(contexts) if p < SCALES => {
+                let set = self.sets.mapped(&contexts.planes[p], contexts.bias as i32);
+                (Stage::Second, Kernel::Mapped, TileJob { planes: [at[STEP], NOWHERE, NOWHERE], set, ..job })
+            }
+            TileContexts::Scales(contexts) => {
+                let set = self.sets.mapped(&contexts.planes[p], 0);
+                let width = tile.layout.plane_bytes(p, 1) as u32;
+                let map = self.map_scales(&[at[0], at[1], at[2], at[3]], width, job.elements / width);
+                (Stage::Numbers, Kernel::Mapped, TileJob { planes: [map, NOWHERE, NOWHERE], set, ..job })
+            }
+        }
+    }
+}
+
 /// The contexts of a batch's tensors.
 #[derive(Default)]
 pub(in crate::gpu) struct Sets {
     known: BTreeMap<*const Contexts, (u32, Arc<Contexts>)>,
+    /// Sets of mapped contexts, by their tables and bias.
+    mapped: BTreeMap<(Vec<u16>, i32), u32>,
     /// Where classes lie: by set, and the first row (or column, `true`).
     kept: BTreeMap<(u32, bool, u64), u64>,
     /// Where tables that are expanded lie, by their position in the pool.
@@ -64,6 +140,20 @@ impl Sets {
         self.sets.push(places);
         // As long as the contexts are held, no others have their address.
         self.known.insert(Arc::as_ptr(contexts), (set, contexts.clone()));
+        set
+    }
+
+    /// The set of contexts that are mapped: a context's table, and what is above it in the map.
+    fn mapped(&mut self, tables: &[u16], bias: i32) -> u32 {
+        let key = (tables.to_vec(), bias);
+        if let Some(set) = self.mapped.get(&key) {
+            return *set;
+        }
+        let set = self.sets.len() as u32;
+        let last = tables.len() as u32 - 1;
+        let set_of = ContextSet { tables: self.places(tables), deep: [0; CONTEXTS], last, deep_last: 0, units: 0, bias };
+        self.sets.push(set_of);
+        self.mapped.insert(key, set);
         set
     }
 

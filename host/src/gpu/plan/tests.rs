@@ -1,6 +1,9 @@
 //! Plans of planes that say anything: refused, or jobs that stay inside their buffers.
 
 use super::*;
+use crate::container::contexts::{Contexts, leading};
+use crate::container::grid::TileRect;
+use std::sync::Arc;
 use wcodec_device::job::EXPANDED_BYTES;
 use wcodec_device::layout::MAX_TILE_BYTES;
 
@@ -22,7 +25,7 @@ impl Numbers {
 }
 
 /// Where the buffers are, far from each other and from 0.
-const BASES: Bases = Bases { payload: 1 << 32, scratch: 2 << 32, lists: 3 << 32, classes: 5 << 32 };
+const BASES: Bases = Bases { payload: 1 << 32, scratch: 2 << 32, lists: 3 << 32, classes: 5 << 32, parts: 6 << 32 };
 const OUTPUT: u64 = 4 << 32;
 const TABLES: usize = 5;
 
@@ -139,7 +142,7 @@ fn what_planes_say_is_refused_or_stays_inside() {
             let sound = payload_len(layout, &planes, elements);
             let len = if rng.below(20) == 0 { rng.below(4096) as usize * 16 } else { sound };
             let (output, stride) = (OUTPUT + rng.below(1 << 20), width as u64 + rng.below(100));
-            let at = own.as_ref().map(|(contexts, rect)| (contexts, *rect));
+            let at = own.as_ref().map(|(contexts, rect)| TileContexts::Classes(contexts, *rect));
             let tile = Tile {
                 layout,
                 rows,
@@ -151,6 +154,8 @@ fn what_planes_say_is_refused_or_stays_inside() {
                 output,
                 stride,
                 contexts: at,
+                filter: None,
+                difference: None,
             };
             if plan.add(&tile, TABLES, case % 2 == 0).is_err() {
                 // A batch with a bad tile is not launched.
@@ -205,7 +210,7 @@ fn what_planes_say_is_refused_or_stays_inside() {
             next += block.jobs;
         }
         assert_eq!(next as usize, ready.jobs.len());
-        for job in &ready.joins {
+        for job in &ready.steps.joins {
             let tile = tiles.iter().find(|tile| output_inside(job, tile)).expect("whose join is this?");
             let planes = Layout::from_number(job.words as u8).unwrap().planes();
             assert!(inside(job.stream, 8 * planes as u64, BASES.lists, lists), "{job:?}");
