@@ -10,7 +10,8 @@
 
 //!
 //! `cargo bench --bench load_model -- --against models/FILE.safetensors`: the model against real loads of that file's archive by the CPU, on this
-//! machine, with its rates (`load/against.rs`). Options: `--runs 7`.
+//! machine, with its rates (`load/against.rs`). Options: `--runs 7`,
+//! `--paced-gb-s 1` (a disk that is slower than the machine's).
 
 #[path = "load/against.rs"]
 mod against;

@@ -14,6 +14,9 @@ const BACKED: u64 = 1 << 30;
 /// Files to forget before a run, if it is a cold one.
 type Forget<'a> = &'a dyn Fn() -> Result<()>;
 
+/// Opens the archive as its loads are to read it.
+type Open<'a> = &'a dyn Fn() -> Result<Loader>;
+
 /// Milliseconds and rates, each of a round.
 #[derive(Default)]
 struct Rounds {
@@ -43,7 +46,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
          | wake, us (measured) | open, ms (measured) | load, ms (*modelled*) | load, ms (measured) | modelled ÷ measured | decode alone, of the load (measured) |"
     );
     println!("|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
-    for cold in [true, false] {
+    // Of a disk that is slower than this machine's: GB/s.
+    let slow = args.value("--paced-gb-s", 1.0f64)?;
+    for (cold, pace) in [(true, None), (true, Some(slow)), (false, None)] {
         let prepare = || -> Result<()> {
             wcodec::back_memory(BACKED)?;
             match cold {
@@ -56,7 +61,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             }
         };
         for threads in [1, 2] {
-            compare(&archive, cold, threads, runs, cores, &prepare)?;
+            let open = || paced(Loader::open(&archive)?.threads(threads), pace);
+            compare(&open, cold, pace.is_some(), threads, runs, cores, &prepare)?;
         }
     }
     Ok(())
@@ -68,11 +74,23 @@ fn found(file: &str) -> PathBuf {
     if named.exists() { named } else { Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file) }
 }
 
-fn compare(archive: &Path, cold: bool, threads: usize, runs: usize, cores: usize, prepare: Forget<'_>) -> Result<()> {
+fn paced(loader: Loader, pace: Option<f64>) -> Result<Loader> {
+    Ok(if let Some(gb_s) = pace { loader.paced(gb_s)? } else { loader })
+}
+
+fn compare(
+    open: Open<'_>,
+    cold: bool,
+    paced: bool,
+    threads: usize,
+    runs: usize,
+    cores: usize,
+    prepare: Forget<'_>,
+) -> Result<()> {
     let mut rounds = Rounds::default();
     // The first is not counted: it finds no memory, no code, no file where later ones do.
     for round in 0..=runs {
-        let one = self::round(archive, threads, prepare)?;
+        let one = self::round(open, prepare)?;
         if round > 0 {
             rounds.real_ms.extend(one.real_ms);
             rounds.exposed.extend(one.exposed);
@@ -83,14 +101,18 @@ fn compare(archive: &Path, cold: bool, threads: usize, runs: usize, cores: usize
         }
     }
     prepare()?;
-    let probe = Loader::open(archive)?.threads(threads).probe()?;
+    let probe = open()?.probe()?;
     let (pieces, pipeline) = model(&probe, &rounds, cores);
     let modelled = simulate(&pieces, probe.tensors() as u32, &pipeline)?.total_ms;
     let real = median(&rounds.real_ms);
     let total = |f: fn(&Piece) -> f64| pieces.iter().map(f).sum::<f64>();
     println!(
         "| {} | {threads} | {} | {} | {:.2} | {:.2} | {:.0} | {:.2} | {modelled:.1} | {real:.1} | {:+.1} % | {:.1} % |",
-        if cold { "cold" } else { "warm" },
+        match (cold, paced) {
+            (true, true) => "cold, paced",
+            (true, false) => "cold",
+            _ => "warm",
+        },
         probe.reader(),
         if probe.copiers() == 0 { format!("{:.2}", pipeline.disk.gb_s) } else { "–".into() },
         pipeline.cpu.read_gb_s,
@@ -104,12 +126,12 @@ fn compare(archive: &Path, cold: bool, threads: usize, runs: usize, cores: usize
 }
 
 /// A load, and reading and decoding alone.
-fn round(archive: &Path, threads: usize, prepare: Forget<'_>) -> Result<Rounds> {
+fn round(open: Open<'_>, prepare: Forget<'_>) -> Result<Rounds> {
     let mut one = Rounds::default();
     prepare()?;
     let timeline = Timeline::new();
     let (load, seconds) = timed(|| -> Result<_> {
-        let mut load = Loader::open(archive)?.threads(threads).timeline(&timeline).load()?;
+        let mut load = open()?.timeline(&timeline).load()?;
         let tensors = load.by_ref().collect::<std::result::Result<Vec<_>, _>>()?;
         Ok((load, tensors))
     });
@@ -117,7 +139,7 @@ fn round(archive: &Path, threads: usize, prepare: Forget<'_>) -> Result<Rounds> 
     one.exposed.push(timeline.exposed_share(Stage::Decode, Stage::Read));
     one.real_ms.push(seconds * 1e3);
     prepare()?;
-    let (probe, seconds) = timed(|| Loader::open(archive)?.threads(threads).probe());
+    let (probe, seconds) = timed(|| -> Result<_> { Ok(open()?.probe()?) });
     let probe = probe?;
     one.open_ms.push(seconds * 1e3);
     one.wake_us.push(wake_us()?);

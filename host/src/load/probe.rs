@@ -7,11 +7,11 @@ use super::cpu::{Buffers, Job};
 use super::memory::{HostTensor, Target};
 use super::run::open_reads;
 use crate::error::{Error, Result};
-use crate::io::{Buffer, Completion, Reads, Request};
+use crate::io::{self, Buffer, Completion, OnDone, Reads, Request};
 use crate::schedule::Limits;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The plan of a load on the CPU, and what reads it.
 pub struct Probe {
@@ -36,6 +36,27 @@ pub struct Alone {
 }
 
 impl Loader {
+    /// Reads as from a disk that brings no more than `gb_s`, one read after the other, whatever this one does.
+    #[doc(hidden)]
+    pub fn paced(mut self, gb_s: f64) -> Result<Self> {
+        let (path, choice) = (self.path.clone(), self.io);
+        let bytes: Arc<[u64]> = self.plan()?.0.units.iter().map(|u| u.range.end - u.range.start).collect();
+        self.reads = Some(Arc::new(move |depth, on_done: OnDone| {
+            let (free_at, bytes) = (Mutex::new(Instant::now()), bytes.clone());
+            let paced = move |mut done: Completion| {
+                let mut free_at = free_at.lock().unwrap_or_else(PoisonError::into_inner);
+                // The lower half of a read's number is its unit's.
+                let bytes = bytes[done.id as u32 as usize] as f64;
+                *free_at = (*free_at).max(done.began) + Duration::from_secs_f64(bytes / gb_s / 1e9);
+                std::thread::sleep(free_at.saturating_duration_since(Instant::now()));
+                done.ended = Instant::now();
+                on_done(done);
+            };
+            io::open(&path, choice, depth, Box::new(paced))
+        }));
+        Ok(self)
+    }
+
     /// Plans a load and opens what reads, and starts neither reading nor decoding.
     #[doc(hidden)]
     pub fn probe(self) -> Result<Probe> {
