@@ -128,9 +128,9 @@ fn one(args: &Args, p: &Parameters) -> Result<()> {
         disk: Link { gb_s: needed("--disk-gb-s")?, latency_us: args.value("--latency-us", 100.0)? },
         bus: Link { gb_s: f64::INFINITY, latency_us: 0.0 },
         decode: Decode::Core { gb_s: decode_gb_s },
-        cpu: Cpu { cores: cores as f64, ..Cpu::FREE },
+        cpu: Cpu { cores: cores as f64, decoders: cores, ..Cpu::FREE },
         disk_shared: false,
-        limits: Limits { slots: args.value("--slots", 32)?, reads: args.value("--reads", 16)?, stages: 0, lanes: cores },
+        limits: Limits { slots: args.value("--slots", 32)?, reads: args.value("--reads", 16)?, stages: 0, lanes: 2 * cores },
         open_us: 1e3 * args.value("--open-ms", 0.0)?,
     };
     let load = |stored: f64, decode: Decode| -> Result<_> {

@@ -166,7 +166,13 @@ fn model(probe: &Probe, rounds: &Rounds, cores: usize) -> (Vec<Piece>, Pipeline)
         disk: Link { gb_s: disk, latency_us: 0.0 },
         bus: Link { gb_s: f64::INFINITY, latency_us: 0.0 },
         decode: Decode::Piecewise,
-        cpu: Cpu { cores: cores as f64, readers: probe.copiers().max(1), read_gb_s: work, wake_us: median(&rounds.wake_us) },
+        cpu: Cpu {
+            cores: cores as f64,
+            decoders: probe.threads(),
+            readers: probe.copiers().max(1),
+            read_gb_s: work,
+            wake_us: median(&rounds.wake_us),
+        },
         // What a real one does with large reads: each is many requests to it.
         disk_shared: true,
         limits: probe.limits(),

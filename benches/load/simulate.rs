@@ -34,6 +34,8 @@ pub(crate) enum Decode {
 #[derive(Clone, Copy)]
 pub(crate) struct Cpu {
     pub(crate) cores: f64,
+    /// Threads that decode: what a lane is given waits for one.
+    pub(crate) decoders: usize,
     /// Threads that read, and what each of them gets done with a core.
     pub(crate) readers: usize,
     pub(crate) read_gb_s: f64,
@@ -43,7 +45,8 @@ pub(crate) struct Cpu {
 
 impl Cpu {
     /// A core for everybody, and reads that are no work.
-    pub(crate) const FREE: Self = Self { cores: f64::INFINITY, readers: usize::MAX, read_gb_s: f64::INFINITY, wake_us: 0.0 };
+    pub(crate) const FREE: Self =
+        Self { cores: f64::INFINITY, decoders: usize::MAX, readers: usize::MAX, read_gb_s: f64::INFINITY, wake_us: 0.0 };
 }
 
 #[derive(Clone, Copy)]
@@ -81,8 +84,8 @@ pub(crate) struct Times {
 enum Event {
     /// The disk has brought a unit.
     Brought(u32),
-    /// A lane begins, one is done; a reader is done.
-    Begin(u32),
+    /// A thread that decodes hears of a unit, or is done with it; a reader is done.
+    Given(u32),
     Done(u32),
     Filled(u32),
     Read(u32),
@@ -160,6 +163,7 @@ pub(crate) fn simulate(pieces: &[Piece], tensors: u32, pipeline: &Pipeline) -> R
     let (mut cores, mut platter) = (shared(pipeline.cpu.cores), shared(1.0));
     let wake = ns(pipeline.cpu.wake_us);
     let (mut brought, mut reading) = (VecDeque::new(), 0);
+    let (mut given, mut decoding) = (VecDeque::new(), 0);
     let mut events = BinaryHeap::new();
     let mut ready_ms = vec![f64::NAN; tensors as usize];
     let mut now = ns(pipeline.open_us);
@@ -188,7 +192,7 @@ pub(crate) fn simulate(pieces: &[Piece], tensors: u32, pipeline: &Pipeline) -> R
                             let start = now + ns(launch_us);
                             (gpu.serve(start, transfer(bytes, gb_s)).max(start + ns(tile_us)), Event::Decoded(unit))
                         }
-                        Decode::Core { .. } | Decode::Piecewise => (now + wake, Event::Begin(unit)),
+                        Decode::Core { .. } | Decode::Piecewise => (now + wake, Event::Given(unit)),
                     };
                     events.push(Reverse(next));
                 }
@@ -208,12 +212,11 @@ pub(crate) fn simulate(pieces: &[Piece], tensors: u32, pipeline: &Pipeline) -> R
         let event = event.ok_or("the scheduler is stuck")?;
         match event {
             Event::Brought(unit) => brought.push_back(unit),
-            Event::Begin(unit) => {
-                let Piece { decoded, decode_us, .. } = pieces[unit as usize];
-                let work = if let Decode::Core { gb_s } = pipeline.decode { transfer(decoded, gb_s) } else { ns(decode_us) };
-                cores.start(now, work, Event::Done(unit));
+            Event::Given(unit) => given.push_back(unit),
+            Event::Done(unit) => {
+                decoding -= 1;
+                events.push(Reverse((now + wake, Event::Decoded(unit))));
             }
-            Event::Done(unit) => events.push(Reverse((now + wake, Event::Decoded(unit)))),
             Event::Filled(unit) => {
                 reading -= 1;
                 events.push(Reverse((now + wake, Event::Read(unit))));
@@ -221,6 +224,14 @@ pub(crate) fn simulate(pieces: &[Piece], tensors: u32, pipeline: &Pipeline) -> R
             Event::Read(unit) => scheduler.read_done(unit, true),
             Event::Copied(unit) => scheduler.copy_done(unit, true),
             Event::Decoded(unit) => scheduler.decode_done(unit, true),
+        }
+        while decoding < pipeline.cpu.decoders
+            && let Some(unit) = given.pop_front()
+        {
+            decoding += 1;
+            let Piece { decoded, decode_us, .. } = pieces[unit as usize];
+            let work = if let Decode::Core { gb_s } = pipeline.decode { transfer(decoded, gb_s) } else { ns(decode_us) };
+            cores.start(now, work, Event::Done(unit));
         }
         while reading < pipeline.cpu.readers
             && let Some(unit) = brought.pop_front()

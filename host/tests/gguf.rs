@@ -163,9 +163,14 @@ fn every_type_of_block_comes_back() {
     }
     let tensors = every_type(60, 40);
     let source = gguf(3, 32, &tensors, b"", b"");
-    let (_, truth) = check(&source, &tensors, Profile::Default);
+    let (mut archive, truth) = check(&source, &tensors, Profile::Default);
     assert!(truth.modes.contains(&(1, 0, 5)), "no deflated blob");
     check(&source, &tensors, Profile::Max);
+    // Whoever knows no deflated planes is told by the superblock that there are some, or there are none.
+    archive[16] &= !32;
+    support::forge::fix_superblock(&mut archive);
+    let Err(e) = restored(&open(&archive)) else { panic!("decoded") };
+    assert!(e.kind() == ErrorKind::Corrupt && e.to_string().contains("does not announce"), "{e}");
 }
 
 #[test]

@@ -110,7 +110,7 @@ fn what_is_slowest_decides() {
 #[test]
 fn cores_are_shared() {
     let fast = Link { gb_s: f64::INFINITY, latency_us: 0.0 };
-    let cpu = |cores, readers| Cpu { cores, readers, read_gb_s: 4.0, wake_us: 0.0 };
+    let cpu = |cores, readers| Cpu { cores, decoders: usize::MAX, readers, read_gb_s: 4.0, wake_us: 0.0 };
     let pipeline = Pipeline { disk: fast, decode: Decode::Core { gb_s: 2.0 }, ..PIPELINE };
     // 0.25 ms of reading and 1 ms of decoding a unit, on one core, whoever does it.
     close(milliseconds(Pipeline { cpu: cpu(1.0, 1), ..pipeline }), 125.0);
@@ -143,4 +143,7 @@ fn wakes_are_between_units() {
     let limits = Limits { lanes: 1, ..PIPELINE.limits };
     let pipeline = Pipeline { cpu, limits, decode: Decode::Core { gb_s: 1.0 }, ..PIPELINE };
     close(milliseconds(pipeline), 0.1 + 0.5 + 0.05 + 100.0 * (2.0 + 2.0 * 0.05));
+    // A thread that was given two has the second when it is done with the first.
+    let cpu = Cpu { decoders: 1, ..cpu };
+    close(milliseconds(Pipeline { cpu, limits: PIPELINE.limits, ..pipeline }), 0.1 + 0.5 + 0.05 + 100.0 * 2.0 + 0.05);
 }

@@ -43,6 +43,7 @@ const TYPES: [Type; 27] = [
 
 impl Blocks {
     /// Those with this number in GGUF files, if it is known.
+    #[inline]
     pub fn from_number(number: u8) -> Option<Self> {
         TYPES.iter().any(|t| t.0 == number).then_some(Self(number))
     }
@@ -52,11 +53,12 @@ impl Blocks {
         self.0
     }
 
+    #[inline]
     fn of(self) -> &'static Type {
         match TYPES.iter().find(|t| t.0 == self.0) {
             Some(found) => found,
             // `from_number` made it.
-            None => &TYPES[0],
+            None => const { &TYPES[0] },
         }
     }
 
@@ -71,11 +73,13 @@ impl Blocks {
     }
 
     /// Bytes of a block.
+    #[inline]
     pub fn bytes(self) -> usize {
         self.fields().iter().map(|&f| f as usize).sum()
     }
 
     /// Bytes of each field of a block, in order.
+    #[inline]
     pub fn fields(self) -> &'static [u8] {
         self.of().3
     }

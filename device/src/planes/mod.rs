@@ -39,6 +39,7 @@ impl Layout {
     }
 
     /// The layout with this number.
+    #[inline]
     pub fn from_number(v: u8) -> Option<Self> {
         Some(match v {
             1..=64 => Self::Columns(v),
@@ -51,6 +52,7 @@ impl Layout {
     }
 
     /// Planes of the layout.
+    #[inline]
     pub fn planes(self) -> usize {
         match self {
             Self::Columns(n) => n as usize,
@@ -61,6 +63,7 @@ impl Layout {
     }
 
     /// Bytes of one record (element).
+    #[inline]
     pub fn record_bytes(self) -> usize {
         match self {
             Self::Columns(n) => n as usize,
@@ -72,6 +75,7 @@ impl Layout {
     }
 
     /// Bytes of the smallest run of records that can be joined alone: elements that share a rotated word or a pair symbol.
+    #[inline]
     pub fn group_bytes(self) -> usize {
         match self {
             Self::Columns(n) => n as usize,
@@ -86,11 +90,12 @@ impl Layout {
         matches!(self, Self::Bf16 | Self::F32 | Self::F8E4)
     }
 
-    /// Bytes of plane `plane` in a tile of `elements` records.
+    /// Bytes of plane `plane` in a tile of `elements` records; of blocks, none in a plane that they do not have.
+    #[inline]
     pub fn plane_bytes(self, plane: usize, elements: usize) -> usize {
         match self {
             Self::F8E4 if plane == 1 => elements.div_ceil(2),
-            Self::Blocks(blocks) => blocks.fields()[plane] as usize * elements,
+            Self::Blocks(blocks) => blocks.fields().get(plane).map_or(0, |&field| field as usize * elements),
             _ => elements,
         }
     }

@@ -24,6 +24,7 @@ const QUOTIENT_SHIFT: u32 = 44;
 
 impl SymbolCode {
     /// The code of a symbol with `freq` slots (`1..4096`) from `start`.
+    #[inline]
     pub fn new(start: u16, freq: u16) -> Self {
         debug_assert!(freq > 0 && freq < 1 << SCALE_BITS);
         Self {

@@ -53,8 +53,10 @@ impl<'a, 'd> Payloads<'a, 'd> {
             return Err(self.fault(tile, "damaged: its checksum differs"));
         }
         let [plane] = planes;
-        if plane.mode == PlaneMode::Deflated as u8 {
-            return Err(self.fault(tile, "deflated, which only blobs are"));
+        if plane.mode == PlaneMode::Deflated as u8
+            && let Some(why) = self.tensor.no_deflated()
+        {
+            return Err(self.fault(tile, why));
         }
         Ok(Part { plane, payload })
     }

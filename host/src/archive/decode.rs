@@ -22,7 +22,7 @@ use std::borrow::Cow;
 use std::mem::size_of;
 use std::ops::Range;
 use std::sync::Arc;
-use wcodec_device::layout::{MAX_TILE_BYTES, PlaneMode, TILE_ALIGN, TileHead, TilePlane, kind, tool};
+use wcodec_device::layout::{MAX_TILE_BYTES, PlaneMode, TILE_ALIGN, TileHead, TilePlane, feature, kind, tool};
 
 /// Decoded bytes that one thread takes at a time.
 const PIECE: u64 = 1 << 20;
@@ -228,6 +228,15 @@ impl<'a> Tensor<'a> {
         self.archive.place(e)
     }
 
+    /// Why no plane of this record may be deflated, if none may.
+    pub(super) fn no_deflated(&self) -> Option<&'static str> {
+        if self.entry.is_tensor() {
+            return Some("deflated, which only blobs are");
+        }
+        let announced = self.archive.superblock.required & feature::DEFLATED != 0;
+        (!announced).then_some("deflated, which the superblock does not announce")
+    }
+
     /// An error of a tile, with its place.
     pub(crate) fn fault(&self, directory: &Directory<'_>, tile: u64, why: String) -> Error {
         self.place(Error::corrupt(why).with_tile(tile).at(self.entry.segment_off + directory.offset(tile)))
@@ -358,8 +367,10 @@ impl<'a> Tensor<'a> {
                 if checksum(part) != directory.read_tile(tile, entry, planes).crc {
                     return Err(fail(tile, "damaged: its checksum differs".into()));
                 }
-                if entry.is_tensor() && planes.iter().any(|p| p.mode == PlaneMode::Deflated as u8) {
-                    return Err(fail(tile, "deflated, which only blobs are".into()));
+                if planes.iter().any(|p| p.mode == PlaneMode::Deflated as u8)
+                    && let Some(why) = self.no_deflated()
+                {
+                    return Err(fail(tile, why.into()));
                 }
                 let rect = entry.grid.rect(tile);
                 let (at, stride) = place(rect);

@@ -79,7 +79,7 @@ impl Tensor<'_> {
         let elements = entry.dtype.elements(bytes).unwrap_or(0);
         let per = |n: f64, d: u64| if d == 0 { 0.0 } else { n / d as f64 };
         Ok(TensorReport {
-            name: entry.name.clone(),
+            name: entry.name.to_string(),
             dtype: entry.dtype_name.clone(),
             shape: entry.shape.clone(),
             bytes,

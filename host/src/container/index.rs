@@ -12,6 +12,7 @@ use bytemuck::Pod;
 use std::collections::HashMap;
 use std::mem::size_of;
 use std::ops::Range;
+use std::sync::Arc;
 use wcodec_device::layout::{
     IndexHeader, PlaneMode, PlaneRecord, SUPERBLOCK_BYTES, Superblock, TensorRecord, TileHead, TilePlane, feature, kind,
     source_kind, tool,
@@ -28,7 +29,8 @@ pub(crate) struct Entry {
     pub segment_off: u64,
     /// Position in the archive of the tile directory.
     pub directory_off: u64,
-    pub name: String,
+    /// Of a plane, that of the tensor that it belongs to.
+    pub name: Arc<str>,
     pub dtype: Dtype,
     pub dtype_name: String,
     pub shape: Vec<u64>,
@@ -43,7 +45,7 @@ impl Entry {
     /// An entry whose positions, which follow from the order of entries, are still to be added up.
     pub(crate) fn unplaced(
         record: TensorRecord,
-        name: String,
+        name: impl Into<Arc<str>>,
         dtype: Dtype,
         dtype_name: String,
         shape: Vec<u64>,
@@ -52,6 +54,7 @@ impl Entry {
         planes: Vec<PlaneRecord>,
     ) -> Self {
         let (source_off, segment_off, directory_off, refinements) = (0, 0, 0, Vec::new());
+        let name = name.into();
         Self { record, source_off, segment_off, directory_off, name, dtype, dtype_name, shape, layout, grid, planes, refinements }
     }
 
@@ -121,7 +124,7 @@ pub(crate) struct Index {
     pub whole: usize,
     /// Where in the archive each level's segments end; one level unless the archive is progressive.
     pub level_ends: Vec<u64>,
-    pub by_name: HashMap<String, u32>,
+    pub by_name: HashMap<Arc<str>, u32>,
     /// Numbers of the entries that are tensors, in order.
     pub tensors: Vec<u32>,
     pub tables: TablePool,
@@ -365,7 +368,7 @@ fn read_named(record: TensorRecord, parts: &mut Parts<'_>, name: &str) -> Result
         tile_row_bytes: record.tile_row_bytes as u64,
     };
     grid.check(layout.record_bytes() as u64)?;
-    let entry = Entry::unplaced(record, name.to_owned(), dtype, dtype_name, shape, layout, grid, planes);
+    let entry = Entry::unplaced(record, name, dtype, dtype_name, shape, layout, grid, planes);
     if entry.is_tensor() && dtype != Dtype::Other && dtype.byte_len(&entry.shape) != Some(grid.bytes()) {
         return fail(format!("{} of shape {:?} does not take {} bytes", entry.dtype_name, entry.shape, grid.bytes()));
     }

@@ -59,9 +59,8 @@ pub(super) fn read_plane(
     }
     check_planes(&planes)?;
     owner.refinements.push(number);
-    let mut entry = owner.clone();
     order.last = Some((plane, tensor));
-    (entry.record, entry.planes, entry.shape, entry.refinements) = (record, planes, dims.to_vec(), Vec::new());
-    entry.layout = Layout::Columns(1);
-    Ok(entry)
+    let (name, dtype_name) = (owner.name.clone(), owner.dtype_name.clone());
+    let layout = Layout::Columns(1);
+    Ok(Entry::unplaced(record, name, owner.dtype, dtype_name, dims.to_vec(), layout, owner.grid, planes))
 }

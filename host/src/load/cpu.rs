@@ -12,9 +12,10 @@ use crate::cpu::view::Stores;
 use crate::error::{Error, Result};
 use crate::io::{Buffer, Reads};
 use crate::observe::{Stage, Timeline};
+use async_channel::Receiver;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -87,9 +88,10 @@ pub(super) struct Work {
     pub slot: Option<(u32, Buffer)>,
 }
 
-/// Starts a decoding thread.
+/// Starts decoding thread `lane`, which takes what is next in the inbox that all share.
 pub(super) fn worker(
     lane: usize,
+    inbox: &Receiver<Work>,
     job: &Arc<Job>,
     targets: &Arc<[Target]>,
     pages: &Arc<Pages>,
@@ -97,34 +99,36 @@ pub(super) fn worker(
     events: &Sender<Event>,
     timeline: Option<&Timeline>,
     workers: &mut Vec<JoinHandle<()>>,
-) -> Result<Sender<Work>> {
-    let (sender, inbox) = channel::<Work>();
-    let (job, targets, pages, reads, events, timeline) =
-        (job.clone(), targets.clone(), pages.clone(), reads.clone(), events.clone(), timeline.cloned());
+) -> Result<()> {
+    let (inbox, job, targets, pages, reads, events, timeline) =
+        (inbox.clone(), job.clone(), targets.clone(), pages.clone(), reads.clone(), events.clone(), timeline.cloned());
     let run = move || {
         let mut buffers = Buffers::default();
-        for Work { unit, start, slot } in inbox {
+        while let Ok(Work { unit, start, slot }) = inbox.recv_blocking() {
             let began = Instant::now();
             let range = &job.units[unit as usize].range;
-            job.prepare(unit, &targets, &pages);
-            let decode = || match &slot {
-                Some((_, buffer)) => job.decode(unit, start, buffer, &targets, &mut buffers),
-                None => match reads.view(range.clone()) {
-                    Some(bytes) => job.decode(unit, range.start, bytes, &targets, &mut buffers),
-                    None => Err(Error::corrupt("the file was cut short while it was loaded").at(range.start)),
-                },
+            let decode = || {
+                job.prepare(unit, &targets, &pages);
+                match &slot {
+                    Some((_, buffer)) => job.decode(unit, start, buffer, &targets, &mut buffers),
+                    None => match reads.view(range.clone()) {
+                        Some(bytes) => job.decode(unit, range.start, bytes, &targets, &mut buffers),
+                        None => Err(Error::corrupt("the file was cut short while it was loaded").at(range.start)),
+                    },
+                }
             };
             let result = catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| Err(panicked()));
             let ended = Instant::now();
-            // Whatever a subscriber of `tracing` does: the driver waits for this event.
             let _ = events.send(Event::Decoded { unit, slot, result });
             if let Some(timeline) = &timeline {
                 let bytes = job.units[unit as usize].output_bytes();
-                timeline.record(Stage::Decode, lane as u32, job.name(unit), began, ended, bytes);
+                let record = || timeline.record(Stage::Decode, lane as u32, job.name(unit), began, ended, bytes);
+                // Whatever a subscriber of `tracing` does there: the driver waits for what is given to this thread next.
+                let _ = catch_unwind(AssertUnwindSafe(record));
             }
         }
     };
     let thread = std::thread::Builder::new().name(format!("wcodec-decode-{lane}")).spawn(run);
     workers.push(thread.map_err(|e| Error::io("starting a thread", e))?);
-    Ok(sender)
+    Ok(())
 }

@@ -5,6 +5,9 @@ use crate::schedule::Limits;
 /// Reads in flight.
 pub(super) const DEPTH: usize = 8;
 
+/// Units given to each decoding thread: one that it decodes, and one that it finds without waiting for the driver to hear that it is done.
+const GIVEN: usize = 2;
+
 /// Streams of a GPU that decode at most: more gain nothing.
 const GPU_LANES: usize = 4;
 
@@ -31,9 +34,10 @@ impl Room {
         if buffers < least {
             return Err(least as u64 * buffer_bytes);
         }
-        let lanes = if self.on_gpu { self.threads.min(GPU_LANES) } else { self.threads };
+        let workers = if self.on_gpu { self.threads.min(GPU_LANES) } else { self.threads };
+        let lanes = if self.on_gpu { workers } else { GIVEN * workers };
         let stages = if self.on_gpu { (buffers / 2).min(lanes + 1) } else { 0 };
-        let slots = (buffers - stages).min(DEPTH + 2 * lanes).min(self.units.max(1));
+        let slots = (buffers - stages).min(DEPTH + 2 * workers).min(self.units.max(1));
         Ok(Limits { slots, reads: DEPTH.min(slots), stages, lanes })
     }
 }
@@ -46,10 +50,10 @@ mod tests {
 
     #[test]
     fn what_a_default_load_has() {
-        assert_eq!(ROOM.limits(), Ok(Limits { slots: 12, reads: 8, stages: 0, lanes: 2 }));
+        assert_eq!(ROOM.limits(), Ok(Limits { slots: 12, reads: 8, stages: 0, lanes: 4 }));
         let gpu = Room { budget: 256 << 20, slot_bytes: 8 << 20, threads: 16, on_gpu: true, ..ROOM };
         assert_eq!(gpu.limits(), Ok(Limits { slots: 16, reads: 8, stages: 5, lanes: 4 }));
-        assert_eq!(Room { units: 3, ..ROOM }.limits(), Ok(Limits { slots: 3, reads: 3, stages: 0, lanes: 2 }));
+        assert_eq!(Room { units: 3, ..ROOM }.limits(), Ok(Limits { slots: 3, reads: 3, stages: 0, lanes: 4 }));
         // Nothing to load is no error.
         assert_eq!(Room { units: 0, ..ROOM }.limits().map(|l| l.slots), Ok(1));
     }

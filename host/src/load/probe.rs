@@ -18,6 +18,7 @@ pub struct Probe {
     job: Job,
     lens: Vec<usize>,
     limits: Limits,
+    threads: usize,
     slot_bytes: u64,
     reads: Arc<dyn Reads>,
     done: Receiver<Completion>,
@@ -48,7 +49,7 @@ impl Loader {
         let room = self.room(&job.units, &*reads, budget);
         let limits = room.limits().map_err(|needed| super::too_small(budget, needed))?;
         let lens = infos.iter().map(|i| i.byte_len as usize).collect();
-        Ok(Probe { job, lens, limits, slot_bytes: room.slot_bytes, reads, done })
+        Ok(Probe { job, lens, limits, threads: room.threads, slot_bytes: room.slot_bytes, reads, done })
     }
 }
 
@@ -56,6 +57,11 @@ impl Probe {
     /// As the load would have them.
     pub fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// Threads that decode.
+    pub fn threads(&self) -> usize {
+        self.threads
     }
 
     /// What reads.
@@ -144,7 +150,7 @@ impl Probe {
         };
         let (began, cpu) = (Instant::now(), cpu_seconds());
         std::thread::scope(|scope| {
-            let lanes: Vec<_> = (0..self.limits.lanes).map(|_| scope.spawn(lane)).collect();
+            let lanes: Vec<_> = (0..self.threads).map(|_| scope.spawn(lane)).collect();
             lanes.into_iter().try_for_each(|l| l.join().unwrap_or_else(|_| Err(super::run::panicked())))
         })?;
         let (seconds, cpu_seconds) = (began.elapsed().as_secs_f64(), cpu_seconds() - cpu);

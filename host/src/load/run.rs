@@ -109,13 +109,12 @@ pub(super) fn start(loader: Loader, job: Job, infos: Vec<TensorInfo>, budget: u6
         }
         None => None,
     };
-    let lanes = if gpu.is_some() {
-        Vec::new()
-    } else {
-        (0..limits.lanes)
-            .map(|lane| cpu::worker(lane, &job, &targets, &pages, &reads, &events, timeline.as_ref(), &mut workers))
-            .collect::<Result<_>>()?
-    };
+    let (work, given) = async_channel::unbounded();
+    if gpu.is_none() {
+        (0..room.threads).try_for_each(|lane| {
+            cpu::worker(lane, &given, &job, &targets, &pages, &reads, &events, timeline.as_ref(), &mut workers)
+        })?;
+    }
     let reader = reads.name();
     let driver = Driver {
         scheduler,
@@ -125,7 +124,7 @@ pub(super) fn start(loader: Loader, job: Job, infos: Vec<TensorInfo>, budget: u6
         reads,
         slots: (0..limits.slots).map(|_| Slot::Empty).collect(),
         slot_bytes: room.slot_bytes,
-        lanes,
+        work,
         stages,
         inbox,
         ready,
@@ -192,7 +191,8 @@ struct Driver {
     reads: Arc<dyn Reads>,
     slots: Vec<Slot>,
     slot_bytes: u64,
-    lanes: Vec<Sender<Work>>,
+    /// To the threads that decode, if no GPU does.
+    work: async_channel::Sender<Work>,
     stages: Option<Stages>,
     inbox: Receiver<Event>,
     ready: async_channel::Sender<Result<Loaded>>,
@@ -207,7 +207,8 @@ struct Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         // They end with their inboxes.
-        (self.lanes, self.stages) = (Vec::new(), None);
+        self.work.close();
+        self.stages = None;
         self.workers.drain(..).for_each(|w| _ = w.join());
     }
 }
@@ -343,7 +344,7 @@ impl Driver {
             Place::Slot(slot) => {
                 let (start, buffer) = self.take(slot);
                 let work = Work { unit, start, slot: buffer.map(|b| (slot, b)) };
-                if self.lanes[lane as usize].send(work).is_err() {
+                if self.work.try_send(work).is_err() {
                     self.keep(unit, Err(panicked()));
                     self.scheduler.decode_done(unit, false);
                 }

@@ -147,6 +147,7 @@ fn read(reader: &dyn ReadAt) -> Result<(Vec<u8>, Vec<Range<u64>>)> {
         entries.push((name, dtype, shape, place.end - place.start));
         places.push(place);
     }
+    let entries: Vec<_> = entries.iter().map(|(name, dtype, shape, len)| (*name, *dtype, &shape[..], *len)).collect();
     Ok((header(entries), places))
 }
 
@@ -177,26 +178,27 @@ fn tensors(unpickled: &Unpickled) -> Result<Vec<(&str, Id)>> {
 }
 
 /// A tensor's type, shape, and where its bytes are.
-fn locate<'u>(
-    unpickled: &'u Unpickled,
+fn locate(
+    unpickled: &Unpickled,
     id: Id,
     root: &str,
     files: &HashMap<String, Range<u64>>,
-) -> Result<(&'static str, &'u [u64], Range<u64>)> {
+) -> Result<(&'static str, Vec<u64>, Range<u64>)> {
     let Node::Tensor { storage, dtype, offset, shape, strides } = unpickled.get(id) else {
         return Err(Error::bad_source("it is no tensor"));
     };
+    let (shape, strides) = (unpickled.numbers(*shape), unpickled.numbers(*strides));
     let Node::Storage { key, .. } = unpickled.get(*storage) else {
         return Err(Error::bad_source("it has no storage"));
     };
     let too_large = || Error::bad_source(format!("{dtype} of shape {shape:?} is no possible number of bytes"));
     let known = Dtype::from_name(dtype);
-    let len = known.byte_len(shape).ok_or_else(too_large)?;
+    let len = known.byte_len(&shape).ok_or_else(too_large)?;
     let size = known.bits().map_or(1, |bits| (bits / 8).max(1)) as u64;
     // Dimensions of one element have whatever stride they like; nothing lies nowhere.
     let mut expected = 1u64;
     let mut contiguous = shape.len() == strides.len();
-    for (&n, &stride) in shape.iter().zip(strides).rev() {
+    for (&n, &stride) in shape.iter().zip(&strides).rev() {
         contiguous &= n == 1 || stride == expected;
         expected = expected.checked_mul(n.max(1)).ok_or_else(too_large)?;
     }

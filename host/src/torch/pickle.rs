@@ -7,6 +7,9 @@ use std::collections::HashMap;
 /// Dimensions of a tensor, at most.
 const DIMENSIONS: usize = 64;
 
+/// Operations at most, some sixty a tensor: each takes no more memory than a node.
+const OPERATIONS: usize = 8 << 20;
+
 /// Number of a node.
 pub(super) type Id = usize;
 
@@ -31,8 +34,9 @@ pub(super) enum Node {
         storage: Id,
         dtype: &'static str,
         offset: u64,
-        shape: Vec<u64>,
-        strides: Vec<u64>,
+        /// Tuples of numbers that are not negative.
+        shape: Id,
+        strides: Id,
     },
 }
 
@@ -105,6 +109,11 @@ impl Unpickled {
     pub(super) fn get(&self, id: Id) -> &Node {
         &self.nodes[id]
     }
+
+    /// The numbers of a tensor's tuple.
+    pub(super) fn numbers(&self, tuple: Id) -> Vec<u64> {
+        numbers(&self.nodes, tuple).unwrap_or_default()
+    }
 }
 
 /// Runs a pickle, every byte of which is distrusted.
@@ -119,6 +128,22 @@ pub(super) fn run(pickle: &[u8]) -> Result<Unpickled> {
     };
     let root = machine.run().map_err(|e| e.inside("data.pkl"))?;
     Ok(Unpickled { nodes: machine.nodes, root })
+}
+
+/// The numbers of a tuple that holds nothing else, and no more of them than a tensor has dimensions.
+fn numbers(nodes: &[Node], tuple: Id) -> Option<Vec<u64>> {
+    let Node::Tuple(items) = &nodes[tuple] else { return None };
+    if items.len() > DIMENSIONS {
+        return None;
+    }
+    items.iter().map(|id| positive(nodes, *id)).collect()
+}
+
+fn positive(nodes: &[Node], id: Id) -> Option<u64> {
+    match nodes[id] {
+        Node::Int(n) => u64::try_from(n).ok(),
+        _ => None,
+    }
 }
 
 struct Machine<'a> {
@@ -218,7 +243,7 @@ impl Machine<'_> {
     }
 
     fn run(&mut self) -> Result<Id> {
-        loop {
+        for _ in 0..OPERATIONS {
             let code = self.number(1)? as u8;
             match code {
                 0x80 => drop(self.take(1)?),
@@ -321,6 +346,7 @@ impl Machine<'_> {
                 }
             }
         }
+        Err(Error::bad_source(format!("the pickle has more than {OPERATIONS} operations: save its tensors in several files")))
     }
 
     fn long(&mut self) -> Result<()> {
@@ -380,29 +406,15 @@ impl Machine<'_> {
                     },
                     _ => None,
                 };
-                let numbers = |id: Id| -> Option<Vec<u64>> {
-                    let Node::Tuple(items) = &self.nodes[id] else { return None };
-                    if items.len() > DIMENSIONS {
-                        return None;
-                    }
-                    items.iter().map(|id| self.positive(*id)).collect()
-                };
-                let parts = (dtype, self.positive(*offset), numbers(*shape), numbers(*strides));
-                let (Some(dtype), Some(offset), Some(shape), Some(strides)) = parts else {
+                let whole = [shape, strides].iter().all(|tuple| numbers(&self.nodes, **tuple).is_some());
+                let (Some(dtype), Some(offset), true) = (dtype, positive(&self.nodes, *offset), whole) else {
                     return Err(self.bad("a tensor that is none"));
                 };
-                let node = Node::Tensor { storage: *storage, dtype, offset, shape, strides };
+                let node = Node::Tensor { storage: *storage, dtype, offset, shape: *shape, strides: *strides };
                 self.push(node);
             }
             _ => return Err(self.bad("a call with arguments that do not fit")),
         }
         Ok(())
-    }
-
-    fn positive(&self, id: Id) -> Option<u64> {
-        match self.nodes[id] {
-            Node::Int(n) => u64::try_from(n).ok(),
-            _ => None,
-        }
     }
 }

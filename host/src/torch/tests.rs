@@ -174,3 +174,12 @@ fn deep_and_circular() {
     let circle = b"\x80\x02}q\0X\x01\0\0\0xh\0s.";
     assert!(why(circle).contains("'x' is no tensor"));
 }
+
+/// A pickle may be long, but not so that what it makes fills the memory.
+#[test]
+fn endless() {
+    let endless = [b"\x80\x02".to_vec(), b"N0".repeat(5 << 20), b".".to_vec()].concat();
+    assert!(why(&endless).contains("operations"));
+    let nested = [b"\x80\x02".to_vec(), b"(".repeat(10 << 20), b".".to_vec()].concat();
+    assert!(why(&nested).contains("operations"));
+}

@@ -7,7 +7,8 @@
 //!   cargo rustc --release -Zbuild-std=core --target nvptx64-nvidia-cuda -- --emit=asm=../primitives.ptx
 //! ```
 //!
-//! When the primitives change their ways, the test that compares the two fails until it is made anew.
+//! When the primitives change their ways, the test that compares the two fails until it is made anew. What it calls must inline across
+//! crates (`#[inline]`): there is no linker.
 #![no_std]
 #![feature(abi_ptx, stdarch_nvptx)]
 
