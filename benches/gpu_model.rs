@@ -9,6 +9,8 @@
 mod common;
 #[path = "gpu/model.rs"]
 mod model;
+#[path = "gpu/tools.rs"]
+mod tools;
 
 use common::{Args, NO_MODEL, Result, models};
 use model::{CASES, Model};
@@ -28,6 +30,7 @@ fn main() -> Result<()> {
         println!("{}", serde_json::to_string_pretty(&rows)?);
     } else {
         rows.iter().flat_map(|r| r.lines()).for_each(|line| println!("{line}"));
+        tools::report(&model)?;
     }
     Ok(())
 }

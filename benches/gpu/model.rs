@@ -57,6 +57,14 @@ impl Model {
         self.gpu.decode(&tensors)?;
         row(weights, &self.counters.read()?, &archive, bytes, per_byte, &self.devices, &self.manifest).map(Some)
     }
+
+    /// Warp instructions of PTX, by kernel, that `decode` takes.
+    #[allow(dead_code, reason = "the test of promised figures does not ask")]
+    pub(crate) fn counted(&self, decode: impl FnOnce(&Gpu) -> Result<()>) -> Result<BTreeMap<String, u64>> {
+        self.counters.reset();
+        decode(&self.gpu)?;
+        Ok(self.counters.read()?.kernels.into_iter().map(|(name, kernel)| (name, kernel.total.instructions())).collect())
+    }
 }
 
 #[derive(Deserialize)]
