@@ -50,8 +50,11 @@ pub trait Coder: Send {
     fn measure(&mut self, piece: &Piece<'_>, runs: u32) -> Result<Outcome>;
 }
 
+/// Coders that are there, and names of those that are not with the reason.
+pub type Found = (Vec<Box<dyn Coder>>, Vec<(String, String)>);
+
 /// All that are there, and names of those that are not with the reason. `only` chooses by the first word of the label.
-pub fn all(only: &[String]) -> Result<(Vec<Box<dyn Coder>>, Vec<(String, String)>)> {
+pub fn all(only: &[String]) -> Result<Found> {
     let mut coders: Vec<Box<dyn Coder>> = vec![
         Box::new(wcodec::Wcodec::new(::wcodec::Profile::Default)?),
         Box::new(wcodec::Wcodec::new(::wcodec::Profile::Max)?),

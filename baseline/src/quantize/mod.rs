@@ -109,7 +109,7 @@ impl Quant {
             Self::Nf4 => nf4::BLOCK,
             _ => 1,
         };
-        let fits = tensor.columns() > 0 && tensor.columns() % groups == 0;
+        let fits = tensor.columns() > 0 && tensor.columns().is_multiple_of(groups);
         if tensor.is_quantized() && fits { self } else { Self::Bf16 }
     }
 

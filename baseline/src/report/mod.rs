@@ -1,5 +1,6 @@
 //! What was measured, added up.
 
+mod charts;
 pub(crate) mod csv;
 pub(crate) mod html;
 pub(crate) mod json;
