@@ -219,18 +219,9 @@ fn measure(coders: &mut [Box<dyn Coder>], item: &Item, runs: u32, progress: &dyn
         if progress(n as f64 / count).is_break() {
             return Err(Error::new(ErrorKind::Cancelled, "interrupted"));
         }
-        let width = item.layout.dtype.bits().unwrap_or(8) as u64 / 8;
         let whole = Piece { name: &item.layout.name, dtype: item.layout.dtype, shape: &item.layout.shape, data: &item.data };
-        let limit = coder.limit();
-        let outcome = if item.data.len() <= limit {
-            coder.measure(&whole, runs)?
-        } else {
-            // From the middle, at an element.
-            let from = ((item.data.len() - limit) / 2).next_multiple_of(64);
-            let data = &item.data[from..][..limit - 64];
-            coder.measure(&Piece { shape: &[data.len() as u64 / width.max(1)], data, ..whole }, runs)?
-        };
-        outcomes.push(outcome);
+        let (shape, data) = middle(&item.layout, &item.data, coder.limit());
+        outcomes.push(coder.measure(&Piece { shape: &shape, data, ..whole }, runs)?);
     }
     Ok(Row {
         name: item.layout.name.clone(),
@@ -243,6 +234,24 @@ fn measure(coders: &mut [Box<dyn Coder>], item: &Item, runs: u32, progress: &dyn
         bounds: bounds(&item.planes),
         outcomes,
     })
+}
+
+/// No more bytes of a tensor than that, from its middle: rows where one fits, elements otherwise.
+fn middle<'a>(layout: &Layout, data: &'a [u8], limit: usize) -> (Vec<u64>, &'a [u8]) {
+    if data.len() <= limit {
+        return (layout.shape.clone(), data);
+    }
+    let bits = u64::from(layout.dtype.bits().unwrap_or(8));
+    let columns = layout.shape.last().copied().unwrap_or(1);
+    let row = (columns * bits / 8) as usize;
+    let rows = if layout.shape.len() >= 2 && columns * bits % 8 == 0 { limit / row.max(1) } else { 0 };
+    if rows > 0 {
+        let from = (data.len() / row - rows) / 2 * row;
+        return (vec![rows as u64, columns], &data[from..][..rows * row]);
+    }
+    let from = (data.len() - limit) / 2 / 64 * 64;
+    let len = limit / 64 * 64;
+    (vec![len as u64 * 8 / bits], &data[from..][..len])
 }
 
 /// The header of a safetensors file of these tensors, one after the other.
@@ -261,4 +270,30 @@ fn header(layouts: &[Layout]) -> Vec<u8> {
     let mut text = serde_json::Value::Object(entries.collect()).to_string().into_bytes();
     text.resize(text.len().next_multiple_of(8), b' ');
     [&(text.len() as u64).to_le_bytes()[..], &text].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wcodec::Dtype;
+
+    #[test]
+    fn a_part_is_whole_rows_from_the_middle() {
+        let data: Vec<u8> = (0..=255).collect();
+        let layout = |shape: &[u64]| Layout { name: "w".into(), dtype: Dtype::BF16, shape: shape.to_vec() };
+        assert_eq!(middle(&layout(&[8, 16]), &data, 256), (vec![8, 16], &data[..]));
+        assert_eq!(middle(&layout(&[8, 16]), &data, 100), (vec![3, 16], &data[64..160]));
+        assert_eq!(middle(&layout(&[128]), &data, 100), (vec![32], &data[64..128]));
+        assert_eq!(middle(&layout(&[1, 128]), &data, 100), (vec![32], &data[64..128]));
+    }
+
+    #[test]
+    fn a_header_lists_tensors_one_after_the_other() {
+        let layout = |name: &str, shape: &[u64]| Layout { name: name.into(), dtype: Dtype::BF16, shape: shape.to_vec() };
+        let bytes = header(&[layout("b", &[2, 3]), layout("a", &[4])]);
+        let (len, text) = bytes.split_first_chunk().expect("a length");
+        assert_eq!((u64::from_le_bytes(*len) as usize, bytes.len() % 8), (text.len(), 0));
+        let json: serde_json::Value = serde_json::from_slice(text).expect("JSON");
+        assert_eq!(json["a"]["data_offsets"], serde_json::json!([12, 20]));
+    }
 }

@@ -16,7 +16,7 @@ impl Library for Pco {
     }
 
     fn limit(&self) -> usize {
-        16 << 20
+        8 << 20
     }
 
     fn encode(&mut self, piece: &Piece<'_>, out: &mut Vec<u8>) -> Result<(), String> {

@@ -30,6 +30,11 @@ impl Coder for Wcodec {
         }
     }
 
+    /// Profile max is slow.
+    fn limit(&self) -> usize {
+        if self.profile == Profile::Default { usize::MAX } else { 16 << 20 }
+    }
+
     fn measure(&mut self, piece: &Piece<'_>, runs: u32) -> Result<Outcome> {
         let label = self.label().to_owned();
         let failed = |e: wcodec::Error| Error::new(ErrorKind::Mismatch, format!("{label}: {}: {e}", piece.name));

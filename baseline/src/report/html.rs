@@ -1,6 +1,6 @@
 //! The page: one file, nothing from elsewhere.
 
-use super::charts::{self, NARROW, STYLES, WIDE, escape, heat, percent, planes, rate, sizes, speed};
+use super::charts::{self, MEDIUM, NARROW, STYLES, WIDE, escape, heat, percent, planes, rate, sizes, speed};
 use super::{Group, Report};
 use std::fmt::Write;
 
@@ -131,9 +131,9 @@ fn size_section(out: &mut String, report: &Report) {
     out.push_str("<section>\n<h2>Size by element type and layer kind</h2>\n");
     out.push_str("<p class=\"note\">Each mark is a coder&#39;s size, each tick an entropy of byte planes. Beyond 110 % marks are at the edge.</p>\n");
     legend(out, report, true);
-    let wide = sizes::draw(report, WIDE, "wide");
-    let narrow = sizes::draw(report, NARROW, "narrow");
-    let _ = write!(out, "<figure data-chart=\"sizes\">\n{wide}{narrow}</figure>\n");
+    let pictures =
+        [(WIDE, "wide"), (MEDIUM, "medium"), (NARROW, "narrow")].map(|(width, class)| sizes::draw(report, width, class));
+    let _ = write!(out, "<figure data-chart=\"sizes\">\n{}</figure>\n", pictures.concat());
     out.push_str("<details><summary>Numbers</summary><div class=\"scroll\"><table><thead><tr><th scope=\"col\">Tensors</th><th scope=\"col\">Bytes</th>");
     for coder in &report.total.coders {
         let _ = write!(out, "<th scope=\"col\">{}</th>", escape(&coder.coder));
@@ -163,7 +163,7 @@ fn speed_section(out: &mut String, report: &Report) {
     for (name, heading, direction) in
         [("decode", "Decoding", speed::Direction::Decode), ("encode", "Encoding", speed::Direction::Encode)]
     {
-        let wide = speed::draw(report, WIDE / 2.0 - 12.0, "wide", direction);
+        let wide = speed::draw(report, WIDE / 2.0 - 12.0, "wide medium", direction);
         let narrow = speed::draw(report, NARROW, "narrow", direction);
         let _ = write!(out, "<figure data-chart=\"speed-{name}\"><h3>{heading}</h3>\n{wide}{narrow}</figure>\n");
     }
@@ -180,9 +180,9 @@ fn heat_section(out: &mut String, report: &Report) {
         "<section>\n<h2>Bits per weight by layer</h2>\n<p class=\"note\">As {coder} stores them, scales included; column – is outside of \
          layers. Colours span what matrices have.</p>"
     );
-    let wide = heat::draw(report, WIDE, "wide", 0);
-    let narrow = heat::draw(report, NARROW, "narrow", 0);
-    let _ = write!(out, "<figure data-chart=\"heat\">\n{wide}{narrow}</figure>\n");
+    let pictures =
+        [(WIDE, "wide"), (MEDIUM, "medium"), (NARROW, "narrow")].map(|(width, class)| heat::draw(report, width, class, 0));
+    let _ = write!(out, "<figure data-chart=\"heat\">\n{}</figure>\n", pictures.concat());
     out.push_str("<details><summary>Numbers</summary><div class=\"scroll\"><table><thead><tr><th scope=\"col\">Kind</th><th scope=\"col\">Layer</th>");
     for coder in &report.total.coders {
         let _ = write!(out, "<th scope=\"col\">{}</th>", escape(&coder.coder));
@@ -204,16 +204,17 @@ fn plane_section(out: &mut String, report: &Report) {
         return;
     }
     out.push_str("<section>\n<h2>Histograms of byte planes</h2>\n");
-    out.push_str("<p class=\"note\">How often each value of a byte is there, over all tensors of a type; the high bytes first. Entropies are tensor by tensor.</p>\n");
+    out.push_str("<p class=\"note\">How often each value of a byte is there, over all tensors of a type, the high bytes first; entropies are tensor by tensor. Types that are next to nothing of the checkpoint are in the table only.</p>\n");
     out.push_str("<div class=\"planes\">\n");
-    for dtype in &report.dtypes {
+    for dtype in report.dtypes.iter().filter(|d| report.is_seen(d)) {
         for plane in report.planes.iter().rev().filter(|p| p.dtype == dtype.label) {
             let _ = write!(
                 out,
-                "<figure data-chart=\"plane\"><h3>{}</h3><p>{:.3} bits by order 0, {:.3} by order 1</p>\n{}</figure>\n",
+                "<figure data-chart=\"plane\"><h3>{}</h3><p>{:.3} bits by order 0, {:.3} by order 1; peak {}</p>\n{}</figure>\n",
                 escape(&planes::title(plane)),
                 plane.order0_bits,
                 plane.order1_bits,
+                percent(planes::peak(plane)),
                 planes::draw(plane)
             );
         }
@@ -247,7 +248,7 @@ fn method(out: &mut String, report: &Report) {
         "Every stored tensor is encoded and decoded by itself, in memory, on one thread, and what comes back is compared. A GB is 1e9 \
          uncompressed bytes. Times of small tensors are medians.",
         "Coders that are too slow for whole tensors get the middle of each; sizes are scaled up. The table says on how much they were measured.",
-        "wcodec&#39;s sizes count its tables and checksums with each tensor, not the header that a checkpoint has once. The other coders keep no \
+        "wcodec&#39;s sizes count its tables and checksums with each tensor, not the header that a checkpoint has once: for vectors of a few hundred numbers that is most of their size. The other coders keep no \
          record of names, shapes or checksums of tensors.",
         "Entropies are of planes (a byte of each element) by themselves, with a histogram for each tensor: order 0 knows how often a value is \
          there, order 1 which came before it. They are corrected for small samples and pay nothing for histograms. A coder that knows more, \

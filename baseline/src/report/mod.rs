@@ -175,6 +175,16 @@ pub struct Report {
     pub tensors: Vec<Row>,
 }
 
+/// The share of a checkpoint's bytes under which a group does not matter to a picture.
+const UNSEEN: f64 = 5e-4;
+
+impl Report {
+    /// Whether a group is enough of the checkpoint to be drawn to scale.
+    pub(crate) fn is_seen(&self, group: &Group) -> bool {
+        group.bytes as f64 >= UNSEEN * self.total.bytes as f64
+    }
+}
+
 /// A report in the making.
 pub(crate) struct Builder {
     subject: Subject,

@@ -6,17 +6,17 @@ use crate::report::Report;
 use std::fmt::Write;
 
 /// A cell that has room for its number.
-const ROOM: f64 = 34.0;
+const ROOM: f64 = 38.0;
 
 pub(crate) fn draw(report: &Report, width: f64, class: &str, coder: usize) -> String {
     let narrow = width <= NARROW;
-    let left = if narrow { 78.0 } else { 118.0 };
+    let left = if narrow { 86.0 } else { 118.0 };
     let row = 26.0;
     let mut layers: Vec<Option<u32>> = report.cells.iter().map(|c| c.layer).collect();
     layers.sort_unstable();
     layers.dedup();
     let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|k| report.cells.iter().any(|c| c.kind == *k)).collect();
-    let column = ((width - left) / layers.len().max(1) as f64).min(90.0);
+    let column = ((width - left) / layers.len().max(1) as f64).min(130.0);
     let (low, high) = range(report, coder);
 
     let top = 26.0;
@@ -29,9 +29,9 @@ pub(crate) fn draw(report: &Report, width: f64, class: &str, coder: usize) -> St
             svg.text(left + column * (n as f64 + 0.5), top - 8.0, Anchor::Middle, "small", &label);
         }
     }
-    svg.text(left - 12.0, top - 8.0, Anchor::End, "small", "layer");
+    svg.text(left - 8.0, top - 8.0, Anchor::End, "small", "layer");
     for (r, kind) in kinds.iter().enumerate() {
-        svg.text(left - 12.0, top + row * (r as f64 + 0.5) + 4.0, Anchor::End, "label", kind.label());
+        svg.text(left - 8.0, top + row * (r as f64 + 0.5) + 4.0, Anchor::End, "label", kind.label());
     }
     for cell in &report.cells {
         let (Some(c), Some(r)) = (layers.iter().position(|l| *l == cell.layer), kinds.iter().position(|k| *k == cell.kind))

@@ -1,5 +1,5 @@
-//! The charts, a file each, and what they draw with. Every chart is drawn for a wide and for a narrow page: pictures that are scaled have
-//! text that is too small or too large.
+//! The charts, a file each, and what they draw with. Every chart is drawn for wide and for narrow pages, of which one is shown: pictures that
+//! are scaled have text that is too small or too large.
 
 pub(super) mod heat;
 pub(super) mod planes;
@@ -8,8 +8,10 @@ pub(super) mod speed;
 
 use std::fmt::Write;
 
-/// Width of a page's column and of a telephone's, in pixels.
+/// Widths of a page's column on a desk, on a tablet and on a telephone, in pixels; `page.css` says which is shown.
 pub(super) const WIDE: f64 = 920.0;
+/// See [`WIDE`].
+pub(super) const MEDIUM: f64 = 620.0;
 /// See [`WIDE`].
 pub(super) const NARROW: f64 = 320.0;
 /// Colours and shapes that coders have; more share them.
@@ -65,7 +67,8 @@ impl Svg {
         self.body += svg;
     }
 
-    /// The picture, with what those hear who cannot see it. `class` chooses pages: `wide`, `narrow`, or both if it is empty.
+    /// The picture, with what those hear who cannot see it. `class` chooses pages: `wide`, `medium`,
+    /// `narrow`, or all if it is empty.
     pub(super) fn finish(self, class: &str, title: &str, description: &str) -> String {
         let Self { width, height, body } = self;
         format!(

@@ -33,12 +33,14 @@ pub(crate) fn draw(plane: &PlaneHistogram) -> String {
         };
         svg.text(left + step * (n as f64 + 0.5), bottom + 16.0, anchor, "small", &format!("{}", n + low).replace('-', "−"));
     }
-    let label = format!("{:.2} %", 100.0 * most);
-    // On the side where its peak is not.
-    let (x, anchor) = if most_at < 128 { (right, Anchor::End) } else { (left, Anchor::Start) };
-    svg.text(x, top + 8.0, anchor, "small", &format!("peak {label}"));
-    let description = format!("A bar for each value of the byte; the most frequent has {label}.");
+    let description = format!("A bar for each value of the byte; the most frequent has {:.2} %.", 100.0 * most);
     svg.finish("", &format!("Histogram of {}", title(plane)), &description)
+}
+
+/// The share of the most frequent value.
+pub(crate) fn peak(plane: &PlaneHistogram) -> f64 {
+    let total = plane.counts.iter().sum::<u64>().max(1) as f64;
+    plane.counts.iter().copied().max().unwrap_or(0) as f64 / total
 }
 
 /// What a plane is.

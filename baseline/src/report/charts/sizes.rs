@@ -8,12 +8,13 @@ const LIMIT: f64 = 1.10;
 
 pub(crate) fn draw(report: &Report, width: f64, class: &str) -> String {
     let narrow = width <= NARROW;
-    let (left, right) = (if narrow { 84.0 } else { 118.0 }, width - 14.0);
+    let (left, right) = (if narrow { 90.0 } else { 118.0 }, width - 14.0);
     let row = if narrow { 26.0 } else { 28.0 };
     let sections =
         [("", std::slice::from_ref(&report.total)), ("By element type", &report.dtypes), ("By layer kind", &report.kinds)];
     let groups = || sections.iter().flat_map(|(_, groups)| *groups).filter(|g| g.bytes > 0);
-    let values = || groups().flat_map(values_of);
+    // What is next to nothing of the checkpoint does not stretch the scale.
+    let values = || groups().filter(|g| report.is_seen(g)).flat_map(values_of);
     let low = values().fold(1.0, f64::min).min(0.99);
     let high = values().fold(low, f64::max).min(LIMIT);
     let (low, high, step) = steps(100.0 * low, 100.0 * high.max(1.0), if narrow { 4.0 } else { 9.0 });
@@ -47,7 +48,7 @@ pub(crate) fn draw(report: &Report, width: f64, class: &str) -> String {
 
 fn one(svg: &mut Svg, group: &Group, y: f64, (left, right): (f64, f64), x: &dyn Fn(f64) -> f64) {
     let label = if group.label == "all" { "everything" } else { &group.label };
-    svg.text(left - 12.0, y + 4.0, Anchor::End, "label", label);
+    svg.text(left - 10.0, y + 4.0, Anchor::End, "label", label);
     svg.line((left, y), (right, y), "rail");
     for (name, bytes, class) in
         [("order 0", group.bounds.order0_bytes, "bound0"), ("order 1", group.bounds.order1_bytes, "bound1")]

@@ -21,8 +21,8 @@ struct Point<'a> {
 type Area = [f64; 4];
 
 pub(crate) fn draw(report: &Report, width: f64, class: &str, direction: Direction) -> String {
-    let height = 330.0;
-    let (left, right, top, bottom) = (44.0, width - 16.0, 18.0, height - 46.0);
+    let height = 344.0;
+    let (left, right, top, bottom) = (44.0, width - 16.0, 32.0, height - 46.0);
     let speed = |t: &Total| if direction == Direction::Decode { t.decode_gb_s } else { t.encode_gb_s };
     let totals = || report.total.coders.iter().filter(|t| speed(t) > 0.0);
     let entropy = report.total.bounds.order0_bytes / report.total.bytes.max(1) as f64;
@@ -50,7 +50,7 @@ pub(crate) fn draw(report: &Report, width: f64, class: &str, direction: Directio
     }
     let what = if direction == Direction::Decode { "decoding" } else { "encoding" };
     svg.text(f64::midpoint(left, right), height - 9.0, Anchor::Middle, "small", &format!("{what}, GB/s on one thread"));
-    svg.text(left - 36.0, top - 6.0, Anchor::Start, "small", "size, %");
+    svg.text(left - 36.0, 12.0, Anchor::Start, "small", "size, %");
     let line = y(entropy);
     svg.path(&format!("M{left:.1} {line:.1}H{right:.1}"), "bound0", &format!("entropy of order 0: {}", percent(entropy)));
 
