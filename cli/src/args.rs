@@ -1,5 +1,7 @@
 //! The command line.
 
+#[cfg(feature = "baseline")]
+use crate::commands::baseline;
 use crate::commands::{bench, completions, compress, decompress, inspect, verify};
 use clap::{Parser, Subcommand};
 
@@ -51,5 +53,7 @@ pub(crate) enum Command {
     Verify(verify::Args),
     Inspect(inspect::Args),
     Bench(bench::Args),
+    #[cfg(feature = "baseline")]
+    Baseline(baseline::Args),
     Completions(completions::Args),
 }

@@ -1,5 +1,7 @@
 //! The subcommands, a file each.
 
+#[cfg(feature = "baseline")]
+pub(crate) mod baseline;
 pub(crate) mod bench;
 mod bench_load;
 pub(crate) mod completions;
@@ -25,6 +27,8 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Command::Decompress(args) => on_pool(&|| decompress::run(args, quiet)),
         Command::Verify(args) => on_pool(&|| verify::run(args, quiet)),
         Command::Bench(args) => on_pool(&|| bench::run(args)),
+        #[cfg(feature = "baseline")]
+        Command::Baseline(args) => baseline::run(args, quiet),
         Command::Inspect(args) => inspect::run(args),
         Command::Completions(args) => completions::run(args),
     }
