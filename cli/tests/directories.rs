@@ -390,3 +390,36 @@ fn leftovers_are_not_trusted() {
     assert!(said.contains("4 shards (1 already there)"), "{said}");
     assert_same(&small, &out);
 }
+
+#[test]
+fn inspected() {
+    let place = Place::new();
+    let (model, packed) = (checkpoint(&place, 2, 30_000), place.path("packed"));
+    success(wcodec(["compress", "-q"]).args([&model, &packed]));
+    let text = success(wcodec(["inspect"]).arg(&packed));
+    for part in ["model-00001-of-00002.wcodec", "model.layers.0.a", "model.layers.1.b", "holds    3 archives, 5 tensors,"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&success(wcodec(["inspect", "--json"]).arg(&packed))).unwrap();
+    let (total, archives) = (&json["directory"], json["archives"].as_array().unwrap());
+    assert_eq!((total["archives"].as_u64(), total["tensors"].as_u64(), archives.len()), (Some(3), Some(5), 3));
+    let stored: u64 = archives.iter().map(|a| a["archive"]["archive_bytes"].as_u64().unwrap()).sum();
+    let files: u64 = total["archive_bytes"].as_u64().unwrap() - stored;
+    assert_eq!(
+        files,
+        total["source_bytes"].as_u64().unwrap()
+            - archives.iter().map(|a| a["archive"]["source_bytes"].as_u64().unwrap()).sum::<u64>()
+    );
+    // One tensor, of the model's, not of a file beside it that has another of the name.
+    let one = success(wcodec(["inspect", "--json", "--tensor", "model.layers.0.a"]).arg(&packed));
+    let one: serde_json::Value = serde_json::from_str(&one).unwrap();
+    assert_eq!(one["archives"].as_array().unwrap().len(), 1);
+    assert_eq!(one["archives"][0]["tensors"][0]["shape"], serde_json::json!([20_000]));
+    let e = failure(2, wcodec(["inspect", "--tensor", "nothing"]).arg(&packed));
+    assert!(e.contains("no tensor 'nothing'"), "{e}");
+
+    // One archive of it all lists its files.
+    success(wcodec(["compress", "-q", "--single"]).args([&model, &place.path("one.wcodec")]));
+    let text = success(wcodec(["inspect"]).arg(place.path("one.wcodec")));
+    assert!(text.contains("file     onnx/deep/graph.onnx") && text.contains("model.layers.1.b"), "{text}");
+}

@@ -1,18 +1,19 @@
 //! `wcodec inspect`.
 
-use crate::failure::Result;
+use crate::failure::{Exit, Failure, Result};
 use crate::output::{self, bytes, percent, plain};
 use clap::ValueHint;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use wcodec::{Archive, Backing, Level, PlaneReport, TensorReport};
+use wcodec::{Archive, ArchiveDirectory, Backing, DirectoryReport, Level, PlaneReport, SingleDirectory, TensorReport};
 
 const AFTER_HELP: &str = "\
 Examples:
   wcodec inspect model.wcodec
   wcodec inspect --tensor lm_head.weight model.wcodec
+  wcodec inspect SmolLM2-135M.compressed
   wcodec inspect --json model.wcodec | jq '.tensors[] | {name, bits_per_weight}'
 
 PLANES says how each byte plane of the elements is kept: raw, const (one byte repeated), bytes, pairs or contexts
@@ -24,13 +25,14 @@ archive to source.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// The archive
-    #[arg(value_hint = ValueHint::FilePath)]
+    /// The archive, or a directory of archives
+    #[arg(value_hint = ValueHint::AnyPath)]
     archive: PathBuf,
     /// Only the tensor of this name; may be given several times
     #[arg(long = "tensor", value_name = "NAME")]
     tensors: Vec<String>,
-    /// Print one JSON object instead: `archive` with the totals, `tensors` with a report of each
+    /// Print one JSON object instead: `archive` with the totals, `tensors` with a report of each; of a directory, `directory` with
+    /// the totals, `archives` with such an object for each
     #[arg(long)]
     json: bool,
 }
@@ -39,6 +41,39 @@ pub(crate) struct Args {
 struct Report {
     archive: Totals,
     tensors: Vec<TensorReport>,
+}
+
+#[derive(Serialize)]
+struct Directory {
+    directory: DirectoryTotals,
+    archives: Vec<Report>,
+}
+
+#[derive(Serialize)]
+struct DirectoryTotals {
+    path: String,
+    source_bytes: u64,
+    archive_bytes: u64,
+    /// Archive bytes per source byte.
+    ratio: f64,
+    archives: usize,
+    /// Carried along as they are.
+    files: usize,
+    tensors: usize,
+}
+
+impl DirectoryTotals {
+    fn new(path: &Path, report: &DirectoryReport) -> Self {
+        Self {
+            path: path.display().to_string(),
+            source_bytes: report.source_bytes,
+            archive_bytes: report.archive_bytes,
+            ratio: report.ratio(),
+            archives: report.shards,
+            files: report.files,
+            tensors: report.tensors,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -57,13 +92,16 @@ struct Totals {
     base_sha256: Option<String>,
     /// Of a progressive archive, what each level adds; empty of any other.
     levels: Vec<Level>,
+    /// The files that an archive of a whole directory restores; empty of any other.
+    files: Vec<String>,
 }
 
 impl Totals {
-    fn new(path: &Path, archive: &Archive) -> Self {
+    fn new(path: &Path, archive: &Archive) -> Result<Self> {
+        let single = SingleDirectory::of(archive)?;
         let (major, minor) = archive.version();
         let (source_bytes, archive_bytes) = (archive.source_bytes(), archive.archive_bytes());
-        Self {
+        Ok(Self {
             file: path.display().to_string(),
             format_version: format!("{major}.{minor}"),
             source_bytes,
@@ -74,7 +112,8 @@ impl Totals {
             source_sha256: archive.source_sha256().map(hex),
             base_sha256: archive.base_sha256().map(hex),
             levels: archive.levels(),
-        }
+            files: single.iter().flat_map(|s| s.files()).map(String::from).collect(),
+        })
     }
 }
 
@@ -83,13 +122,57 @@ fn hex(sum: [u8; 32]) -> String {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.archive.is_dir() {
+        let report = directory(args)?;
+        return if args.json { output::print_json(&report) } else { output::print(directory_text(&report)) };
+    }
     let archive = Archive::open_with(&args.archive, Backing::Read)?;
-    let tensors = match &args.tensors[..] {
+    let report = inspect(&args.archive, &archive, &args.tensors)?;
+    if args.json { output::print_json(&report) } else { output::print(text(&report)) }
+}
+
+/// All tensors, or those of these names.
+fn inspect(path: &Path, archive: &Archive, names: &[String]) -> Result<Report> {
+    let tensors = match names {
         [] => archive.report()?,
         names => names.iter().map(|name| archive.tensor(name)?.report()).collect::<wcodec::Result<_>>()?,
     };
-    let report = Report { archive: Totals::new(&args.archive, &archive), tensors };
-    if args.json { output::print_json(&report) } else { output::print(text(&report)) }
+    Ok(Report { archive: Totals::new(path, archive)?, tensors })
+}
+
+/// All archives, or those that hold the tensors of the names that were given.
+fn directory(args: &Args) -> Result<Directory> {
+    let directory = ArchiveDirectory::open(&args.archive)?;
+    for name in &args.tensors {
+        if !directory.weight_map().contains_key(name) {
+            let why = format!("{}: the model has no tensor '{}'", args.archive.display(), plain(name));
+            return Err(Failure::new(Exit::Usage, why));
+        }
+    }
+    let mut archives = Vec::new();
+    for shard in directory.shards() {
+        let inside = |name: &&String| directory.weight_map().get(*name) == Some(&shard.archive);
+        let names: Vec<_> = args.tensors.iter().filter(inside).cloned().collect();
+        if names.is_empty() && !args.tensors.is_empty() {
+            continue;
+        }
+        archives.push(inspect(&directory.path_of(&shard.archive), &directory.archive(shard)?, &names)?);
+    }
+    Ok(Directory { directory: DirectoryTotals::new(&args.archive, &directory.report()), archives })
+}
+
+fn directory_text(report: &Directory) -> String {
+    let mut out = String::new();
+    for archive in &report.archives {
+        let _ = writeln!(out, "{}\n{}", archive.archive.file, text(archive));
+    }
+    let t = &report.directory;
+    let _ = writeln!(out, "{}", t.path);
+    let _ = writeln!(out, "source   {} ({} bytes)", bytes(t.source_bytes), t.source_bytes);
+    let _ = writeln!(out, "archives {} ({} bytes)", bytes(t.archive_bytes), t.archive_bytes);
+    let _ = writeln!(out, "ratio    {}", percent(t.ratio));
+    let _ = writeln!(out, "holds    {} archives, {} tensors, {} other files", t.archives, t.tensors, t.files);
+    out
 }
 
 fn text(report: &Report) -> String {
@@ -108,6 +191,9 @@ fn text(report: &Report) -> String {
     let _ = writeln!(out, "sha-256  {}", t.source_sha256.as_deref().unwrap_or(none));
     if let Some(base) = &t.base_sha256 {
         let _ = writeln!(out, "base     {base} (SHA-256 of the file that tensors are coded against)");
+    }
+    for file in &t.files {
+        let _ = writeln!(out, "file     {}", plain(file));
     }
     for level in &t.levels {
         let Level { planes, end, .. } = level;

@@ -231,7 +231,8 @@ impl ArchiveDirectory {
         self.report().source_bytes
     }
 
-    fn report(&self) -> DirectoryReport {
+    /// What there is, by what the index says: no archive is opened.
+    pub fn report(&self) -> DirectoryReport {
         let Manifest { shards, files, .. } = &self.manifest;
         let sum = |numbers: &mut dyn Iterator<Item = u64>| numbers.fold(0, u64::saturating_add);
         let carried = || files.iter().map(|f| f.bytes);
