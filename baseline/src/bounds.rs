@@ -2,6 +2,9 @@
 
 use serde::Serialize;
 
+/// Bytes of a plane from which on order one is taken: one for each pair of values. Smaller planes have that of order zero.
+pub const ENOUGH: u64 = 1 << 16;
+
 /// Histograms of one plane: byte `n` of every element.
 #[derive(Clone, Debug)]
 pub struct Plane {
@@ -47,8 +50,9 @@ fn plane(data: &[u8], byte: usize, width: usize) -> Plane {
         counts.iter_mut().zip(row).for_each(|(sum, n)| *sum += n);
     }
     let order0_bits = bits(&counts);
-    // A frequency table for each context must be paid for; where there is too little data for that, order zero is what is left.
-    let order1_bits = pairs.iter().map(bits).sum::<f64>().min(order0_bits);
+    // Of few bytes, histograms of each context say nothing but these bytes again.
+    let is_enough = counts.iter().sum::<u64>() >= ENOUGH;
+    let order1_bits = if is_enough { pairs.iter().map(bits).sum::<f64>().min(order0_bits) } else { order0_bits };
     Plane { counts, order0_bits, order1_bits }
 }
 
@@ -78,9 +82,9 @@ mod tests {
         assert_eq!(of(&[], 1), Bounds::default());
         assert_eq!(of(&[7; 1000], 2), Bounds::default());
         // Two values in turn: a bit each by themselves, nothing given the one before (but for the correction).
-        let alternating: Vec<u8> = [0, 1].repeat(4000);
+        let alternating: Vec<u8> = [0, 1].repeat(40_000);
         let b = of(&alternating, 1);
-        assert!((b.order0_bytes - 1000.0).abs() < 1.0 && b.order1_bytes < 2.0, "{b:?}");
+        assert!((b.order0_bytes - 10_000.0).abs() < 1.0 && b.order1_bytes < 4.0, "{b:?}");
         // As planes they are two constants.
         assert_eq!(of(&alternating, 2), Bounds::default());
     }

@@ -111,6 +111,8 @@ fn place(name: &str, info: &Value, start: u64, end: u64) -> Option<Place> {
         let bytes = elements.checked_mul(u64::from(bits))?.div_ceil(8);
         (bytes == len as u64).then_some(())?;
     }
+    // Of a type that is not known there are only bytes.
+    let (dtype, shape) = if dtype.bits().is_some() { (dtype, shape) } else { (Dtype::U8, vec![len as u64]) };
     Some(Place { layout: Layout { name: name.to_owned(), dtype, shape }, offset: from, len })
 }
 

@@ -251,7 +251,7 @@ fn method(out: &mut String, report: &Report) {
         "wcodec&#39;s sizes count its tables and checksums with each tensor, not the header that a checkpoint has once: for vectors of a few hundred numbers that is most of their size. The other coders keep no \
          record of names, shapes or checksums of tensors.",
         "Entropies are of planes (a byte of each element) by themselves, with a histogram for each tensor: order 0 knows how often a value is \
-         there, order 1 which came before it. They are corrected for small samples and pay nothing for histograms. A coder that knows more, \
+         there, order 1 which came before it. They are corrected for small samples and pay nothing for histograms; planes of less than 65,536 bytes have no order 1 of their own. A coder that knows more, \
          such as which row a weight is in, can be smaller.",
         "Matrices of layers are quantized; embeddings, the head, routers, norms and biases stay BF16, and so do rows that a format&#39;s groups \
          do not divide.",

@@ -18,6 +18,7 @@ pub(crate) fn draw(report: &Report, width: f64, class: &str) -> String {
     let low = values().fold(1.0, f64::min).min(0.99);
     let high = values().fold(low, f64::max).min(LIMIT);
     let (low, high, step) = steps(100.0 * low, 100.0 * high.max(1.0), if narrow { 4.0 } else { 9.0 });
+    let high = high.min(100.0 * LIMIT);
     let x = |ratio: f64| left + (right - left) * ((100.0 * ratio - low) / (high - low)).clamp(0.0, 1.0);
 
     let count = groups().count();

@@ -102,7 +102,7 @@ fn labels(points: &[Point<'_>], frame: Area, line: f64) -> Vec<((f64, f64), Anch
     taken.push([frame[0], line - 1.0, frame[2], line + 1.0]);
     let mut places = Vec::new();
     for (n, point) in points.iter().enumerate() {
-        let ((x, y), width) = (point.at, text_width(&point.total.coder) + 8.0);
+        let ((x, y), width) = (point.at, text_width(&point.total.coder) * if point.coder < 2 { 1.12 } else { 1.0 } + 8.0);
         let beside =
             [(10.0, 4.0, Anchor::Start), (-10.0, 4.0, Anchor::End), (0.0, -11.0, Anchor::Middle), (0.0, 20.0, Anchor::Middle)];
         let further = (1..12).flat_map(|k| {
