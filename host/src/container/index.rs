@@ -368,13 +368,17 @@ fn read_named(record: TensorRecord, parts: &mut Parts<'_>, name: &str) -> Result
         tile_row_bytes: record.tile_row_bytes as u64,
     };
     grid.check(layout.record_bytes() as u64)?;
-    let entry = Entry::unplaced(record, name, dtype, dtype_name, shape, layout, grid, planes);
+    let mut entry = Entry::unplaced(record, name, dtype, dtype_name, shape, layout, grid, planes);
     if entry.is_tensor() && dtype != Dtype::Other && dtype.byte_len(&entry.shape) != Some(grid.bytes()) {
         return fail(format!("{} of shape {:?} does not take {} bytes", entry.dtype_name, entry.shape, grid.bytes()));
     }
     let split = dtype.rows(&entry.shape);
     if entry.is_tensor() && split != Some((grid.rows, grid.row_bytes)) && (split.is_some() || grid.rows != 1) {
         return fail(format!("{} rows of {} bytes are not the shape {:?}", grid.rows, grid.row_bytes, entry.shape));
+    }
+    if entry.is_same() {
+        // No tile of it is stored: the file's would be work for whoever decodes it, and justified by nothing in it.
+        entry.grid = Grid::choose(grid.rows, grid.row_bytes, layout.record_bytes() as u64);
     }
     let entries = grid.tiles().and_then(|t| t.checked_mul(entry.directory_stride() as u64));
     if entries.and_then(|e| e.checked_add(entry.prefix_len())).is_none() {

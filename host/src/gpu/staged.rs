@@ -55,7 +55,7 @@ impl Gpu {
             }
             let StagedPart { tensor, directory, tiles, payload, slice, output } = part;
             let grid = &tensor.entry.grid;
-            if !payload.is_multiple_of(TILE_ALIGN as u64) {
+            if !tensor.entry.is_same() && !payload.is_multiple_of(TILE_ALIGN as u64) {
                 return Err(tensor.fault(directory, tiles.start, format!("its payload does not begin on {TILE_ALIGN} bytes")));
             }
             let target = match slice {

@@ -129,6 +129,7 @@ impl Gpu {
     /// As for [`decode`](Self::decode): what decodes wrongly has no time.
     pub fn time_kernels(&self, tensors: &[Tensor<'_>], runs: usize) -> Result<f32> {
         tensors.iter().try_for_each(Tensor::need_gpu_decodes)?;
+        tensors.iter().try_for_each(|t| t.base().map(drop))?;
         let out = tensors.iter().map(|t| self.memory(t.byte_len())).collect::<Result<Vec<_>>>()?;
         let directories = tensors.iter().map(Tensor::directory).collect::<Result<Vec<_>>>()?;
         let work = work_of(tensors, &directories, &out);
@@ -160,6 +161,8 @@ impl Gpu {
     /// Decodes rows and columns of a tensor into device memory without gaps, touching only the tiles that hold them.
     pub fn decode_slice(&self, tensor: &Tensor<'_>, rows: Range<u64>, columns: Range<u64>) -> Result<DeviceTensor> {
         let (n, width) = tensor.check_slice(&rows, &columns)?;
+        // Before memory is reserved for what only the base says is there.
+        tensor.base()?;
         let out = self.memory(n.checked_mul(width).ok_or_else(|| too_large(u64::MAX))?).map_err(|e| tensor.place(e))?;
         if out.is_empty() {
             return Ok(out);

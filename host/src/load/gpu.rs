@@ -8,6 +8,7 @@ use crate::gpu::{DeviceTensor, Gpu, StagedPart};
 use crate::io::Buffer;
 use crate::observe::{Stage, Timeline};
 use crate::schedule::Limits;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
@@ -26,8 +27,8 @@ struct Copy {
     unit: u32,
     slot: u32,
     stage: u32,
-    /// Bytes of the buffer that are the unit's.
-    len: usize,
+    /// Where in the buffer the unit's bytes are.
+    place: Range<usize>,
     buffer: Buffer,
 }
 
@@ -68,10 +69,11 @@ impl Stages {
         Ok(Self { copier, lanes, starts: vec![0; limits.stages] })
     }
 
-    /// Copies a slot, whose `len` bytes are the archive's from `start` on, to a stage; whether somebody will.
-    pub(super) fn copy(&mut self, unit: u32, slot: u32, stage: u32, start: u64, len: usize, buffer: Buffer) -> bool {
+    /// Copies a unit, whose first byte is the archive's at `start`, from its place in a slot to a stage; whether somebody will. The unit's first
+    /// byte is the stage's, wherever reads begin: kernels want payloads on 16 bytes.
+    pub(super) fn copy(&mut self, unit: u32, slot: u32, stage: u32, start: u64, place: Range<usize>, buffer: Buffer) -> bool {
         self.starts[stage as usize] = start;
-        self.copier.send(Copy { unit, slot, stage, len, buffer }).is_ok()
+        self.copier.send(Copy { unit, slot, stage, place, buffer }).is_ok()
     }
 
     /// Decodes a stage; whether somebody will.
@@ -106,14 +108,14 @@ fn copier(
     let (sender, inbox) = channel::<Copy>();
     let (job, stages, events, timeline) = (job.clone(), stages.clone(), events.clone(), timeline.cloned());
     let run = move || {
-        for Copy { unit, slot, stage, len, buffer } in inbox {
-            let began = Instant::now();
+        for Copy { unit, slot, stage, place, buffer } in inbox {
+            let (began, bytes) = (Instant::now(), place.len() as u64);
             // Behind the unit's bytes kernels may look, never use: a stage has been written to all over.
-            let result = guarded(&gpu, || gpu.copy_to_stage(&buffer[..len], stages[stage as usize].address()));
+            let result = guarded(&gpu, || gpu.copy_to_stage(&buffer[place], stages[stage as usize].address()));
             let ended = Instant::now();
             let _ = events.send(Event::Copied { unit, slot, buffer, result });
             if let Some(timeline) = &timeline {
-                timeline.record(Stage::Copy, stage, job.name(unit), began, ended, len as u64);
+                timeline.record(Stage::Copy, stage, job.name(unit), began, ended, bytes);
             }
         }
     };

@@ -331,8 +331,9 @@ impl Driver {
     fn copy(&mut self, unit: u32, slot: u32, stage: u32) {
         let (start, buffer) = self.take(slot);
         if let (Some(stages), Some(buffer)) = (&mut self.stages, buffer) {
-            let len = self.job.units[unit as usize].range.end - start;
-            if !stages.copy(unit, slot, stage, start, len as usize, buffer) {
+            let range = &self.job.units[unit as usize].range;
+            let place = (range.start - start) as usize..(range.end - start) as usize;
+            if !stages.copy(unit, slot, stage, range.start, place, buffer) {
                 self.keep(unit, Err(panicked()));
                 self.scheduler.copy_done(unit, false);
             }
