@@ -25,7 +25,7 @@ pub(crate) fn draw(report: &Report, width: f64, class: &str, coder: usize) -> St
     let every = (26.0 / column).ceil().max(1.0) as usize;
     for (n, layer) in layers.iter().enumerate() {
         let label = layer.map_or_else(|| "–".to_owned(), |l| l.to_string());
-        if layer.is_none_or(|l| l as usize % every == 0) {
+        if layer.is_none_or(|l| (l as usize).is_multiple_of(every)) {
             svg.text(left + column * (n as f64 + 0.5), top - 8.0, Anchor::Middle, "small", &label);
         }
     }
