@@ -158,8 +158,10 @@ fn speed_section(out: &mut String, report: &Report) {
     out.push_str("<section>\n<h2>Speed against size</h2>\n");
     out.push_str(
         "<p class=\"note\">Right is faster (a logarithmic scale), down is smaller. The line is the Pareto front: no coder is both smaller and \
-         faster than those on it. Dashed: entropy of order 0.</p>\n<div class=\"pair\">\n",
+         faster than those on it. Dashed: entropy of order 0.</p>\n",
     );
+    legend(out, report, false);
+    out.push_str("<div class=\"pair\">\n");
     for (name, heading, direction) in
         [("decode", "Decoding", speed::Direction::Decode), ("encode", "Encoding", speed::Direction::Encode)]
     {
