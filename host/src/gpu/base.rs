@@ -75,6 +75,19 @@ impl OfBase {
     }
 }
 
+/// How many items of `work` bring no more than `most` bytes of bases to the device, and at least one.
+pub(super) fn items_within(work: &[Work<'_>], most: u64) -> usize {
+    let mut bytes = 0u64;
+    let fits = |item: &&Work<'_>| {
+        if item.directory.difference.is_some() && !item.tiles.is_empty() {
+            let span = span(item);
+            bytes = bytes.saturating_add(span.end - span.start);
+        }
+        bytes <= most
+    };
+    work.iter().take_while(fits).count().max(1)
+}
+
 /// From the first byte that the tiles of `item` cover to the last.
 fn span(item: &Work<'_>) -> Range<u64> {
     let grid = &item.tensor.entry.grid;

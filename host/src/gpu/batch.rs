@@ -1,6 +1,6 @@
 //! Which tiles are decoded together, and what their errors mean.
 
-use super::base::OfBase;
+use super::base::{OfBase, items_within};
 use super::context::Gpu;
 use super::launch::{Batch, Failure};
 use super::numbers::Numbers;
@@ -62,9 +62,22 @@ pub(super) fn run(gpu: &Gpu, work: &[Work<'_>], integrity: Integrity) -> Result<
     }
 }
 
+/// Bytes of bases that a batch of a stage brings to the device at most, but for an item by itself.
+const BASES: u64 = 64 << 20;
+
 /// [`run`] for payloads that are on the device already, each item's at an address of its own (16-byte aligned, [`SLACK`] readable bytes behind the
 /// last), their checksums verified there.
-pub(super) fn run_staged(gpu: &Gpu, work: &[Work<'_>], payloads: &[u64]) -> Result<(), Failure> {
+pub(super) fn run_staged(gpu: &Gpu, mut work: &[Work<'_>], mut payloads: &[u64]) -> Result<(), Failure> {
+    // What lies between the tiles of a slice comes with its base, too.
+    while !work.is_empty() {
+        let n = items_within(work, BASES);
+        run_some(gpu, &work[..n], &payloads[..n])?;
+        (work, payloads) = (&work[n..], &payloads[n..]);
+    }
+    Ok(())
+}
+
+fn run_some(gpu: &Gpu, work: &[Work<'_>], payloads: &[u64]) -> Result<(), Failure> {
     let mut plan = Plan::default();
     let mut places = Vec::new();
     let bases = OfBase::fetch(gpu, work)?;

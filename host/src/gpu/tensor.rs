@@ -178,7 +178,8 @@ impl Gpu {
         // A few bands of tiles at a time: whole tiles go to memory of their own, and what is wanted of them to the output.
         let side = tile_columns.end - tile_columns.start;
         let bands: Vec<u64> = (rows.start / grid.tile_rows..=(rows.end - 1) / grid.tile_rows).collect();
-        let mut at_once = (BATCH / (side * TILE_SPACE)).max(1) as usize;
+        let of_base = if tensor.has_base() { grid.tile_rows * grid.row_bytes } else { 0 };
+        let mut at_once = (BATCH / (side * TILE_SPACE + of_base)).max(1) as usize;
         let mut rest = &bands[..];
         while !rest.is_empty() {
             let bands = &rest[..at_once.min(rest.len())];
