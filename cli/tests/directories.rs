@@ -419,6 +419,7 @@ fn inspected() {
     assert!(e.contains("no tensor 'nothing'"), "{e}");
 
     // One archive of it all lists its files.
+    fs::write(model.join("onnx/encoder.safetensors"), shard(&[("encoder", 500)], 77)).unwrap();
     success(wcodec(["compress", "-q", "--single"]).args([&model, &place.path("one.wcodec")]));
     let text = success(wcodec(["inspect"]).arg(place.path("one.wcodec")));
     assert!(text.contains("file     onnx/deep/graph.onnx") && text.contains("model.layers.1.b"), "{text}");
