@@ -150,9 +150,16 @@ impl<'a> Tensor<'a> {
     {
         let Some(form) = self.form() else { return Ok(None) };
         self.archive.need_level(directory.planes.len() - 1)?;
-        let planes = directory.planes.iter().enumerate();
-        let planes = planes.map(|(p, d)| Payloads::fetch(self.refinement(p), d, tiles)).collect::<Result<Vec<_>>>()?;
-        Ok(Some((form, planes)))
+        Ok(Some((form, self.payloads(&directory.planes, 0, tiles)?)))
+    }
+
+    /// What its planes from number `first` on, whose directories these are, have for these tiles.
+    fn payloads<'d>(&self, directories: &'d [Directory<'a>], first: usize, tiles: &Range<u64>) -> Result<Vec<Payloads<'a, 'd>>>
+    where
+        'a: 'd,
+    {
+        let planes = directories.iter().enumerate().skip(first);
+        planes.map(|(p, d)| Payloads::fetch(self.refinement(p), d, tiles)).collect()
     }
 
     /// An error of a tile of plane `p`.
@@ -175,8 +182,7 @@ impl<'a> Tensor<'a> {
         self.archive.need_level(directory.planes.len() - 1)?;
         let categories =
             Payloads { tensor: *self, directory, bytes: Cow::Borrowed(payload), start: directory.offset(tiles.start) };
-        let planes = directory.planes.iter().enumerate();
-        let planes = planes.map(|(p, d)| Payloads::fetch(self.refinement(p), d, &tiles)).collect::<Result<Vec<_>>>()?;
+        let planes = self.payloads(&directory.planes, 0, &tiles)?;
         let mut buffers = std::mem::take(&mut scratch.bitplanes);
         buffers.categories.resize(buffers.categories.len().max(GROUP * MAX_TILE_BYTES), 0);
         for first in tiles.clone().step_by(GROUP) {
@@ -255,8 +261,7 @@ impl<'a> Tensor<'a> {
         out: &mut [u8],
     ) -> Result<()> {
         let grid = &self.entry.grid;
-        let planes = directories.iter().enumerate().skip(from + 1);
-        let planes = planes.map(|(p, d)| Payloads::fetch(self.refinement(p), d, &piece.tiles)).collect::<Result<Vec<_>>>()?;
+        let planes = self.payloads(directories, from + 1, &piece.tiles)?;
         let mut buffers = std::mem::take(&mut scratch.bitplanes);
         for tile in piece.tiles.clone() {
             let rect = grid.rect(tile);

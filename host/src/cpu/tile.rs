@@ -327,18 +327,19 @@ pub(crate) fn check_contexts(
     if p == leading || deep && planes[leading].mode == PlaneMode::Contexts as u8 { Ok(()) } else { Err(NO_CONTEXTS) }
 }
 
-pub(crate) const NO_CONTEXTS: &str = "contexts where there can be none";
+const NO_CONTEXTS: &str = "contexts where there can be none";
+
+/// Whether plane `p` may be coded with contexts that say for each plane what tables it has.
+pub(crate) fn check_plane(planes: &[Vec<u16>], p: usize) -> Result<(), &'static str> {
+    if planes.get(p).is_some_and(|tables| !tables.is_empty()) { Ok(()) } else { Err(NO_CONTEXTS) }
+}
 
 /// [`check_contexts`], of whichever kind the tile's are.
 fn check_tile_contexts(tile: &TileInput<'_>, p: usize) -> Result<(), &'static str> {
     let classes = match &tile.contexts {
-        Some(TileContexts::Base(contexts, _)) => {
-            return if contexts.planes.get(p).is_some_and(|tables| !tables.is_empty()) { Ok(()) } else { Err(NO_CONTEXTS) };
-        }
+        Some(TileContexts::Base(contexts, _)) => return check_plane(&contexts.planes, p),
         Some(TileContexts::Blocks(..)) => return Ok(()),
-        Some(TileContexts::Scales(contexts)) => {
-            return if contexts.planes.get(p).is_some_and(|tables| !tables.is_empty()) { Ok(()) } else { Err(NO_CONTEXTS) };
-        }
+        Some(TileContexts::Scales(contexts)) => return check_plane(&contexts.planes, p),
         Some(TileContexts::Classes(contexts, _)) => Some(*contexts),
         None => None,
     };

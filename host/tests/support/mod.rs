@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod allocator;
+pub mod base;
 pub mod contexts;
 pub mod forge;
 pub mod progressive;

@@ -6,7 +6,7 @@ use crate::container::base_contexts::BaseContexts;
 use crate::container::block_contexts::{BlockContexts, SCALES, STEP};
 use crate::container::contexts::{Contexts, leading};
 use crate::container::grid::TileRect;
-use crate::cpu::tile::{NO_CONTEXTS, check_contexts};
+use crate::cpu::tile::{check_contexts, check_plane};
 use crate::filter::Filter;
 use crate::gpu::context::Kernel;
 use std::collections::BTreeMap;
@@ -32,13 +32,9 @@ pub(in crate::gpu) enum TileContexts<'a> {
 /// Whether plane `p` of a tile may be coded with contexts.
 pub(super) fn check(tile: &Tile<'_>, p: usize) -> Result<(), &'static str> {
     let classes = match &tile.contexts {
-        Some(TileContexts::Scales(contexts)) => {
-            return if contexts.planes.get(p).is_some_and(|tables| !tables.is_empty()) { Ok(()) } else { Err(NO_CONTEXTS) };
-        }
+        Some(TileContexts::Scales(contexts)) => return check_plane(&contexts.planes, p),
         Some(TileContexts::Bands(_)) => return Ok(()),
-        Some(TileContexts::Base(contexts)) => {
-            return if contexts.planes.get(p).is_some_and(|tables| !tables.is_empty()) { Ok(()) } else { Err(NO_CONTEXTS) };
-        }
+        Some(TileContexts::Base(contexts)) => return check_plane(&contexts.planes, p),
         Some(TileContexts::Classes(contexts, _)) => Some(&***contexts),
         None => None,
     };
