@@ -1,6 +1,7 @@
 //! Tensors of bitplanes: decoded to as many planes as are wanted, and refined in place.
 
 use super::decode::EMPTY_PLANE;
+use super::tiles::group_or_each;
 use super::{Archive, Directory, Tensor};
 use crate::bitplanes::{Bits, Form, Numbers, form_of};
 use crate::checksum;
@@ -186,32 +187,50 @@ impl<'a> Tensor<'a> {
         let mut buffers = std::mem::take(&mut scratch.bitplanes);
         buffers.categories.resize(buffers.categories.len().max(GROUP * MAX_TILE_BYTES), 0);
         for first in tiles.clone().step_by(GROUP) {
-            let group = first..(first + GROUP as u64).min(tiles.end);
-            let parts = group.clone().map(|tile| categories.tile(tile)).collect::<Result<Vec<_>>>()?;
-            let count = |tile: u64| {
-                let rect = self.entry.grid.rect(tile);
-                rect.rows * rect.width / form.bytes()
-            };
-            let inputs = group
-                .clone()
-                .zip(&parts)
-                .enumerate()
-                .map(|(i, (tile, part))| input(&part.plane, part.payload, i * MAX_TILE_BYTES, count(tile)));
-            let (backend, tables) = (self.archive.backend, &self.archive.index.tables);
-            decode_tiles(backend, tables, &inputs.collect::<Vec<_>>(), scratch, &mut buffers.categories, Stores::Cached)
-                .map_err(|(t, fault)| categories.fault(first + t as u64, &fault.to_string()))?;
-            for (i, tile) in group.enumerate() {
-                let Buffers { numbers, categories: of, bits } = &mut buffers;
-                let of = &of[i * MAX_TILE_BYTES..][..count(tile)];
-                numbers.begin(form, of).map_err(|why| categories.fault(tile, why))?;
-                add_planes(form, numbers, &planes, 0, tile, scratch, bits)?;
-                let rect = self.entry.grid.rect(tile);
-                let (at, stride) = place(rect);
-                let rows = out[at..].chunks_mut(stride.max(1)).take(rect.rows).map(|row| &mut row[..rect.width]);
-                numbers.finish(form, planes.len() - 1, rows);
-            }
+            group_or_each(first..(first + GROUP as u64).min(tiles.end), |group| {
+                self.decode_numbers(form, &categories, &planes, group, scratch, &mut buffers, out, &place)
+            })?;
         }
         scratch.bitplanes = buffers;
+        Ok(())
+    }
+
+    /// Decodes up to [`GROUP`] tiles of [`decode_bitplanes`](Self::decode_bitplanes).
+    fn decode_numbers(
+        &self,
+        form: Form,
+        categories: &Payloads<'a, '_>,
+        planes: &[Payloads<'a, '_>],
+        group: Range<u64>,
+        scratch: &mut Scratch,
+        buffers: &mut Buffers,
+        out: &mut [u8],
+        place: impl Fn(TileRect) -> (usize, usize),
+    ) -> Result<()> {
+        let first = group.start;
+        let parts = group.clone().map(|tile| categories.tile(tile)).collect::<Result<Vec<_>>>()?;
+        let count = |tile: u64| {
+            let rect = self.entry.grid.rect(tile);
+            rect.rows * rect.width / form.bytes()
+        };
+        let inputs = group
+            .clone()
+            .zip(&parts)
+            .enumerate()
+            .map(|(i, (tile, part))| input(&part.plane, part.payload, i * MAX_TILE_BYTES, count(tile)));
+        let (backend, tables) = (self.archive.backend, &self.archive.index.tables);
+        decode_tiles(backend, tables, &inputs.collect::<Vec<_>>(), scratch, &mut buffers.categories, Stores::Cached)
+            .map_err(|(t, fault)| categories.fault(first + t as u64, &fault.to_string()))?;
+        for (i, tile) in group.enumerate() {
+            let Buffers { numbers, categories: of, bits } = &mut *buffers;
+            let of = &of[i * MAX_TILE_BYTES..][..count(tile)];
+            numbers.begin(form, of).map_err(|why| categories.fault(tile, why))?;
+            add_planes(form, numbers, planes, 0, tile, scratch, bits)?;
+            let rect = self.entry.grid.rect(tile);
+            let (at, stride) = place(rect);
+            let rows = out[at..].chunks_mut(stride.max(1)).take(rect.rows).map(|row| &mut row[..rect.width]);
+            numbers.finish(form, planes.len() - 1, rows);
+        }
         Ok(())
     }
 

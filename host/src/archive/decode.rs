@@ -9,7 +9,7 @@ use crate::container::difference::{self, Difference};
 use crate::container::grid::{Grid, Piece, TileRect};
 use crate::container::index::Entry;
 use crate::cpu::fused::Place;
-use crate::cpu::tile::{GROUP, Scratch, TileInput, decode_tiles};
+use crate::cpu::tile::Scratch;
 use crate::cpu::view::Stores;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -326,80 +326,6 @@ impl<'a> Tensor<'a> {
         self.archive.data.fetch(range.start, (range.end - range.start) as usize).map_err(reading)
     }
 
-    /// Checks and decodes tiles, a group at a time. `payload` holds theirs and begins with the first's; `place` says where in `out` a
-    /// rectangle goes: its first byte, and from row to row. The base's bytes, where there is one, lie as those of `out`.
-    fn decode_tiles(
-        &self,
-        directory: &Directory<'_>,
-        tiles: Range<u64>,
-        payload: &[u8],
-        base: Option<&[u8]>,
-        scratch: &mut Scratch,
-        out: &mut [u8],
-        stores: Stores,
-        place: impl Fn(TileRect) -> (usize, usize),
-    ) -> Result<()> {
-        let entry = self.entry;
-        if entry.is_progressive() {
-            return self.decode_bitplanes(directory, tiles, payload, scratch, out, place);
-        }
-        if let (true, Some(base)) = (entry.is_same(), base) {
-            out.copy_from_slice(base);
-            return Ok(());
-        }
-        let start = directory.offset(tiles.start);
-        let fail = |tile: u64, why: String| self.fault(directory, tile, why);
-        // Groups of equal size rather than full ones and a rest: a stream by itself takes almost as long as three.
-        let count = tiles.end - tiles.start;
-        let groups = count.div_ceil(GROUP as u64);
-        for g in 0..groups {
-            let first = tiles.start + g * count / groups;
-            let group = first..tiles.start + (g + 1) * count / groups;
-            let mut records: [Vec<TilePlane>; GROUP] = std::array::from_fn(|_| vec![EMPTY_PLANE; entry.planes.len()]);
-            let mut inputs = Vec::with_capacity(GROUP);
-            let mut filtered = Vec::new();
-            for (tile, planes) in group.clone().zip(&mut records) {
-                let range = self.payload_range(directory, &(tile..tile + 1))?;
-                let at = (range.start - entry.segment_off).checked_sub(start);
-                let len = (range.end - range.start) as usize;
-                let part = at.and_then(|s| payload.get(s as usize..s as usize + len));
-                let part = part.ok_or_else(|| fail(tile, "its payload is out of order".into()))?;
-                if checksum(part) != directory.read_tile(tile, entry, planes).crc {
-                    return Err(fail(tile, "damaged: its checksum differs".into()));
-                }
-                if planes.iter().any(|p| p.mode == PlaneMode::Deflated as u8)
-                    && let Some(why) = self.no_deflated()
-                {
-                    return Err(fail(tile, why.into()));
-                }
-                let rect = entry.grid.rect(tile);
-                let (at, stride) = place(rect);
-                let place = Place { first: at, rows: rect.rows, width: rect.width, stride };
-                let mut contexts = directory.tile_contexts(rect, base, place);
-                let mut payload = part;
-                if let Some(filter) = directory.filter.as_deref() {
-                    let modes;
-                    (payload, modes) = directory.modes(filter, tile, rect, part).map_err(|why| fail(tile, why.into()))?;
-                    if let Some(modes) = modes {
-                        contexts = modes.tile_contexts(filter);
-                        filtered.push((filter, modes, place));
-                    }
-                }
-                inputs.push(TileInput { layout: entry.layout, planes, payload, place, contexts });
-            }
-            let tables = &self.archive.index.tables;
-            decode_tiles(self.archive.backend, tables, &inputs, scratch, out, stores)
-                .map_err(|(t, fault)| fail(first + t as u64, fault.to_string()))?;
-            for (filter, modes, place) in filtered {
-                scratch.undo(filter, &modes, &mut out[place.first..place.end()], place.width, place.stride);
-            }
-        }
-        if let (Some(difference), Some(base)) = (&directory.difference, base) {
-            difference.undo(out, base);
-        }
-        Ok(())
-    }
-
     /// Decodes the tiles of a piece into `out`, the piece's bytes.
     pub(crate) fn decode_piece(
         &self,
@@ -468,7 +394,7 @@ impl Directory<'_> {
     }
 
     /// The contexts of a tile that goes to `place`, beside which the base's bytes lie.
-    fn tile_contexts<'b>(&'b self, rect: TileRect, base: Option<&'b [u8]>, place: Place) -> Option<TileContexts<'b>> {
+    pub(super) fn tile_contexts<'b>(&'b self, rect: TileRect, base: Option<&'b [u8]>, place: Place) -> Option<TileContexts<'b>> {
         if let (Some(contexts), Some(base)) = (&self.base_contexts, base) {
             let rows = BaseRows { bytes: &base[place.first..], pitch: place.stride, rows: place.rows, width: place.width };
             return Some(TileContexts::Base(contexts, rows));
@@ -496,7 +422,7 @@ impl Directory<'_> {
     }
 
     /// The payload of a tile's planes, and what it went through.
-    fn modes<'p>(
+    pub(super) fn modes<'p>(
         &self,
         filter: &Filter,
         tile: u64,

@@ -10,10 +10,11 @@ mod levels;
 mod rebuild;
 mod report;
 mod restore;
+mod tiles;
 
 pub use base::Base;
 pub(crate) use base::{BaseBytes, BaseTensor};
-pub(crate) use bitplanes::{Buffers, Payloads};
+pub(crate) use bitplanes::{Buffers, Part, Payloads};
 pub use decode::Tensor;
 pub(crate) use decode::{Directory, EMPTY_PLANE};
 pub use levels::Level;

@@ -26,6 +26,8 @@ pub(crate) type Table = [Entry; SLOTS];
 /// Why a tile cannot be decoded.
 #[derive(Debug)]
 pub(crate) enum TileFault {
+    /// The payload's checksum is another.
+    Checksum,
     /// The payload is shorter or longer than its planes.
     Length,
     /// A plane's mode, base or patch position is impossible.
@@ -45,6 +47,7 @@ pub(crate) enum TileFault {
 impl std::fmt::Display for TileFault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Checksum => write!(f, "damaged: its checksum differs"),
             Self::Length => write!(f, "the payload's length is not that of its planes"),
             Self::Plane(p, what) => write!(f, "plane {p}: {what}"),
             Self::Modes(what) => write!(f, "{what}"),

@@ -1,10 +1,11 @@
-//! Which tiles are decoded together, and what their errors mean.
+//! Which tiles are decoded together.
 
 use super::base::{OfBase, items_within};
 use super::context::Gpu;
 use super::launch::{Batch, Failure};
 use super::numbers::Numbers;
 use super::plan::{Plan, Tile, TileContexts};
+use super::verdict::{Place, verdict};
 use crate::archive::{Directory, EMPTY_PLANE, Tensor};
 use crate::checksum;
 use crate::container::grid::TileRect;
@@ -12,7 +13,7 @@ use crate::cpu::tile::TileFault;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::modes::Modes;
 use std::ops::Range;
-use wcodec_device::job::{SLACK, status};
+use wcodec_device::job::SLACK;
 
 /// Tiles of a tensor, and where their tensor's (or piece's) bytes go.
 pub(super) struct Work<'a> {
@@ -56,9 +57,29 @@ pub(super) enum Integrity {
 
 /// Decodes the tiles of `work` and waits until that is done.
 pub(super) fn run(gpu: &Gpu, work: &[Work<'_>], integrity: Integrity) -> Result<(), Failure> {
-    match prepare(gpu, work, integrity)? {
-        Some((batch, places)) => finish(gpu, work, &batch, &places),
-        None => Ok(()),
+    let prepared = prepare(gpu, work, integrity)?;
+    if let Some(batch) = &prepared.batch {
+        batch.launch(gpu)?;
+    }
+    prepared.verdict(gpu, work)
+}
+
+/// A batch that can be launched.
+pub(super) struct Prepared {
+    /// `None` where there is nothing to decode.
+    pub batch: Option<Batch>,
+    places: Vec<Place>,
+    /// Why planning ended before the last tile. What comes before that may be damaged, too, which only decoding tells.
+    fault: Option<Error>,
+}
+
+impl Prepared {
+    /// Waits for the batch, which was launched, and says what went wrong.
+    pub(super) fn verdict(self, gpu: &Gpu, work: &[Work<'_>]) -> Result<(), Failure> {
+        if let Some(batch) = &self.batch {
+            verdict(gpu, work, batch, &self.places)?;
+        }
+        self.fault.map_or(Ok(()), |e| Err(e.into()))
     }
 }
 
@@ -81,35 +102,14 @@ fn run_some(gpu: &Gpu, work: &[Work<'_>], payloads: &[u64]) -> Result<(), Failur
     let mut plan = Plan::default();
     let mut places = Vec::new();
     let bases = OfBase::fetch(gpu, work)?;
-    for (w, (item, at)) in work.iter().zip(payloads).enumerate() {
-        add(item, w, &There { payload: *at, own: None, numbers: None }, &bases, &mut plan, &mut places)?;
+    let planned = work.iter().zip(payloads).enumerate().try_for_each(|(w, (item, at))| {
+        add(item, w, There { payload: *at, own: None, numbers: None }, &bases, &mut plan, &mut places)
+    });
+    let batch = if plan.is_empty() { None } else { Some(Batch::upload(gpu, None, plan, tables(work), bases)?) };
+    if let Some(batch) = &batch {
+        batch.launch(gpu)?;
     }
-    if plan.is_empty() {
-        return Ok(());
-    }
-    let batch = Batch::upload(gpu, None, plan, tables(work), bases)?;
-    finish(gpu, work, &batch, &places)
-}
-
-/// Launches a batch, waits, and says what went wrong.
-fn finish(gpu: &Gpu, work: &[Work<'_>], batch: &Batch, places: &[Place]) -> Result<(), Failure> {
-    batch.launch(gpu)?;
-    verdict(gpu, work, batch, places)
-}
-
-/// Waits for a batch that was launched, and says what went wrong.
-pub(super) fn verdict(gpu: &Gpu, work: &[Work<'_>], batch: &Batch, places: &[Place]) -> Result<(), Failure> {
-    let statuses = batch.statuses(gpu)?;
-    let fault =
-        |place: &Place, why: String| Failure::from(work[place.work].tensor.fault(work[place.work].directory, place.tile, why));
-    let bad = |s: &u32| *s != status::OK;
-    if let Some((place, _)) = places.iter().zip(&statuses.payloads).find(|(_, s)| bad(s)) {
-        return Err(fault(place, "damaged: its checksum differs".into()));
-    }
-    if let Some(((tile, plane), s)) = batch.owners().iter().zip(&statuses.streams).find(|(_, s)| bad(s)) {
-        return Err(fault(&places[*tile as usize], TileFault::Device(*plane as usize, *s).to_string()));
-    }
-    Ok(())
+    Prepared { batch, places, fault: planned.err() }.verdict(gpu, work)
 }
 
 /// The frequency tables that all of `work` use: they are of one archive.
@@ -117,34 +117,26 @@ fn tables<'a>(work: &[Work<'a>]) -> &'a [u8] {
     bytemuck::cast_slice(work[0].tensor.archive.index.tables.freqs())
 }
 
-/// Uploads what decoding `work` takes; `None` where there are no tiles.
-pub(super) fn prepare(gpu: &Gpu, work: &[Work<'_>], integrity: Integrity) -> Result<Option<(Batch, Vec<Place>)>, Failure> {
+/// Uploads what decoding `work` takes.
+pub(super) fn prepare(gpu: &Gpu, work: &[Work<'_>], integrity: Integrity) -> Result<Prepared, Failure> {
     let mut payload = Vec::new();
     let mut plan = Plan::default();
     let mut places = Vec::new();
     let bases = OfBase::fetch(gpu, work)?;
-    for (w, item) in work.iter().enumerate() {
+    let planned = work.iter().enumerate().try_for_each(|(w, item)| {
         let bytes = item.tensor.payload(item.directory, item.tiles.clone())?;
         let base = payload.len() as u64;
         payload.extend_from_slice(&bytes);
         // The last segment of an archive may end anywhere, a payload always on 16 bytes.
         payload.resize(payload.len().next_multiple_of(16), 0);
         let planes = item.tensor.planes_for(item.directory, &item.tiles)?;
-        let numbers = planes.map(|(form, planes)| Numbers::gather(form, &planes, &item.tiles, &mut payload)).transpose()?;
+        let numbers = planes.map(|(form, planes)| Numbers::gather(form, &planes, &item.tiles, &mut payload));
         let there = There { payload: base, own: (integrity == Integrity::Host).then_some(&bytes[..]), numbers };
-        add(item, w, &there, &bases, &mut plan, &mut places)?;
-    }
-    if plan.is_empty() {
-        return Ok(None);
-    }
+        add(item, w, there, &bases, &mut plan, &mut places)
+    });
     payload.resize(payload.len() + SLACK, 0);
-    Ok(Some((Batch::upload(gpu, Some(&payload), plan, tables(work), bases)?, places)))
-}
-
-/// Whose a tile is.
-pub(super) struct Place {
-    work: usize,
-    tile: u64,
+    let batch = if plan.is_empty() { None } else { Some(Batch::upload(gpu, Some(&payload), plan, tables(work), bases)?) };
+    Ok(Prepared { batch, places, fault: planned.err() })
 }
 
 /// Where an item's payload is.
@@ -157,11 +149,11 @@ struct There<'a> {
     numbers: Option<Numbers>,
 }
 
-/// Plans the tiles of `item`.
+/// Plans the tiles of `item`; of an error, those before the tile that it is of, and as much of that as comes before what is wrong.
 fn add(
     item: &Work<'_>,
     number: usize,
-    there: &There<'_>,
+    mut there: There<'_>,
     bases: &OfBase,
     plan: &mut Plan,
     places: &mut Vec<Place>,
@@ -190,7 +182,7 @@ fn add(
         let head = item.directory.read_tile(tile, entry, &mut planes);
         let len = (own.end - own.start) as usize;
         if there.own.is_some_and(|bytes| checksum(&bytes[at as usize..][..len]) != head.crc) {
-            return Err(fail("damaged: its checksum differs".into()));
+            return Err(fail(TileFault::Checksum.to_string()));
         }
         let tile_job = Tile {
             layout: entry.layout,
@@ -207,11 +199,11 @@ fn add(
             filter: item.directory.filter.as_deref().map(|filter| (filter, item.directory.filter_entry(tile))),
         };
         let tables = item.tensor.archive.index.tables.freqs().len();
-        match &there.numbers {
+        places.push(Place { work: number, tile });
+        match &mut there.numbers {
             Some(numbers) => numbers.add(item, tile, &tile_job, tables, there.own.is_none(), plan)?,
             None => plan.add(&tile_job, tables, there.own.is_none()).map_err(|fault| fail(fault.to_string()))?,
         }
-        places.push(Place { work: number, tile });
     }
     Ok(())
 }

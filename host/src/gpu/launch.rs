@@ -3,7 +3,7 @@
 
 use super::base::OfBase;
 use super::context::{Gpu, Kernel, failed};
-use super::plan::{Bases, Plan, Ready, Sets, Stage};
+use super::plan::{Bases, Owner, Plan, Ready, Sets, Stage};
 use crate::error::{Error, Result};
 use bytemuck::Pod;
 use cudarc::driver::sys::{CUevent_flags, CUresult};
@@ -60,8 +60,8 @@ impl Failure {
 /// A batch whose buffers are uploaded (or will be, before anything that is queued later).
 pub(super) struct Batch {
     ready: Ready,
-    _payload: Option<CudaSlice<u8>>,
-    _scratch: CudaSlice<u8>,
+    payload: Option<CudaSlice<u8>>,
+    scratch: CudaSlice<u8>,
     _lists: CudaSlice<u8>,
     tables: CudaSlice<u8>,
     blocks: CudaSlice<u8>,
@@ -190,8 +190,8 @@ impl Batch {
         let statuses = upload(gpu, &vec![status::UNTOUCHED; ready.owners.len() + ready.checks.len()])?;
         Ok(Self {
             ready,
-            _payload: payload,
-            _scratch: scratch,
+            payload,
+            scratch,
             _lists: lists,
             tables,
             blocks,
@@ -204,8 +204,8 @@ impl Batch {
         })
     }
 
-    /// Tile and plane of each stream.
-    pub(super) fn owners(&self) -> &[(u32, u8)] {
+    /// Whose each stream is.
+    pub(super) fn owners(&self) -> &[Owner] {
         &self.ready.owners
     }
 
@@ -292,6 +292,22 @@ impl Batch {
         let mut streams: Vec<u32> = out.chunks_exact(4).map(bytemuck::pod_read_unaligned).collect();
         let payloads = streams.split_off(self.ready.owners.len());
         Ok(Statuses { streams, payloads })
+    }
+
+    /// Which plane of bits of a tile, once its categories are decoded, is not as long as they say, counted from the signs; `None` where a category is
+    /// one that there is not.
+    pub(super) fn miscounted(&self, gpu: &Gpu, tile: u32) -> Result<Option<usize>, Failure> {
+        let Some(job) = self.ready.numbers_of(tile) else { return Ok(None) };
+        let mut categories = vec![0; job.elements as usize];
+        for buffer in self.payload.iter().chain([&self.scratch]) {
+            let at = job.categories.wrapping_sub(address(gpu, buffer)) as usize;
+            if at < buffer.len() && categories.len() <= buffer.len() - at {
+                let from = buffer.slice(at..at + categories.len());
+                gpu.stream().memcpy_dtoh(&from, &mut categories).map_err(driver("copying from the device"))?;
+            }
+        }
+        gpu.stream().synchronize().map_err(driver("copying from the device"))?;
+        Ok(self.ready.miscounted(job, &categories))
     }
 
     /// Milliseconds that the kernels take, by the device's clock; the fastest of `runs`.

@@ -28,6 +28,7 @@ mod pinned;
 mod plan;
 mod staged;
 mod tensor;
+mod verdict;
 
 pub use context::Gpu;
 pub use library::{EMULATOR_NAME, emulator_path};

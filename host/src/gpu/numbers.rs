@@ -2,38 +2,59 @@
 
 use super::batch::Work;
 use super::plan::{Bits, Plan, Tile};
-use crate::archive::Payloads;
+use crate::archive::{Part, Payloads};
 use crate::bitplanes::Form;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use std::ops::Range;
 use wcodec_device::layout::TILE_ALIGN;
 
 /// The planes of consecutive tiles.
 pub(super) struct Numbers {
     form: Form,
-    /// Of each tile, all planes that are decoded.
-    tiles: Vec<Vec<Bits>>,
+    /// Of each tile, all planes that are decoded; up to the first that has a plane that cannot be.
+    tiles: Vec<Planes>,
+}
+
+/// The planes of a tile: where one cannot be decoded those before it, and something in its place.
+#[derive(Default)]
+struct Planes {
+    bits: Vec<Bits>,
+    fault: Option<Error>,
 }
 
 impl Numbers {
     /// Appends the payloads of `planes` for these tiles to `payload`, their checksums verified.
-    pub(super) fn gather(form: Form, planes: &[Payloads<'_, '_>], tiles: &Range<u64>, payload: &mut Vec<u8>) -> Result<Self> {
-        let mut gather = |tile: u64| {
-            let bits = |plane: &Payloads<'_, '_>| {
-                let part = plane.tile(tile)?;
-                let bits = Bits { plane: part.plane, payload: payload.len() as u64, payload_len: part.payload.len() };
-                payload.extend_from_slice(part.payload);
-                payload.resize(payload.len().next_multiple_of(TILE_ALIGN), 0);
-                Ok(bits)
-            };
-            planes.iter().map(bits).collect::<Result<Vec<_>>>()
-        };
-        Ok(Self { form, tiles: tiles.clone().map(&mut gather).collect::<Result<_>>()? })
+    pub(super) fn gather(form: Form, planes: &[Payloads<'_, '_>], tiles: &Range<u64>, payload: &mut Vec<u8>) -> Self {
+        let mut gathered = Vec::new();
+        for tile in tiles.clone() {
+            let mut of = Planes::default();
+            for plane in planes {
+                let start = payload.len() as u64;
+                match plane.tile(tile) {
+                    Ok(Part { plane, payload: bytes }) => {
+                        of.bits.push(Bits { plane, payload: start, payload_len: bytes.len() });
+                        payload.extend_from_slice(bytes);
+                        payload.resize(payload.len().next_multiple_of(TILE_ALIGN), 0);
+                    }
+                    Err(e) => {
+                        of.bits.push(Bits::NOTHING);
+                        of.fault = Some(e);
+                        break;
+                    }
+                }
+            }
+            let damaged = of.fault.is_some();
+            gathered.push(of);
+            if damaged {
+                break;
+            }
+        }
+        Self { form, tiles: gathered }
     }
 
     /// Plans a tile of `item`; what is wrong with a plane is told of that.
     pub(super) fn add(
-        &self,
+        &mut self,
         item: &Work<'_>,
         tile: u64,
         job: &Tile<'_>,
@@ -41,10 +62,11 @@ impl Numbers {
         check: bool,
         plan: &mut Plan,
     ) -> Result<()> {
-        let planes = &self.tiles[(tile - item.tiles.start) as usize];
-        plan.add_numbers(job, self.form, planes, tables, check).map_err(|(plane, fault)| match plane {
+        let Planes { bits, fault } = &mut self.tiles[(tile - item.tiles.start) as usize];
+        plan.add_numbers(job, self.form, bits, tables, check).map_err(|(plane, fault)| match plane {
             Some(p) => item.tensor.plane_fault(item.directory, p, tile, fault.to_string()),
             None => item.tensor.fault(item.directory, tile, fault.to_string()),
-        })
+        })?;
+        fault.take().map_or(Ok(()), Err)
     }
 }

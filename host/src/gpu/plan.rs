@@ -11,6 +11,7 @@
 
 mod contexts;
 mod numbers;
+mod owner;
 mod steps;
 
 use super::context::Kernel;
@@ -20,6 +21,7 @@ use crate::filter::Filter;
 use crate::filter::modes::{self, Modes};
 pub(super) use contexts::{Sets, TileContexts};
 pub(super) use numbers::Bits;
+pub(super) use owner::{Owner, Part};
 use std::collections::BTreeMap;
 pub(super) use steps::Steps;
 use wcodec_device::job::{BitsPart, BlockJob, CheckJob, SIDE_PLANES, TileJob, WARPS};
@@ -99,8 +101,8 @@ pub(super) struct Plan {
     parts: Vec<BitsPart>,
     /// Payloads whose checksums the device verifies.
     pub checks: Vec<CheckJob>,
-    /// For each job's status: the tile (as it was added) and the plane.
-    pub owners: Vec<(u32, u8)>,
+    /// For each job's status, whose it is.
+    pub owners: Vec<Owner>,
     /// Bytes of scratch memory.
     pub scratch: usize,
     /// Bytes of scratch memory to be filled with a value: planes that are constant.
@@ -210,7 +212,7 @@ impl Plan {
                 (Some(PlaneMode::Contexts), Some(contexts)) => self.in_contexts(tile, contexts, p, &at, map, job),
                 _ => (Stage::First, Kernel::Bytes, job),
             };
-            self.stream(number, p, (stage, kernel), plane, starts[p], job);
+            self.stream(Owner { tile: number, part: Part::Plane(p as u8) }, (stage, kernel), plane, starts[p], job);
         }
         match fused {
             Some((kernel, f)) => {
@@ -219,7 +221,8 @@ impl Plan {
                 planes.iter_mut().zip(others).for_each(|(plane, at)| *plane = at);
                 // A plane by itself needs no other.
                 let stage = if kernel == Kernel::Bytes { Stage::First } else { Stage::Fused };
-                self.stream(number, f, (stage, kernel), &tile.planes[f], starts[f], TileJob { planes, ..job });
+                let owner = Owner { tile: number, part: Part::Plane(f as u8) };
+                self.stream(owner, (stage, kernel), &tile.planes[f], starts[f], TileJob { planes, ..job });
             }
             None => self.join(tile.layout, &at[..tile.planes.len()], job),
         }
@@ -231,9 +234,14 @@ impl Plan {
         self.checks.push(CheckJob { payload: tile.payload, len: tile.payload_len as u32, crc: tile.crc });
     }
 
-    fn stream(&mut self, tile: u32, p: usize, (stage, kernel): (Stage, Kernel), plane: &TilePlane, at: u64, job: TileJob) {
-        let status = self.owners.len() as u32;
-        self.owners.push((tile, p as u8));
+    /// The position of a status, whose owner this is.
+    fn status(&mut self, owner: Owner) -> u32 {
+        self.owners.push(owner);
+        self.owners.len() as u32 - 1
+    }
+
+    fn stream(&mut self, owner: Owner, (stage, kernel): (Stage, Kernel), plane: &TilePlane, at: u64, job: TileJob) {
+        let status = self.status(owner);
         let (words, patches) = (plane.words as u32, plane.patches as u32);
         let base = if plane.mode == PlaneMode::Pairs as u8 { plane.base as u32 } else { 0 };
         // What has a table for each context has none of its own.
@@ -345,7 +353,7 @@ pub(super) struct Ready {
     pub checks: Vec<CheckJob>,
     /// Value, address, bytes.
     pub fills: Vec<(u8, u64, usize)>,
-    pub owners: Vec<(u32, u8)>,
+    pub owners: Vec<Owner>,
     pub sets: Sets,
 }
 

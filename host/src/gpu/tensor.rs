@@ -1,6 +1,6 @@
 //! Tensors in device memory.
 
-use super::batch::{Integrity, TILE_SPACE, Target, Work, prepare, run_batches, too_large, verdict};
+use super::batch::{Integrity, TILE_SPACE, Target, Work, prepare, run_batches, too_large};
 use super::context::{Gpu, failed};
 use super::launch::{Failure, address, allocate, crop};
 use crate::archive::{Directory, Tensor};
@@ -133,13 +133,11 @@ impl Gpu {
         let out = tensors.iter().map(|t| self.memory(t.byte_len())).collect::<Result<Vec<_>>>()?;
         let directories = tensors.iter().map(Tensor::directory).collect::<Result<Vec<_>>>()?;
         let work = work_of(tensors, &directories, &out);
-        let time = || match prepare(self, &work, Integrity::Host)? {
-            Some((batch, places)) => {
-                let time = batch.time(self, runs.max(1))?;
-                verdict(self, &work, &batch, &places)?;
-                Ok(time)
-            }
-            None => Ok(0.0),
+        let time = || {
+            let prepared = prepare(self, &work, Integrity::Host)?;
+            let time = prepared.batch.as_ref().map(|batch| batch.time(self, runs.max(1))).transpose()?;
+            prepared.verdict(self, &work)?;
+            Ok(time.unwrap_or(0.0))
         };
         time().map_err(|f: Failure| f.into_error())
     }

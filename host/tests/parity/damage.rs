@@ -6,10 +6,10 @@ use crate::support::target::Target;
 use crate::support::writer::{Mode, Record, write};
 use crate::support::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use wcodec::{Archive, Backend, Device, Dtype, ErrorKind, Gpu};
+use wcodec::{Archive, Backend, Device, Dtype, Error, ErrorKind, Gpu};
 
-/// Streams and descriptors that were damaged, their checksums made to fit: the same verdict as the portable decoder's, and the same
-/// bytes; a few with the checksums that they had: flagged. As many `cases` reach the decoder's own checks. On all cores, each with a
+/// Streams and descriptors that were damaged, their checksums made to fit: the same verdict as the portable decoder's, of the same place, and the
+/// same bytes; a few with the checksums that they had: flagged. As many `cases` reach the decoder's own checks. On all cores, each with a
 /// device of its own: what is tried does not depend on how many there are.
 pub(crate) fn damage(target: Target, cases: usize) {
     damage_of(target, cases, 500, |rng, number| {
@@ -160,7 +160,9 @@ fn damage_share(
             (Ok(mine), Ok(theirs)) => assert!(mine == theirs, "share {share}, case {case}: other bytes"),
             (Err(mine), Err(theirs)) => {
                 flagged += 1;
-                assert_eq!(mine.kind(), theirs.kind(), "share {share}, case {case}: {mine} / {theirs}");
+                // Of all that is damaged both tell of the first.
+                let place = |e: &Error| (e.kind(), e.tile(), e.offset());
+                assert_eq!(place(mine), place(theirs), "share {share}, case {case}: {mine} / {theirs}");
             }
             _ => panic!("share {share}, case {case}: {mine:?} where the portable decoder says {theirs:?}"),
         }

@@ -1,6 +1,6 @@
 //! Tiles of bitplanes: categories and planes of bits become jobs.
 
-use super::{Kernel, NOWHERE, PARTS, Plan, Stage, Tile, stream_len};
+use super::{Kernel, NOWHERE, Owner, PARTS, Part, Plan, Ready, Stage, Tile, stream_len};
 use crate::cpu::tile::TileFault;
 use wcodec_device::bitplanes::Form;
 use wcodec_device::job::{BitsPart, NumbersJob, SIDE_PLANES, TileJob};
@@ -14,15 +14,21 @@ pub(in crate::gpu) struct Bits {
     pub payload_len: usize,
 }
 
-/// What there is in the place of a plane's number.
-pub(super) const NO_PLANE: u8 = u8::MAX;
+impl Bits {
+    /// A plane that takes nothing of the payload.
+    pub(in crate::gpu) const NOTHING: Self = {
+        let plane = TilePlane { mode: PlaneMode::Constant as u8, base: 0, table: 0, words: 0, patches: 0 };
+        Self { plane, payload: 0, payload_len: 0 }
+    };
+}
 
 impl Plan {
     /// Adds a tile of numbers of `form`, whose categories are what `tile` says, as if its elements were bytes; `planes` are its signs, then those
     /// of refinement. `tables` is the number of frequency tables.
     ///
     /// # Errors
-    /// As for [`add`](Self::add); the number of the plane, counted from the signs, if it is not the categories.
+    /// As for [`add`](Self::add); the number of the plane, counted from the signs, if it is not the categories: these and the planes before it are
+    /// decoded all the same, as what is wrong with them is to be told first.
     pub(in crate::gpu) fn add_numbers(
         &mut self,
         tile: &Tile<'_>,
@@ -34,12 +40,13 @@ impl Plan {
         let number = self.tiles;
         self.tiles += 1;
         let elements = (tile.rows * tile.width / form.bytes()) as u32;
-        let own = |fault| (None, fault);
         if check {
             self.check(tile);
         }
+        let owner = |part| Owner { tile: number, part };
         let categories = Bits { plane: tile.planes[0], payload: tile.payload, payload_len: tile.payload_len };
-        let part = self.bits(number, &categories, Some(elements), elements, Stage::First, tables).map_err(own)?;
+        let part = self.bits(owner(Part::Plane(0)), &categories, Some(elements), elements, Stage::First, tables);
+        let part = part.map_err(|fault| (None, fault))?;
         let most = elements.div_ceil(8);
         let (exact, stage) = match form {
             Form::Float { .. } => (Some(most), Stage::First),
@@ -47,13 +54,20 @@ impl Plan {
             Form::Integer { .. } => (None, Stage::Second),
         };
         let mut parts = Vec::with_capacity(planes.len());
+        let mut wrong = None;
         for (p, bits) in planes.iter().enumerate() {
-            parts.push(self.bits(number, bits, exact, most, stage, tables).map_err(|fault| (Some(p), fault))?);
+            match self.bits(owner(Part::Bits(p as u8)), bits, exact, most, stage, tables) {
+                Ok(part) => parts.push(part),
+                Err(fault) => {
+                    wrong = Some((Some(p), fault));
+                    parts.push(BitsPart { bytes: self.constant(0, most as usize), len: BitsPart::ANY, job: BitsPart::ANY });
+                    break;
+                }
+            }
         }
-        let at = PARTS | (self.parts.len() * size_of::<BitsPart>()) as u64;
+        let (at, planes) = (PARTS | self.part_bytes() as u64, parts.len() as u32 - 1);
         self.parts.extend(parts);
-        let status = self.owners.len() as u32;
-        self.owners.push((number, NO_PLANE));
+        let status = self.status(owner(Part::Counts));
         self.steps.numbers.push(NumbersJob {
             categories: part.bytes,
             parts: at,
@@ -61,7 +75,7 @@ impl Plan {
             stride: tile.stride,
             width: tile.width as u32,
             elements,
-            planes: planes.len() as u32 - 1,
+            planes,
             bits: form.bits(),
             mantissa: match form {
                 Form::Float { mantissa, .. } => mantissa,
@@ -70,13 +84,13 @@ impl Plan {
             status,
             reserved: [0; 2],
         });
-        Ok(())
+        wrong.map_or(Ok(()), Err)
     }
 
     /// Where a plane of `exact` bytes, or of `most` that a kernel counts, lies or is decoded to.
     fn bits(
         &mut self,
-        tile: u32,
+        owner: Owner,
         bits: &Bits,
         exact: Option<u32>,
         most: u32,
@@ -108,11 +122,35 @@ impl Plan {
                 let planes = [NOWHERE; SIDE_PLANES];
                 let job = TileJob { output, stride: n as u64, width: n, elements: n, planes, ..TileJob::default() };
                 let status = self.owners.len() as u32;
-                self.stream(tile, 0, (stage, Kernel::Bytes), plane, *payload, job);
+                self.stream(owner, (stage, Kernel::Bytes), plane, *payload, job);
                 // By its status the job is found once jobs are in order.
                 Ok(BitsPart { bytes: output, len: ANY, job: if exact.is_some() { ANY } else { status } })
             }
             _ => Err(TileFault::Plane(0, "planes of bits cannot be coded so")),
         }
+    }
+}
+
+impl Ready {
+    /// The job of a tile of numbers.
+    pub(in crate::gpu) fn numbers_of(&self, tile: u32) -> Option<&NumbersJob> {
+        self.steps.numbers.iter().find(|job| self.owners[job.status as usize].tile == tile)
+    }
+
+    /// Which plane of bits is the first that is not as long as these categories say, as `count_bits` finds it: counted from the signs. `None` where
+    /// a category is one that there is not.
+    pub(in crate::gpu) fn miscounted(&self, job: &NumbersJob, categories: &[u8]) -> Option<usize> {
+        let form = job.form();
+        if categories.iter().any(|&c| c > form.last_category()) {
+            return None;
+        }
+        // Parts lie one after the other, those of the first tile first.
+        let first = (job.parts - self.steps.numbers[0].parts) as usize / size_of::<BitsPart>();
+        let parts = &self.parts[first..=first + job.planes as usize];
+        parts.iter().enumerate().position(|(p, part)| {
+            let bytes = categories.iter().filter(|&&c| form.has(c, p)).count().div_ceil(8);
+            let wrong_len = part.len != BitsPart::ANY && part.len as usize != bytes.next_multiple_of(TILE_ALIGN);
+            wrong_len || part.job != BitsPart::ANY && bytes == 0
+        })
     }
 }

@@ -1,7 +1,6 @@
 //! What is done besides decoding streams: planes that are joined, maps of contexts, filters undone.
 
-use super::numbers::NO_PLANE;
-use super::{FromBase, NOWHERE, Plan, SCRATCH, Tile, TileContexts};
+use super::{FromBase, NOWHERE, Owner, Part, Plan, SCRATCH, Tile, TileContexts};
 use crate::container::difference::Method;
 use crate::container::grid::TileRect;
 use crate::cpu::tile::TileFault;
@@ -111,8 +110,7 @@ impl Plan {
         let mapped = tile.planes.iter().any(|p| p.mode == PlaneMode::Contexts as u8);
         let contexts = if mapped { self.reserve(job.elements as usize) } else { NOWHERE };
         let residuals = self.reserve(tile.rows * tile.width);
-        let status = self.owners.len() as u32;
-        self.owners.push((number, NO_PLANE));
+        let status = self.status(Owner { tile: number, part: Part::Modes });
         self.steps.filters.push(FilterJob {
             modes: tile.payload,
             blocks,

@@ -85,9 +85,10 @@ fn check_contexts_job(ready: &Ready, kernel: Kernel, job: &TileJob, contexts: &C
     if kernel == Kernel::Deep {
         assert_eq!(set.deep_last as usize + 1, contexts.deep.len());
         // The leading plane of the same tile, which an earlier launch decodes.
-        let (tile, plane) = ready.owners[job.status as usize];
+        let Owner { tile, part } = ready.owners[job.status as usize];
         let leading = ready.jobs.iter().find(|j| j.output == job.planes[0]).expect("nobody decodes the leading plane");
-        assert_eq!((ready.owners[leading.status as usize], plane), ((tile, 0), 1));
+        let first = Owner { tile, part: Part::Plane(0) };
+        assert_eq!((ready.owners[leading.status as usize], part), (first, Part::Plane(1)));
         assert_eq!((kernel_of(ready, leading), leading.elements), (Kernel::Contexts, job.elements));
     } else {
         assert_eq!(job.planes[0], 0);
@@ -182,7 +183,7 @@ fn what_planes_say_is_refused_or_stays_inside() {
         };
         let mut seen = vec![false; ready.owners.len()];
         for job in &ready.jobs {
-            let (tile, _) = ready.owners[job.status as usize];
+            let Owner { tile, .. } = ready.owners[job.status as usize];
             assert!(!std::mem::replace(&mut seen[job.status as usize], true), "a status of two jobs");
             let tile = &tiles[tile as usize];
             let stream = 128 + 2 * u64::from(job.words) + 3 * u64::from(job.patches);
