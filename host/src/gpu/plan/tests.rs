@@ -1,8 +1,13 @@
-//! Plans of planes that say anything: refused, or jobs that stay inside their buffers.
+//! Plans of planes that say anything: refused, or jobs that stay inside their buffers. Here planes and classes; `tools.rs`: all else.
+
+mod memory;
+mod tools;
 
 use super::*;
 use crate::container::contexts::{Contexts, leading};
 use crate::container::grid::TileRect;
+use memory::Memory;
+use std::ops::Range;
 use std::sync::Arc;
 use wcodec_device::job::EXPANDED_BYTES;
 use wcodec_device::layout::MAX_TILE_BYTES;
@@ -27,6 +32,7 @@ impl Numbers {
 /// Where the buffers are, far from each other and from 0.
 const BASES: Bases = Bases { payload: 1 << 32, scratch: 2 << 32, lists: 3 << 32, classes: 5 << 32, parts: 6 << 32 };
 const OUTPUT: u64 = 4 << 32;
+const BASE: u64 = 7 << 32;
 const TABLES: usize = 5;
 
 /// What a plane may take of a payload: more than there is, too.
@@ -87,8 +93,7 @@ fn check_contexts_job(ready: &Ready, kernel: Kernel, job: &TileJob, contexts: &C
         // The leading plane of the same tile, which an earlier launch decodes.
         let Owner { tile, part } = ready.owners[job.status as usize];
         let leading = ready.jobs.iter().find(|j| j.output == job.planes[0]).expect("nobody decodes the leading plane");
-        let first = Owner { tile, part: Part::Plane(0) };
-        assert_eq!((ready.owners[leading.status as usize], part), (first, Part::Plane(1)));
+        assert_eq!((ready.owners[leading.status as usize], part), (Owner { tile, part: Part::Plane(0) }, Part::Plane(1)));
         assert_eq!((kernel_of(ready, leading), leading.elements), (Kernel::Contexts, job.elements));
     } else {
         assert_eq!(job.planes[0], 0);
@@ -106,15 +111,18 @@ fn kernel_of(ready: &Ready, job: &TileJob) -> Kernel {
 fn payload_len(layout: Layout, planes: &[TilePlane], elements: usize) -> usize {
     let of = |(p, plane): (usize, &TilePlane)| match plane.mode {
         0 if layout == Layout::F8E4 && p == 1 => elements.div_ceil(2),
-        0 => elements,
+        0 => match layout {
+            Layout::Blocks(blocks) => blocks.fields()[p] as usize * elements,
+            _ => elements,
+        },
         1 => 0,
         _ => 128 + 2 * plane.words as usize + 3 * plane.patches as usize,
     };
     planes.iter().enumerate().map(of).map(|n| n.next_multiple_of(16)).sum()
 }
 
-/// Start and length of the payload, elements, output with rows, stride and width, layout, contexts.
-type PlannedTile = (u64, u64, usize, (u64, u64, u64, u64), Layout, Option<(Arc<Contexts>, TileRect)>);
+/// Elements, layout, contexts.
+type PlannedTile = (usize, Layout, Option<(Arc<Contexts>, TileRect)>);
 
 #[test]
 fn what_planes_say_is_refused_or_stays_inside() {
@@ -122,7 +130,8 @@ fn what_planes_say_is_refused_or_stays_inside() {
     let (mut planned, mut refused, mut leading_jobs, mut deep_jobs) = (0, 0, 0, 0);
     for case in 0..20_000 {
         let mut plan = Plan::default();
-        let (mut end, mut tiles) = (0, Vec::<PlannedTile>::new());
+        let mut memory = Memory { payloads: Vec::new(), base: 0, output: Vec::new() };
+        let (mut end, mut free, mut tiles) = (0, OUTPUT, Vec::<PlannedTile>::new());
         for _ in 0..1 + rng.below(6) {
             let layout = Layout::from_number([1, 2, 3, 4, 8, 64, 128, 129, 130][rng.below(9) as usize]).unwrap();
             let record = layout.record_bytes();
@@ -142,7 +151,8 @@ fn what_planes_say_is_refused_or_stays_inside() {
             }
             let sound = payload_len(layout, &planes, elements);
             let len = if rng.below(20) == 0 { rng.below(4096) as usize * 16 } else { sound };
-            let (output, stride) = (OUTPUT + rng.below(1 << 20), width as u64 + rng.below(100));
+            let (output, stride) = (free + rng.below(1 << 20), width as u64 + rng.below(100));
+            free = output + rows as u64 * stride;
             let at = own.as_ref().map(|(contexts, rect)| TileContexts::Classes(contexts, *rect));
             let tile = Tile {
                 layout,
@@ -158,48 +168,33 @@ fn what_planes_say_is_refused_or_stays_inside() {
                 filter: None,
                 difference: None,
             };
+            memory.payloads.push(end..end + len as u64);
+            end += len as u64;
             if plan.add(&tile, TABLES, case % 2 == 0).is_err() {
-                // A batch with a bad tile is not launched.
+                // Those before it are decoded all the same.
                 refused += 1;
                 break;
             }
             assert_eq!(len, sound);
-            tiles.push((end, len as u64, elements, (output, rows as u64, stride, width as u64), layout, own));
-            end += len as u64;
-        }
-        if plan.tiles as usize != tiles.len() {
-            continue;
+            memory.output.extend((0..rows as u64).map(|row| output + row * stride..output + row * stride + width as u64));
+            tiles.push((elements, layout, own));
         }
         planned += 1;
-        let (scratch, lists) = (plan.scratch as u64, plan.list_bytes() as u64);
+        let sizes = [plan.scratch, plan.list_bytes(), plan.part_bytes()].map(|n| n as u64);
         let ready = plan.finish(BASES);
-
-        let inside = |at: u64, len: u64, base: u64, size: u64| at >= base && at - base <= size && len <= size - (at - base);
-        let plane_inside = |at: u64, len: u64| inside(at, len, BASES.payload, end) || inside(at, len, BASES.scratch, scratch);
-        let output_inside = |job: &TileJob, tile: &PlannedTile| {
-            let (output, rows, stride, width) = tile.3;
-            let own = (job.output, job.stride, u64::from(job.width)) == (output, stride, width);
-            own && u64::from(job.elements) * tile.4.record_bytes() as u64 == rows * width
-        };
+        memory::check(&ready, &memory, sizes);
         let mut seen = vec![false; ready.owners.len()];
         for job in &ready.jobs {
-            let Owner { tile, .. } = ready.owners[job.status as usize];
+            let Owner { tile, part } = ready.owners[job.status as usize];
             assert!(!std::mem::replace(&mut seen[job.status as usize], true), "a status of two jobs");
-            let tile = &tiles[tile as usize];
-            let stream = 128 + 2 * u64::from(job.words) + 3 * u64::from(job.patches);
-            assert!(inside(job.stream, stream, BASES.payload + tile.0, tile.1) && job.stream % 16 == 0, "{job:?}");
-            let scratch_inside = inside(job.output, u64::from(job.elements), BASES.scratch, scratch);
-            assert!(scratch_inside && job.width == job.elements || output_inside(job, tile), "{job:?}");
+            let (elements, layout, own) = &tiles[tile as usize];
+            // No stream is longer than its plane; fused ones are as long as the tile has elements.
+            assert!(job.elements as usize == layout.plane_bytes(part.plane(), *elements) || job.elements as usize == *elements);
             let kernel = kernel_of(&ready, job);
             if matches!(kernel, Kernel::Contexts | Kernel::Deep) {
-                let (contexts, rect) = tile.5.as_ref().expect("a tile without contexts");
-                check_contexts_job(&ready, kernel, job, contexts, *rect, tile.4.record_bytes());
+                let (contexts, rect) = own.as_ref().expect("a tile without contexts");
+                check_contexts_job(&ready, kernel, job, contexts, *rect, layout.record_bytes());
                 *(if kernel == Kernel::Deep { &mut deep_jobs } else { &mut leading_jobs }) += 1;
-                assert!(scratch_inside);
-                continue;
-            }
-            for (i, at) in job.planes.iter().enumerate().filter(|(_, at)| **at != 0) {
-                assert!(plane_inside(*at, tile.4.plane_bytes(i + 1, tile.2) as u64) && at % 16 == 0, "{job:?}");
             }
         }
         assert!(seen.iter().all(|&s| s), "a status without a job");
@@ -211,21 +206,6 @@ fn what_planes_say_is_refused_or_stays_inside() {
             next += block.jobs;
         }
         assert_eq!(next as usize, ready.jobs.len());
-        for job in &ready.steps.joins {
-            let tile = tiles.iter().find(|tile| output_inside(job, tile)).expect("whose join is this?");
-            let planes = Layout::from_number(job.words as u8).unwrap().planes();
-            assert!(inside(job.stream, 8 * planes as u64, BASES.lists, lists), "{job:?}");
-            let first = ((job.stream - BASES.lists) / 8) as usize;
-            for (p, &at) in ready.lists[first..first + planes].iter().enumerate() {
-                assert!(plane_inside(at, tile.4.plane_bytes(p, tile.2) as u64), "plane {p} of {job:?}");
-            }
-        }
-        for (_, at, len) in &ready.fills {
-            assert!(inside(*at, *len as u64, BASES.scratch, scratch));
-        }
-        for check in &ready.checks {
-            assert!(inside(check.payload, u64::from(check.len), BASES.payload, end) && check.len % 16 == 0);
-        }
     }
     assert!(leading_jobs > 2000 && deep_jobs > 200, "{leading_jobs} leading, {deep_jobs} deep");
     assert!(planned > 2000 && refused > 2000, "{planned} planned, {refused} refused");
