@@ -2,7 +2,7 @@
 
 #[cfg(feature = "baseline")]
 use crate::commands::baseline;
-use crate::commands::{bench, completions, compress, decompress, inspect, verify};
+use crate::commands::{bench, completions, compress, decompress, inspect, quantize, verify};
 use clap::{Parser, Subcommand};
 
 const AFTER_HELP: &str = "\
@@ -51,6 +51,7 @@ pub(crate) enum Command {
     Compress(compress::Args),
     Decompress(decompress::Args),
     Verify(verify::Args),
+    Quantize(quantize::Args),
     Inspect(inspect::Args),
     Bench(bench::Args),
     #[cfg(feature = "baseline")]

@@ -8,6 +8,7 @@ pub(crate) mod completions;
 pub(crate) mod compress;
 pub(crate) mod decompress;
 pub(crate) mod inspect;
+pub(crate) mod quantize;
 pub(crate) mod verify;
 
 use crate::args::{Cli, Command};
@@ -29,6 +30,7 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Command::Bench(args) => on_pool(&|| bench::run(args)),
         #[cfg(feature = "baseline")]
         Command::Baseline(args) => baseline::run(args, quiet),
+        Command::Quantize(args) => on_pool(&|| quantize::run(args, quiet)),
         Command::Inspect(args) => inspect::run(args),
         Command::Completions(args) => completions::run(args),
     }
