@@ -2,6 +2,8 @@
 
 #[cfg(feature = "baseline")]
 use crate::commands::baseline;
+#[cfg(feature = "eval")]
+use crate::commands::eval;
 use crate::commands::{bench, completions, compress, decompress, inspect, quantize, verify};
 use clap::{Parser, Subcommand};
 
@@ -52,6 +54,8 @@ pub(crate) enum Command {
     Decompress(decompress::Args),
     Verify(verify::Args),
     Quantize(quantize::Args),
+    #[cfg(feature = "eval")]
+    Eval(eval::Args),
     Inspect(inspect::Args),
     Bench(bench::Args),
     #[cfg(feature = "baseline")]

@@ -1,6 +1,6 @@
 //! `wcodec quantize`.
 
-use crate::failure::{Exit, Failure, Result};
+use crate::failure::Result;
 use crate::progress::Progress;
 use crate::{interrupt, output, paths};
 use clap::{ValueEnum, ValueHint};
@@ -30,6 +30,14 @@ pub(crate) struct Args {
     /// Loss that a bit for each weight may cost
     #[arg(long, value_name = "L", group = "target")]
     lambda: Option<f64>,
+    /// A text to measure by what depends on which weights; of language models that `wcodec eval` knows
+    #[cfg(feature = "eval")]
+    #[arg(long, value_name = "TEXT", value_hint = ValueHint::FilePath)]
+    calibration: Option<PathBuf>,
+    /// Tokens of that text that are used, at most
+    #[cfg(feature = "eval")]
+    #[arg(long, value_name = "N", default_value_t = 16384, requires = "calibration")]
+    calibration_tokens: usize,
     /// An exception: PATTERN=keep, PATTERN=int8 or PATTERN=int4; may be given several times
     #[arg(long = "rule", value_name = "PATTERN=RULE", value_parser = exception)]
     rules: Vec<(String, Rule)>,
@@ -82,14 +90,37 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
         _ => Target::Ratio(0.65),
     };
     let source = Checkpoint::open(&args.input)?;
+    #[cfg(feature = "eval")]
+    let calibration = args.calibration.as_ref().map(|text| calibrate(args, text, quiet)).transpose()?;
     let progress = Progress::new("quantizing", quiet);
     let callback = progress.callback();
-    let quantizer = Quantizer::new(rules)
+    let quantizer = Quantizer::new(rules);
+    #[cfg(feature = "eval")]
+    let quantizer = match &calibration {
+        Some(statistics) => quantizer.statistics(statistics),
+        None => quantizer,
+    };
+    let quantizer = quantizer
         .encoder(Encoder::new().effort(args.effort).overwrite(args.force))
         .on_progress(move |_: &str, done, total| callback(done, total));
     let report = quantizer.run(&source, target, &args.output)?;
     drop(progress);
     print(args, &report, start, quiet)
+}
+
+/// Measures the model on a text.
+#[cfg(feature = "eval")]
+fn calibrate(args: &Args, text: &std::path::Path, quiet: bool) -> Result<wcodec_eval::Calibration> {
+    use super::eval::failed;
+    let stock = wcodec_eval::Stock::open(&args.input, None).map_err(failed)?;
+    let config = stock.llama().map_err(|e| failed(e).with_hint("without --calibration any model can be quantized"))?;
+    let mut tokens = stock.tokenizer(&config).and_then(|t| t.encode(&super::eval::text(text).map_err(|e| e.text())?)).map_err(failed)?;
+    tokens.truncate(args.calibration_tokens);
+    let progress = Progress::new("measuring", quiet);
+    let callback = progress.callback();
+    let weights: u64 = config.tensors().iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum();
+    let go_on = |share: f64| callback((share * weights as f64) as u64, weights).is_continue();
+    wcodec_eval::calibrate(&stock, &config, &tokens, &go_on).map_err(failed)
 }
 
 fn print(args: &Args, report: &QuantizeReport, start: Instant, quiet: bool) -> Result<()> {
