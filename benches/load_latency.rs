@@ -23,7 +23,7 @@ mod sources;
 
 use common::{Args, Pages, Result, timed};
 use latency::{Alone, Cache, Decoding, Process, Runs, Times, layer_of, plot, tables, verdicts};
-use llama::Checkpoint;
+use wcodec_eval::Checkpoint;
 use measure::{Run, Task, drop_caches};
 use sources::{Loading, archives, load_archives, load_raw};
 use std::path::{Path, PathBuf};

@@ -2,7 +2,9 @@
 
 #[cfg(feature = "baseline")]
 use crate::commands::baseline;
-use crate::commands::{bench, completions, compress, decompress, inspect, verify};
+#[cfg(feature = "eval")]
+use crate::commands::eval;
+use crate::commands::{bench, completions, compress, decompress, inspect, quantize, verify};
 use clap::{Parser, Subcommand};
 
 const AFTER_HELP: &str = "\
@@ -51,6 +53,9 @@ pub(crate) enum Command {
     Compress(compress::Args),
     Decompress(decompress::Args),
     Verify(verify::Args),
+    Quantize(quantize::Args),
+    #[cfg(feature = "eval")]
+    Eval(eval::Args),
     Inspect(inspect::Args),
     Bench(bench::Args),
     #[cfg(feature = "baseline")]

@@ -15,7 +15,7 @@
 mod measure;
 mod sources;
 
-use llama::{Checkpoint, Result, raw};
+use wcodec_eval::{Checkpoint, Result, raw};
 use measure::{Run, Task, drop_caches};
 use serde_json::json;
 use sources::{Loading, archives, load_archives, load_raw};

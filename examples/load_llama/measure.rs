@@ -2,7 +2,7 @@
 
 use crate::sources::Times;
 use candle_core::Device;
-use llama::{Checkpoint, Generation, Llama, Result, Tensors, generate};
+use wcodec_eval::{Checkpoint, Generation, Llama, Result, Tensors, generate};
 use std::time::{Duration, Instant};
 
 /// What a run came to.

@@ -1,6 +1,6 @@
 //! The two places that tensors come from: raw safetensors files, and the archives made of them.
 
-use llama::{Buffer, Checkpoint, Result, Tensors, raw, scratch};
+use wcodec_eval::{Buffer, Checkpoint, Result, Tensors, raw, scratch};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

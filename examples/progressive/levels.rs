@@ -2,7 +2,7 @@
 
 use crate::quality::{Errors, Reading};
 use candle_core::{DType, Device, Tensor};
-use llama::{Checkpoint, Llama, Result, Tensors};
+use wcodec_eval::{Checkpoint, Llama, Result, Tensors};
 use std::time::{Duration, Instant};
 use wcodec::{Archive, Dtype, Level};
 

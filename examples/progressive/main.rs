@@ -11,7 +11,7 @@ mod levels;
 mod quality;
 
 use levels::Measured;
-use llama::{Checkpoint, Result, scratch};
+use wcodec_eval::{Checkpoint, Result, scratch};
 use quality::agreement;
 use std::path::Path;
 use wcodec::{Archive, Encoder};

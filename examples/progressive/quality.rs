@@ -3,7 +3,7 @@
 use candle_core::D;
 use candle_nn::ops;
 use half::{bf16, f16};
-use llama::{Cache, Llama, Result};
+use wcodec_eval::{Cache, Llama, Result};
 use wcodec::Dtype;
 
 /// Errors of weights, relative to the exact ones; of those that are not zero.

@@ -17,7 +17,7 @@ mod server;
 mod tests;
 mod weights;
 
-use llama::{Checkpoint, Result};
+use wcodec_eval::{Checkpoint, Result};
 use std::path::PathBuf;
 
 #[tokio::main]

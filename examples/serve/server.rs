@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use candle_core::Device;
-use llama::{Checkpoint, Llama, Result, Tensors, generate};
+use wcodec_eval::{Checkpoint, Llama, Result, Tensors, generate};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::{Arc, OnceLock};

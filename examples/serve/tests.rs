@@ -3,7 +3,7 @@
 use crate::progress::Progress;
 use crate::server;
 use crate::weights::Source;
-use llama::{Checkpoint, Result, SyntheticModel, Tensors, raw};
+use wcodec_eval::{Checkpoint, Result, SyntheticModel, Tensors, raw};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::sync::mpsc;

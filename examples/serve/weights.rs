@@ -2,7 +2,7 @@
 
 use crate::progress::Progress;
 use candle_core::DType;
-use llama::{Checkpoint, Config, Result, Tensors, raw, scratch};
+use wcodec_eval::{Checkpoint, Config, Result, Tensors, raw, scratch};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use wcodec::Loader;

@@ -11,7 +11,7 @@ mod measure;
 #[path = "../load_llama/sources.rs"]
 mod sources;
 
-use llama::{Checkpoint, SyntheticModel};
+use wcodec_eval::{Checkpoint, SyntheticModel};
 use measure::Task;
 use sources::{Loading, load_archives, load_raw};
 use std::path::PathBuf;

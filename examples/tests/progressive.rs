@@ -7,7 +7,7 @@ mod levels;
 #[path = "../progressive/quality.rs"]
 mod quality;
 
-use llama::{Checkpoint, SyntheticModel};
+use wcodec_eval::{Checkpoint, SyntheticModel};
 use quality::agreement;
 use wcodec::{Archive, Encoder};
 

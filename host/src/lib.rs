@@ -37,6 +37,7 @@ mod load;
 pub mod observe;
 mod output;
 mod progress;
+pub mod quantize;
 #[doc(hidden)]
 pub mod schedule;
 mod source;

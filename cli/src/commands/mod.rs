@@ -7,7 +7,10 @@ mod bench_load;
 pub(crate) mod completions;
 pub(crate) mod compress;
 pub(crate) mod decompress;
+#[cfg(feature = "eval")]
+pub(crate) mod eval;
 pub(crate) mod inspect;
+pub(crate) mod quantize;
 pub(crate) mod verify;
 
 use crate::args::{Cli, Command};
@@ -29,6 +32,9 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Command::Bench(args) => on_pool(&|| bench::run(args)),
         #[cfg(feature = "baseline")]
         Command::Baseline(args) => baseline::run(args, quiet),
+        #[cfg(feature = "eval")]
+        Command::Eval(args) => on_pool(&|| eval::run(args, quiet)),
+        Command::Quantize(args) => on_pool(&|| quantize::run(args, quiet)),
         Command::Inspect(args) => inspect::run(args),
         Command::Completions(args) => completions::run(args),
     }

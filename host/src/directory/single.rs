@@ -103,7 +103,7 @@ fn with_source<T>(directory: &Directory, f: impl FnOnce(&dyn ReadAt) -> Result<T
     }
     let readers: Vec<_> = files.iter().map(|(file, _)| Reopened((*file).clone())).collect();
     let mut source = Spliced::default();
-    source.push_bytes(header(pieces.iter().map(|p| (p.name.as_str(), p.dtype.as_str(), &p.shape[..], p.len))));
+    source.push_bytes(header(&[], pieces.iter().map(|p| (p.name.as_str(), p.dtype.as_str(), &p.shape[..], p.len))));
     source.push_bytes(list);
     readers.iter().for_each(|reader| source.push_from(reader, 0, reader.size()));
     f(&source)

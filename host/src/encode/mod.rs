@@ -7,7 +7,7 @@
 
 mod base;
 mod batch;
-mod cluster;
+pub(crate) mod cluster;
 mod contexts;
 mod deflate;
 mod effort;
@@ -17,7 +17,7 @@ mod plan;
 mod progressive;
 mod split;
 mod stream;
-mod tile;
+pub(crate) mod tile;
 mod write;
 
 use crate::archive::Base;

@@ -66,10 +66,17 @@ impl ReadAt for Spliced<'_> {
     }
 }
 
-/// The header of a safetensors file of these tensors (name, dtype, shape, bytes), in this order, padded to 8 bytes.
-pub(crate) fn header<'t>(tensors: impl IntoIterator<Item = (&'t str, &'t str, &'t [u64], u64)>) -> Vec<u8> {
+/// The header of a safetensors file of these tensors (name, dtype, shape, bytes), in this order, padded to 8 bytes; with metadata, if there are any.
+pub(crate) fn header<'t>(
+    metadata: &[(&str, String)],
+    tensors: impl IntoIterator<Item = (&'t str, &'t str, &'t [u64], u64)>,
+) -> Vec<u8> {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let (mut json, mut at) = (String::from("{"), 0u64);
+    if !metadata.is_empty() {
+        let pairs: Vec<String> = metadata.iter().map(|(key, value)| format!("{}:{}", quoted(key), quoted(value))).collect();
+        json += &format!("\"__metadata__\":{{{}}}", pairs.join(","));
+    }
     for (name, dtype, shape, len) in tensors {
         if json.len() > 1 {
             json.push(',');
@@ -116,7 +123,7 @@ mod tests {
 
     #[test]
     fn headers_are_safetensors() {
-        let mut file = header([("a\"b", "F32", &[2][..], 8), ("none", "I8", &[0, 3][..], 0)]);
+        let mut file = header(&[], [("a\"b", "F32", &[2][..], 8), ("none", "I8", &[0, 3][..], 0)]);
         assert!(file.len().is_multiple_of(8));
         file.extend([0; 8]);
         let parsed = crate::source::safetensors::read_header(&file).unwrap();

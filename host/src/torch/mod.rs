@@ -148,7 +148,7 @@ fn read(reader: &dyn ReadAt) -> Result<(Vec<u8>, Vec<Range<u64>>)> {
         places.push(place);
     }
     let entries: Vec<_> = entries.iter().map(|(name, dtype, shape, len)| (*name, *dtype, &shape[..], *len)).collect();
-    Ok((header(entries), places))
+    Ok((header(&[], entries), places))
 }
 
 /// The tensors of a state dict by name, in its order.

@@ -19,6 +19,11 @@ impl Tokenizer {
         Ok(Self::Own(Box::new(own)))
     }
 
+    /// Reads the contents of a `tokenizer.json`.
+    pub fn from_bytes(json: &[u8]) -> Result<Self> {
+        Ok(Self::Own(Box::new(tokenizers::Tokenizer::from_bytes(json)?)))
+    }
+
     /// The tokens of a text, with those around it that the tokenizer adds.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         match self {

@@ -1,4 +1,4 @@
-//! What the examples share: a Llama in candle, small enough to read, and what it takes to run one.
+//! Language models on the CPU: a Llama in candle, small enough to read, what it makes of a text, and what a text says of its weights.
 //!
 //! | to do this | use |
 //! |---|---|
@@ -7,30 +7,40 @@
 //! | build the model from tensors in memory | [`Llama::from_tensors`] |
 //! | build it from tensors that are still arriving, layer by layer | [`Llama::new`] |
 //! | generate | [`generate`] |
+//! | open a model whatever its weights are stored as | [`Stock`] |
+//! | perplexity, accuracy, divergence from another model | [`read`], [`Evaluation`], [`Comparison`] |
+//! | statistics by which the model is then quantized | [`calibrate`] |
 //!
 //! The weights are computed with as `f32` whatever they are stored as: on the CPU candle widens BF16 operands for each
 //! product anew, which costs more than reading the weights, so they are widened once, when the model is built.
 
 mod buffer;
+mod calibrate;
 mod checkpoint;
 mod config;
 mod generate;
+mod layer;
 mod model;
 pub mod raw;
+mod reading;
 mod synthetic;
 #[cfg(test)]
 mod tests;
 mod tokenizer;
+mod weights;
 
 pub use buffer::Buffer;
+pub use calibrate::{Calibration, calibrate};
 pub use checkpoint::{Checkpoint, scratch};
 pub use config::Config;
 pub use generate::{Generation, generate};
 pub use model::{Cache, Llama};
+pub use reading::{Comparison, Evaluation, Window, read};
 pub use synthetic::SyntheticModel;
 pub use tokenizer::Tokenizer;
+pub use weights::{Stock, Weights};
 
-/// Anything that goes wrong in an example ends it with a message.
+/// Anything that goes wrong ends it with a message.
 pub type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
 
 /// Tensors by name.

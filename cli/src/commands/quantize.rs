@@ -1,0 +1,143 @@
+//! `wcodec quantize`.
+
+use crate::failure::Result;
+use crate::progress::Progress;
+use crate::{interrupt, output, paths};
+use clap::{ValueEnum, ValueHint};
+use std::path::PathBuf;
+use std::time::Instant;
+use wcodec::Encoder;
+use wcodec::quantize::{Checkpoint, Format, QuantizeReport, Quantizer, Rule, Rules, Target};
+
+/// Quantize a model so that its integers take few bits, and archive it
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The safetensors file, or a directory as Hugging Face has them
+    #[arg(value_hint = ValueHint::AnyPath)]
+    input: PathBuf,
+    /// The archive to write
+    #[arg(value_hint = ValueHint::FilePath)]
+    output: PathBuf,
+    /// The integers: INT8 with a scale a row, or INT4 with a scale for each group of 128
+    #[arg(long, value_enum, default_value_t)]
+    format: FormatName,
+    /// Bits of the archive for each weight of the model, everything included
+    #[arg(long, value_name = "B", group = "target")]
+    target_bpw: Option<f64>,
+    /// The archive's size as a share of the flat quantized checkpoint's
+    #[arg(long, value_name = "R", group = "target")]
+    target_ratio: Option<f64>,
+    /// Loss that a bit for each weight may cost
+    #[arg(long, value_name = "L", group = "target")]
+    lambda: Option<f64>,
+    /// A text to measure by what depends on which weights; of language models that `wcodec eval` knows
+    #[cfg(feature = "eval")]
+    #[arg(long, value_name = "TEXT", value_hint = ValueHint::FilePath)]
+    calibration: Option<PathBuf>,
+    /// Tokens of that text that are used, at most
+    #[cfg(feature = "eval")]
+    #[arg(long, value_name = "N", default_value_t = 16384, requires = "calibration")]
+    calibration_tokens: usize,
+    /// An exception: PATTERN=keep, PATTERN=int8 or PATTERN=int4; may be given several times
+    #[arg(long = "rule", value_name = "PATTERN=RULE", value_parser = exception)]
+    rules: Vec<(String, Rule)>,
+    /// How hard to try when the integers are coded, as in `compress`
+    #[arg(long, value_name = "1..9", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
+    effort: u8,
+    /// Replace the output if it exists
+    #[arg(short, long)]
+    force: bool,
+    /// Print one JSON object instead of a summary
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum FormatName {
+    #[default]
+    Int8,
+    #[value(name = "int4-g128")]
+    Int4,
+}
+
+fn exception(text: &str) -> Result<(String, Rule), String> {
+    let (pattern, rule) = text.rsplit_once('=').ok_or("expected PATTERN=keep, PATTERN=int8 or PATTERN=int4")?;
+    let rule = match rule {
+        "keep" => Rule::Keep,
+        "int8" => Rule::Quantize(Format::Int8),
+        "int4" => Rule::Quantize(Format::Int4),
+        other => return Err(format!("'{other}' is none of keep, int8 and int4")),
+    };
+    Ok((pattern.to_owned(), rule))
+}
+
+pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
+    paths::check_output(&args.input, &args.output)?;
+    interrupt::watch();
+    let start = Instant::now();
+    let format = match args.format {
+        FormatName::Int8 => Format::Int8,
+        FormatName::Int4 => Format::Int4,
+    };
+    let mut rules = Rules::new(format);
+    for (pattern, rule) in &args.rules {
+        rules = rules.except(pattern, *rule)?;
+    }
+    let target = match (args.target_bpw, args.target_ratio, args.lambda) {
+        (Some(bits), ..) => Target::BitsPerWeight(bits),
+        (_, Some(ratio), _) => Target::Ratio(ratio),
+        (_, _, Some(lambda)) => Target::Lambda(lambda),
+        _ => Target::Ratio(0.65),
+    };
+    let source = Checkpoint::open(&args.input)?;
+    #[cfg(feature = "eval")]
+    let calibration = args.calibration.as_ref().map(|text| calibrate(args, text, quiet)).transpose()?;
+    let progress = Progress::new("quantizing", quiet);
+    let callback = progress.callback();
+    let quantizer = Quantizer::new(rules);
+    #[cfg(feature = "eval")]
+    let quantizer = match &calibration {
+        Some(statistics) => quantizer.statistics(statistics),
+        None => quantizer,
+    };
+    let quantizer = quantizer
+        .encoder(Encoder::new().effort(args.effort).overwrite(args.force))
+        .on_progress(move |_: &str, done, total| callback(done, total));
+    let report = quantizer.run(&source, target, &args.output)?;
+    drop(progress);
+    print(args, &report, start, quiet)
+}
+
+/// Measures the model on a text.
+#[cfg(feature = "eval")]
+fn calibrate(args: &Args, text: &std::path::Path, quiet: bool) -> Result<wcodec_eval::Calibration> {
+    use super::eval::failed;
+    let stock = wcodec_eval::Stock::open(&args.input, None).map_err(failed)?;
+    let config = stock.llama().map_err(|e| failed(e).with_hint("without --calibration any model can be quantized"))?;
+    let mut tokens = stock.tokenizer(&config).and_then(|t| t.encode(&super::eval::text(text).map_err(|e| e.text())?)).map_err(failed)?;
+    tokens.truncate(args.calibration_tokens);
+    let progress = Progress::new("measuring", quiet);
+    let callback = progress.callback();
+    let weights: u64 = config.tensors().iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum();
+    let go_on = |share: f64| callback((share * weights as f64) as u64, weights).is_continue();
+    wcodec_eval::calibrate(&stock, &config, &tokens, &go_on).map_err(failed)
+}
+
+fn print(args: &Args, report: &QuantizeReport, start: Instant, quiet: bool) -> Result<()> {
+    if args.json {
+        return output::print_json(report);
+    }
+    if quiet {
+        return Ok(());
+    }
+    output::print(format!(
+        "{} -> {}: {:.3} bits a weight, {} of the flat checkpoint, loss {:.3e}, lambda {:.3e} in {}\n",
+        output::bytes(report.source_bytes),
+        output::bytes(report.archive_bytes),
+        report.bits_per_weight(),
+        output::percent(report.ratio()),
+        report.loss,
+        report.lambda,
+        output::time(start.elapsed())
+    ))
+}

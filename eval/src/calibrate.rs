@@ -1,0 +1,318 @@
+//! Statistics of a model's matrices on a text: second moments of what goes in, and how much the loss depends on what comes out.
+//!
+//! A layer at a time, there and back. What lies between layers goes to a temporary file, and so do the moments; in memory are the weights and the moments of
+//! one layer. The loss is that of labels drawn from the model's own predictions, so that its curvature is that of the divergence from the model as it is.
+
+use crate::layer::{Layer, Positions, norm, norm_back, times};
+use crate::{Config, Result, Stock, Weights};
+use candle_core::{Device, Tensor};
+use candle_nn::ops;
+use rayon::prelude::*;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::sync::{Arc, Mutex};
+use wcodec::quantize::{Statistics, TensorStatistics};
+
+/// Tokens that go through the model together.
+const WINDOW: usize = 256;
+/// Tokens below which a text says too little.
+const LEAST: usize = 2048;
+/// How many matrices of moments are kept in memory: as many as a layer has.
+const KEPT: usize = 4;
+
+/// Statistics of a model's matrices. Second moments are read from a temporary file.
+pub struct Calibration {
+    moments: Mutex<Moments>,
+    tensors: HashMap<String, Known>,
+}
+
+/// What is known of a tensor.
+struct Known {
+    /// The number of its inputs' moments.
+    inputs: usize,
+    outputs: Vec<f32>,
+    lookups: Vec<f32>,
+}
+
+/// Second moments, in a file.
+struct Moments {
+    file: File,
+    /// Where each begins, and its elements.
+    places: Vec<(u64, usize)>,
+    end: u64,
+    kept: Vec<(usize, Arc<[f32]>)>,
+}
+
+impl Moments {
+    fn add(&mut self, matrix: &[f32]) -> Result<usize> {
+        self.file.seek(SeekFrom::Start(self.end))?;
+        self.file.write_all(bytemuck::cast_slice(matrix))?;
+        self.places.push((self.end, matrix.len()));
+        self.end += 4 * matrix.len() as u64;
+        Ok(self.places.len() - 1)
+    }
+
+    fn get(&mut self, number: usize) -> std::io::Result<Arc<[f32]>> {
+        if let Some((_, known)) = self.kept.iter().find(|(n, _)| *n == number) {
+            return Ok(known.clone());
+        }
+        let (at, elements) = self.places[number];
+        let mut matrix = vec![0f32; elements];
+        self.file.seek(SeekFrom::Start(at))?;
+        self.file.read_exact(bytemuck::cast_slice_mut(&mut matrix))?;
+        let matrix: Arc<[f32]> = matrix.into();
+        if self.kept.len() == KEPT {
+            self.kept.remove(0);
+        }
+        self.kept.push((number, matrix.clone()));
+        Ok(matrix)
+    }
+}
+
+impl Statistics for Calibration {
+    fn of(&self, tensor: &str) -> wcodec::Result<Option<TensorStatistics>> {
+        let Some(known) = self.tensors.get(tensor) else { return Ok(None) };
+        let mut moments = self.moments.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let inputs = moments.get(known.inputs).map_err(|e| {
+            wcodec::Error::new(wcodec::ErrorKind::Io, format!("reading moments from the temporary file: {e}")).with_tensor(tensor)
+        })?;
+        Ok(Some(TensorStatistics { inputs, outputs: known.outputs.clone(), lookups: known.lookups.clone() }))
+    }
+}
+
+/// Activations of all windows between two layers, in a file: a number for each window, token and element.
+struct Activations {
+    file: Mutex<File>,
+    /// Elements of a window.
+    size: usize,
+}
+
+impl Activations {
+    fn new(size: usize) -> Result<Self> {
+        Ok(Self { file: Mutex::new(tempfile::tempfile()?), size })
+    }
+
+    fn put(&self, number: usize, x: &Tensor) -> Result<()> {
+        let values = x.flatten_all()?.to_vec1::<f32>()?;
+        let mut file = self.file.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        file.seek(SeekFrom::Start(4 * (number * self.size) as u64))?;
+        Ok(file.write_all(bytemuck::cast_slice(&values))?)
+    }
+
+    fn get(&self, number: usize, columns: usize) -> Result<Tensor> {
+        let mut values = vec![0f32; self.size];
+        {
+            let mut file = self.file.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            file.seek(SeekFrom::Start(4 * (number * self.size) as u64))?;
+            file.read_exact(bytemuck::cast_slice_mut(&mut values))?;
+        }
+        Ok(Tensor::from_vec(values, (self.size / columns, columns), &Device::Cpu)?)
+    }
+}
+
+/// Sums over windows of what is measured of some matrices of the same inputs.
+struct Sums {
+    moments: Vec<f32>,
+    outputs: Vec<Vec<f32>>,
+}
+
+impl Sums {
+    /// Of a window's inputs (tokens × columns) and the gradients in the outputs of each matrix (tokens × rows).
+    fn of(inputs: &Tensor, gradients: &[&Tensor]) -> Result<Self> {
+        let moments = inputs.t()?.contiguous()?.matmul(inputs)?.flatten_all()?.to_vec1()?;
+        let outputs = gradients.iter().map(|g| Ok(g.sqr()?.sum(0)?.to_vec1()?)).collect::<Result<_>>()?;
+        Ok(Self { moments, outputs })
+    }
+
+    fn add(&mut self, other: &Self) {
+        let add = |a: &mut Vec<f32>, b: &Vec<f32>| a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
+        add(&mut self.moments, &other.moments);
+        self.outputs.iter_mut().zip(&other.outputs).for_each(|(a, b)| add(a, b));
+    }
+}
+
+/// Calls `of` for each window, on all threads, a few windows at a time, and `then` with the results in the windows' order: sums come out the same however many threads
+/// there are.
+fn in_order<T: Send>(windows: usize, of: impl Fn(usize) -> Result<T> + Sync, mut then: impl FnMut(T) -> Result<()>) -> Result<()> {
+    let step = rayon::current_num_threads().max(1);
+    for first in (0..windows).step_by(step) {
+        let found = (first..windows.min(first + step)).into_par_iter().map(&of).collect::<Result<Vec<T>>>()?;
+        found.into_iter().try_for_each(&mut then)?;
+    }
+    Ok(())
+}
+
+/// Measures a Llama on a text of `tokens`. `progress` hears how much of the work is done, from 0 to 1, and may stop it by answering `false`.
+///
+/// # Errors
+/// Too few tokens; another architecture; weights and temporary files that cannot be read.
+pub fn calibrate(stock: &Stock, config: &Config, tokens: &[u32], progress: &(dyn Fn(f64) -> bool + Sync)) -> Result<Calibration> {
+    if tokens.len() < LEAST {
+        return Err(format!("the calibration text has {} tokens: at least {LEAST} are needed to measure anything by", tokens.len()).into());
+    }
+    let windows: Vec<&[u32]> = tokens.chunks_exact(WINDOW).collect();
+    let (hidden, layers) = (config.hidden_size, config.num_hidden_layers);
+    let weights = &*stock.weights;
+    let positions = Positions::new(config, WINDOW)?;
+    // A forward pass, the head, and a way back of about three times a forward pass.
+    let total = (4 * layers + 4) as f64;
+    let mut done = 0.0;
+    let mut step = |by: f64| -> Result<()> {
+        done += by;
+        if progress(done / total) { Ok(()) } else { Err("interrupted".into()) }
+    };
+    let mut between: Vec<Activations> = Vec::with_capacity(layers + 1);
+    let embedding = weights.tensor("model.embed_tokens.weight")?;
+    between.push(Activations::new(WINDOW * hidden)?);
+    for (number, window) in windows.iter().enumerate() {
+        between[0].put(number, &embedding.index_select(&Tensor::new(*window, &Device::Cpu)?, 0)?)?;
+    }
+    for number in 0..layers {
+        let layer = Layer::read(weights, config, number)?;
+        between.push(Activations::new(WINDOW * hidden)?);
+        let (x, y) = (&between[number], &between[number + 1]);
+        (0..windows.len()).into_par_iter().try_for_each(|w| y.put(w, &layer.forward(&x.get(w, hidden)?, &positions)?))?;
+        step(1.0)?;
+    }
+    let moments = Moments { file: tempfile::tempfile()?, places: Vec::new(), end: 0, kept: Vec::new() };
+    let mut found = Calibration { moments: Mutex::new(moments), tensors: HashMap::new() };
+    let count = (windows.len() * WINDOW) as f32;
+    let (head_name, tied) = match config.tie_word_embeddings {
+        true => ("model.embed_tokens.weight", true),
+        false => ("lm_head.weight", false),
+    };
+    let head = if tied { embedding } else { weights.tensor(head_name)? };
+    let sums = head_back(weights, config, &head, &between[layers], windows.len())?;
+    drop(head);
+    found.keep(sums, &[head_name], count)?;
+    step(4.0)?;
+    for number in (0..layers).rev() {
+        let layer = Layer::read(weights, config, number)?;
+        let (x, gradients) = (&between[number], &between[number + 1]);
+        let mut sums: Option<[Sums; 4]> = None;
+        let back = |w: usize| -> Result<[Sums; 4]> {
+            let (inputs, g) = layer.back(&x.get(w, hidden)?, &gradients.get(w, hidden)?, &positions)?;
+            // From here on what lies before the layer is the gradient there.
+            x.put(w, &g.input)?;
+            Ok([
+                Sums::of(&inputs.attention, &[&g.q, &g.k, &g.v])?,
+                Sums::of(&inputs.o, &[&g.o])?,
+                Sums::of(&inputs.inner, &[&g.gate, &g.up])?,
+                Sums::of(&inputs.down, &[&g.down])?,
+            ])
+        };
+        in_order(windows.len(), back, |window| {
+            match &mut sums {
+                Some(sums) => sums.iter_mut().zip(&window).for_each(|(a, b)| a.add(b)),
+                none => *none = Some(window),
+            }
+            Ok(())
+        })?;
+        between.truncate(number + 1);
+        let name = |part: &str| format!("model.layers.{number}.{part}.weight");
+        let parts: [&[&str]; 4] = [
+            &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+            &["self_attn.o_proj"],
+            &["mlp.gate_proj", "mlp.up_proj"],
+            &["mlp.down_proj"],
+        ];
+        for (sums, parts) in sums.into_iter().flatten().zip(parts) {
+            let names: Vec<String> = parts.iter().map(|part| name(part)).collect();
+            found.keep(sums, &names.iter().map(String::as_str).collect::<Vec<_>>(), count)?;
+        }
+        step(3.0)?;
+    }
+    // How often each row is looked up, times the mean square of the gradient in an element.
+    let mut lookups = vec![0f32; config.vocab_size];
+    for (number, window) in windows.iter().enumerate() {
+        let squares = between[0].get(number, hidden)?.sqr()?.mean(1)?.to_vec1::<f32>()?;
+        window.iter().zip(squares).for_each(|(&token, square)| lookups[token as usize] += square / count);
+    }
+    found.look_up(lookups, hidden)?;
+    Ok(found)
+}
+
+/// From the last layer's outputs to what the head has of them; its gradients take the outputs' place.
+fn head_back(weights: &dyn Weights, config: &Config, head: &Tensor, last: &Activations, windows: usize) -> Result<Sums> {
+    let (hidden, eps) = (config.hidden_size, config.rms_norm_eps);
+    let scale = weights.tensor("model.norm.weight")?;
+    let mut sums: Option<Sums> = None;
+    let back = |w: usize| -> Result<Sums> {
+        let x = last.get(w, hidden)?;
+        let normed = norm(&x, &scale, eps)?;
+        let chances = ops::softmax_last_dim(&times(&normed, head)?)?;
+        // What the mean square of p - label is for labels drawn from p, whatever is drawn.
+        let outputs = (&chances * chances.affine(-1.0, 1.0)?)?.sum(0)?.to_vec1::<f32>()?;
+        let drawn = draw(&chances, w as u64)?;
+        let gradient = (chances.matmul(head)? - head.index_select(&drawn, 0)?)?;
+        last.put(w, &norm_back(&gradient, &x, &scale, eps)?)?;
+        let mut sums = Sums::of(&normed, &[])?;
+        sums.outputs.push(outputs);
+        Ok(sums)
+    };
+    in_order(windows, back, |window| {
+        match &mut sums {
+            Some(sums) => sums.add(&window),
+            none => *none = Some(window),
+        }
+        Ok(())
+    })?;
+    sums.ok_or_else(|| "the calibration text has no window".into())
+}
+
+/// A label for each row of probabilities, drawn by them; the same ones for the same seed.
+fn draw(chances: &Tensor, seed: u64) -> Result<Tensor> {
+    // Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014 (SplitMix64).
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(1);
+    let mut random = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 40) as f32 / (1u64 << 24) as f32
+    };
+    let (rows, columns) = chances.dims2()?;
+    let flat = chances.flatten_all()?.to_vec1::<f32>()?;
+    let label = |row: &[f32]| -> u32 {
+        let mut left = random();
+        for (i, p) in row.iter().enumerate() {
+            left -= p;
+            if left < 0.0 {
+                return i as u32;
+            }
+        }
+        columns as u32 - 1
+    };
+    let labels: Vec<u32> = flat.chunks_exact(columns).map(label).collect();
+    Ok(Tensor::from_vec(labels, rows, &Device::Cpu)?)
+}
+
+impl Calibration {
+    /// Keeps the sums over `count` tokens of matrices with the same inputs.
+    fn keep(&mut self, mut sums: Sums, names: &[&str], count: f32) -> Result<()> {
+        let mean = |values: &mut Vec<f32>| values.iter_mut().for_each(|v| *v /= count);
+        mean(&mut sums.moments);
+        let moments = self.moments.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let inputs = moments.add(&sums.moments)?;
+        for (name, mut outputs) in names.iter().zip(sums.outputs) {
+            mean(&mut outputs);
+            self.tensors.insert((*name).to_owned(), Known { inputs, outputs, lookups: Vec::new() });
+        }
+        Ok(())
+    }
+
+    /// What is looked up of the embedding, which may be the head as well.
+    fn look_up(&mut self, lookups: Vec<f32>, hidden: usize) -> Result<()> {
+        let name = "model.embed_tokens.weight";
+        if let Some(known) = self.tensors.get_mut(name) {
+            known.lookups = lookups;
+            return Ok(());
+        }
+        let alike: Vec<f32> = (0..hidden * hidden).map(|i| if i % (hidden + 1) == 0 { 1.0 } else { 0.0 }).collect();
+        let moments = self.moments.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let inputs = moments.add(&alike)?;
+        self.tensors.insert(name.to_owned(), Known { inputs, outputs: vec![0.0; lookups.len()], lookups });
+        Ok(())
+    }
+}

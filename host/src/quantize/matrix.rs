@@ -1,0 +1,146 @@
+//! A tensor's integers: rounded and counted in turns until the tables and the integers agree.
+
+use super::feedback::Feedback;
+use super::rate::{Contexts, Rates, count};
+use super::round::{BATCH, Outcome, Rounding, Row};
+use super::scheme::{Format, stored_scale};
+use super::statistics::Sensitivity;
+use super::step::{facts, ideal, of_group, of_rows};
+use half::bf16;
+use rayon::prelude::*;
+
+/// Turns, at most.
+const TURNS: usize = 4;
+/// A turn that gains less than this share of the cost is the last.
+const ENOUGH: f64 = 1e-3;
+
+/// A matrix to be quantized.
+pub(crate) struct Matrix<'a> {
+    pub values: &'a [f32],
+    pub columns: usize,
+    pub format: Format,
+    /// Columns that share a scale.
+    pub group: usize,
+    pub sensitivity: &'a Sensitivity,
+    pub feedback: &'a Feedback,
+    /// Loss that a bit may cost; at zero every integer is the nearest and scales are as fine as they can be.
+    pub lambda: f32,
+    pub contexts: Contexts,
+}
+
+/// A matrix of integers.
+#[derive(Debug)]
+pub(crate) struct Quantized {
+    pub codes: Vec<i8>,
+    /// Rows × groups.
+    pub scales: Vec<bf16>,
+    /// Predicted loss, by the sensitivities.
+    pub loss: f64,
+    /// Bits of the integers, by the tables.
+    pub bits: f64,
+    /// Largest error of a weight, and the sum of all their squares.
+    pub largest_error: f32,
+    pub square_error: f64,
+}
+
+impl Matrix<'_> {
+    /// Quantizes it. Weights are finite.
+    pub(crate) fn quantize(&self) -> Quantized {
+        let (columns, groups) = (self.columns, self.columns / self.group);
+        let moment = mean(&self.feedback.weights);
+        let ideals: Vec<f32> = self.sensitivity.rows.iter().map(|s| ideal(self.lambda, s * moment)).collect();
+        let mut scales = self.scales(&ideals, moment, None);
+        let steps = |scales: &[bf16]| -> Vec<f32> { scales.iter().map(|s| s.to_f32()).collect() };
+        let mut step = steps(&scales);
+        let spread = |(row, steps): (&[f32], &[f32])| facts(row).1 * groups as f32 / steps.iter().sum::<f32>();
+        let spreads: Vec<f32> = self.values.chunks_exact(columns).zip(step.chunks_exact(groups)).map(spread).collect();
+        let contexts = self.contexts.of_rows(self.format, columns, &spreads);
+        // The first tables are those of integers that no table had a say in.
+        let (mut codes, _) = self.round(&step, &contexts, None);
+        let mut counts = count(&codes, columns, &contexts);
+        let mut rates = Rates::learn(&counts);
+        let mut before = f64::INFINITY;
+        let mut outcomes;
+        let mut turn = 0;
+        loop {
+            turn += 1;
+            if self.format == Format::Int4 && turn == 2 {
+                // Scales of groups depend on what integers cost.
+                scales = self.scales(&ideals, moment, Some((&rates, &contexts)));
+                step = steps(&scales);
+            }
+            (codes, outcomes) = self.round(&step, &contexts, Some(&rates));
+            counts = count(&codes, columns, &contexts);
+            let (loss, bits) = (self.loss(&outcomes), rates.total(&counts));
+            let cost = loss + self.lambda as f64 * bits;
+            let settled = before - cost < ENOUGH * cost && !(self.format == Format::Int4 && turn < 3);
+            if turn == TURNS || self.lambda == 0.0 || settled {
+                break;
+            }
+            before = cost;
+            rates = Rates::learn(&counts);
+        }
+        Quantized {
+            loss: self.loss(&outcomes),
+            bits: Rates::learn(&counts).total(&counts),
+            largest_error: outcomes.iter().fold(0.0, |most, o| most.max(o.largest)),
+            square_error: outcomes.iter().map(|o| o.square as f64).sum(),
+            codes,
+            scales,
+        }
+    }
+
+    fn loss(&self, outcomes: &[Outcome]) -> f64 {
+        outcomes.iter().zip(&self.sensitivity.rows).map(|(o, &s)| o.error as f64 * s as f64).sum()
+    }
+
+    /// Scales of all groups.
+    fn scales(&self, ideals: &[f32], moment: f32, rates: Option<(&Rates, &[u16])>) -> Vec<bf16> {
+        let columns = self.columns;
+        match self.format {
+            Format::Int8 => of_rows(self.values, columns, ideals).into_iter().map(|step| reaching(step, 127.0)).collect(),
+            Format::Int4 => {
+                let row = |(row, values): (usize, &[f32])| -> Vec<bf16> {
+                    let price = if self.lambda > 0.0 { self.sensitivity.rows[row] * moment / self.lambda } else { 1.0 };
+                    let bits = rates.map(|(rates, contexts)| &rates.0[contexts[row] as usize]).filter(|_| self.lambda > 0.0);
+                    values.chunks_exact(self.group).map(|g| stored_scale(of_group(g, ideals[row], price, bits))).collect()
+                };
+                self.values.par_chunks_exact(columns).enumerate().flat_map_iter(row).collect()
+            }
+        }
+    }
+
+    /// Rounds all rows, to the nearest if nothing is known of rates.
+    fn round(&self, steps: &[f32], contexts: &[u16], rates: Option<&Rates>) -> (Vec<i8>, Vec<Outcome>) {
+        const NO_BITS: [f32; 256] = [0.0; 256];
+        let (columns, groups) = (self.columns, self.columns / self.group);
+        let range = self.format.range();
+        let rounding = Rounding { feedback: self.feedback, lambda: self.lambda, group: self.group, range };
+        let mut codes = vec![0i8; self.values.len()];
+        let batches = codes.par_chunks_mut(BATCH * columns).enumerate();
+        let outcomes = batches.map_init(Vec::new, |scratch, (batch, codes)| {
+            let first = batch * BATCH;
+            let row = |row: usize| Row {
+                values: &self.values[row * columns..][..columns],
+                steps: &steps[row * groups..][..groups],
+                sensitivity: self.sensitivity.rows[row],
+                bits: rates.map_or(&NO_BITS, |rates| &rates.0[contexts[row] as usize]),
+            };
+            let rows: Vec<Row<'_>> = (first..first + codes.len() / columns).map(row).collect();
+            let outcomes = rounding.run(&rows, codes, scratch);
+            outcomes[..rows.len()].to_vec()
+        });
+        let outcomes = outcomes.collect::<Vec<_>>().concat();
+        (codes, outcomes)
+    }
+}
+
+/// The scale as it is stored, such that what needs `most` steps at `step` does not need more: a scale that rounds down would cut the largest weight off.
+fn reaching(step: f32, most: f32) -> bf16 {
+    let near = stored_scale(step);
+    if near.to_f32() * (most + 0.5) >= step * most { near } else { bf16::from_bits(near.to_bits() + 1) }
+}
+
+pub(crate) fn mean(values: &[f32]) -> f32 {
+    (values.iter().map(|&v| v as f64).sum::<f64>() / values.len().max(1) as f64) as f32
+}

@@ -1,0 +1,46 @@
+//! Quantization with the rate in mind: integers that the codec then codes in few bits.
+//!
+//! Rounding to nearest chooses each integer by its error alone. Here, as in video codecs, it is chosen by *error + λ · bits*, and the same λ says how
+//! large each tensor's and each row's step is: at the least of their sum all weights gain the same loss for the next bit. What comes out is an
+//! ordinary quantized checkpoint (compressed-tensors' names and configuration), in an archive.
+//!
+//! ```text
+//! checkpoint   the source: float tensors of safetensors files, a tensor at a time
+//! rules        what becomes of each tensor
+//! scheme       INT8 per row, INT4 in groups: ranges, names, packing
+//! statistics   what is known of a tensor's inputs and outputs, and the sensitivities of its rows that follow
+//! allot        steps from λ: the same slope of loss against rate everywhere
+//! step         the step of a row, or the scale of a group, by trial
+//! rate         bits of each integer, from frequency tables as the codec makes them
+//! feedback     what the columns still to come can make good of an error
+//! round        a row's integers
+//! matrix       a tensor: rounded and counted in turns until tables and integers agree
+//! config       the quantization_config that other engines read
+//! output       the checkpoint that is then archived, as it grows
+//! run          the source, tensor after tensor; λ for a target
+//! dequantize   numbers from integers and scales again
+//! ```
+
+mod allot;
+mod checkpoint;
+mod config;
+mod dequantize;
+mod feedback;
+mod matrix;
+mod output;
+mod rate;
+mod report;
+mod round;
+mod rules;
+mod run;
+mod scheme;
+mod statistics;
+mod step;
+
+pub use checkpoint::Checkpoint;
+pub use dequantize::{Dequantized, Stored};
+pub use report::{QuantizeReport, TensorQuantization};
+pub use rules::{Rule, Rules};
+pub use run::{Quantizer, Target};
+pub use scheme::Format;
+pub use statistics::{Statistics, TensorStatistics};

@@ -1,0 +1,342 @@
+//! A model, tensor after tensor; and the λ at which it has the size that was asked for.
+
+use super::allot::{Sample, lambda_for, total_bits};
+use super::checkpoint::Checkpoint;
+use super::feedback::Feedback;
+use super::matrix::{Matrix, mean};
+use super::output::Output;
+use super::rate::Contexts;
+use super::report::{QuantizeReport, TensorQuantization};
+use super::rules::{Rule, Rules};
+use super::scheme::Format;
+use super::statistics::{Sensitivity, Statistics};
+use super::step::facts;
+use crate::encode::Encoder;
+use crate::error::{Error, Result};
+use crate::output::refuse_existing;
+use crate::progress::Flow;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What a quantization aims at.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Target {
+    /// A price: the loss that a bit for each weight of the model may cost, in nats a token with statistics, else as a share of the model's squared weights. At zero
+    /// every integer is the nearest.
+    Lambda(f64),
+    /// Bits of the archive for each weight of the model, everything included.
+    BitsPerWeight(f64),
+    /// The archive's size as a share of the quantized checkpoint's.
+    Ratio(f64),
+}
+
+/// How near to its target a size comes, and how often that is tried.
+const NEAR: f64 = 0.006;
+const TRIES: usize = 4;
+
+type Progress = Arc<dyn Fn(&str, u64, u64) -> Flow + Send + Sync>;
+
+/// Quantizes models.
+#[derive(Clone)]
+pub struct Quantizer<'a> {
+    rules: Rules,
+    encoder: Encoder,
+    statistics: Option<&'a dyn Statistics>,
+    progress: Option<Progress>,
+}
+
+/// What is known of a tensor before it is quantized.
+struct Plan {
+    rules: Vec<Rule>,
+    samples: Vec<Sample>,
+    weights: u64,
+    /// Bytes of the checkpoint.
+    flat_bytes: u64,
+    /// Bits of what is kept, about.
+    kept_bits: f64,
+}
+
+/// The factors of the moments that were last needed, which tensors of the same inputs share.
+#[derive(Default)]
+struct Factors(Vec<(Arc<[f32]>, Arc<Feedback>)>);
+
+impl Factors {
+    /// Those of a sensitivity's moments.
+    fn of(&mut self, moments: Option<&Arc<[f32]>>, columns: usize) -> Arc<Feedback> {
+        let Some(moments) = moments else { return Arc::new(Feedback::none(columns)) };
+        if let Some((_, known)) = self.0.iter().find(|(m, _)| Arc::ptr_eq(m, moments)) {
+            return known.clone();
+        }
+        let new = Arc::new(Feedback::new(moments, columns));
+        // As many as a layer has kinds of inputs.
+        if self.0.len() == 4 {
+            self.0.remove(0);
+        }
+        self.0.push((moments.clone(), new.clone()));
+        new
+    }
+}
+
+impl<'a> Quantizer<'a> {
+    /// A quantizer by rules.
+    pub fn new(rules: Rules) -> Self {
+        Self { rules, encoder: Encoder::new(), statistics: None, progress: None }
+    }
+
+    /// Sets what is known of the tensors' inputs and outputs (default: nothing).
+    pub fn statistics(mut self, statistics: &'a dyn Statistics) -> Self {
+        self.statistics = Some(statistics);
+        self
+    }
+
+    /// Sets how the checkpoint is archived, and whether an existing archive is replaced.
+    pub fn encoder(mut self, encoder: Encoder) -> Self {
+        self.encoder = encoder;
+        self
+    }
+
+    /// Calls `f(what, done, total)` from time to time, with what is being done and how far that is, in weights; it may stop the quantization.
+    pub fn on_progress<F: Into<Flow>>(mut self, f: impl Fn(&str, u64, u64) -> F + Send + Sync + 'static) -> Self {
+        self.progress = Some(Arc::new(move |what, done, total| f(what, done, total).into()));
+        self
+    }
+
+    /// Quantizes a checkpoint and archives it. The archive of a file restores a file, that of a directory a directory with the same files beside its model. It
+    /// appears under its name only when it is complete and on disk.
+    ///
+    /// # Errors
+    /// Weights that are no finite numbers; an exception that fits no tensor it names; a target that cannot be reached, with the nearest that can; whatever
+    /// fails in reading and writing.
+    pub fn run(&self, source: &Checkpoint, target: Target, output: impl AsRef<Path>) -> Result<QuantizeReport> {
+        let output = output.as_ref();
+        refuse_existing(output, self.encoder.options.overwrite)?;
+        let plan = self.plan(source, target)?;
+        let bits = |bits_per_weight: f64| bits_per_weight * plan.weights as f64;
+        let wanted = match target {
+            Target::Lambda(lambda) if lambda.is_finite() && lambda >= 0.0 => {
+                let archive = self.once(source, &plan, (lambda / plan.weights.max(1) as f64) as f32, output)?;
+                return archive.persist(output);
+            }
+            Target::BitsPerWeight(b) if b.is_finite() && b > 0.0 => bits(b),
+            Target::Ratio(r) if r.is_finite() && r > 0.0 => r * 8.0 * plan.flat_bytes as f64,
+            _ => return Err(Error::argument(format!("{target:?} is no target: it must be a positive number"))),
+        };
+        let integers = wanted - plan.kept_bits;
+        let (finest, coarsest) = (total_bits(&plan.samples, 0.0), total_bits(&plan.samples, 1e30));
+        let unreachable = |nearest: f64| {
+            let bytes = (nearest + plan.kept_bits) / 8.0;
+            let per_weight = 8.0 * bytes / plan.weights.max(1) as f64;
+            let ratio = bytes / plan.flat_bytes.max(1) as f64;
+            Error::argument(format!(
+                "the target of {:.2} bits a weight cannot be reached: the nearest that can is about {per_weight:.2} bits a weight, a ratio of {ratio:.3}",
+                wanted / plan.weights.max(1) as f64
+            ))
+        };
+        if integers > 1.01 * finest {
+            return Err(unreachable(finest));
+        }
+        if integers < coarsest {
+            return Err(unreachable(coarsest));
+        }
+        let mut lambda = lambda_for(&plan.samples, integers);
+        let elements: f64 = plan.samples.iter().map(|s| s.elements as f64).sum();
+        let mut best: Option<Archived> = None;
+        for attempt in 1.. {
+            let archive = self.once(source, &plan, lambda, output)?;
+            let got = 8.0 * archive.report.archive_bytes as f64;
+            let off = (got - wanted) / wanted;
+            // Below the target, the larger; above it, the smaller.
+            let key = |got: f64| if got <= wanted { (0, wanted - got) } else { (1, got - wanted) };
+            if best.as_ref().is_none_or(|b| key(got) < key(8.0 * b.report.archive_bytes as f64)) {
+                best = Some(archive);
+            }
+            if (-NEAR..=0.0).contains(&off) || attempt == TRIES {
+                break;
+            }
+            // Aims a little below: a bit a weight is a factor of four.
+            let excess = (got - wanted * (1.0 - 0.4 * NEAR)) / elements.max(1.0);
+            lambda *= 4f64.powf(excess.clamp(-3.0, 3.0)) as f32;
+        }
+        match best {
+            Some(best) => best.persist(output),
+            None => Err(Error::argument("nothing was tried")),
+        }
+    }
+
+    /// Looks at all tensors: rules, and a sample of each where a size is aimed at.
+    fn plan(&self, source: &Checkpoint, target: Target) -> Result<Plan> {
+        let mut plan = Plan { rules: Vec::new(), samples: Vec::new(), weights: 0, flat_bytes: 0, kept_bits: 0.0 };
+        for (name, dtype, shape) in source.tensors() {
+            plan.rules.push(self.rules.of(name, dtype, shape).map_err(|e| e.with_path(source.path()))?);
+            plan.weights += shape.iter().product::<u64>();
+        }
+        if !plan.rules.iter().any(|rule| matches!(rule, Rule::Quantize(_))) {
+            let why = "it has no tensor to quantize: only matrices of BF16, FP16 or FP32 named '….weight' can be";
+            return Err(Error::bad_source(why).with_path(source.path()));
+        }
+        let (mut factors, mut done) = (Factors::default(), 0);
+        for number in 0..plan.rules.len() {
+            let entry = source.entry(number);
+            let Rule::Quantize(format) = plan.rules[number] else {
+                plan.flat_bytes += entry.len;
+                plan.kept_bits += 8.0 * entry.len as f64;
+                continue;
+            };
+            let (rows, columns) = (entry.shape[0], entry.shape[1]);
+            plan.flat_bytes += format.flat_bytes(rows, columns);
+            let groups = columns / format.group(columns as usize).unwrap_or(1) as u64;
+            plan.kept_bits += 16.0 * (rows * groups) as f64;
+            if !matches!(target, Target::Lambda(_)) {
+                let values = source.read_finite(number)?;
+                let (sensitivity, feedback) = self.sensitivity(source, number, &values, plan.weights, &mut factors)?;
+                plan.samples.push(Sample::of(&values, columns as usize, format, &sensitivity, mean(&feedback.weights)));
+                done += values.len() as u64;
+                self.report("looking", done, plan.weights)?;
+            }
+        }
+        Ok(plan)
+    }
+
+    /// What a tensor's errors cost, and what can be made good.
+    fn sensitivity(
+        &self,
+        source: &Checkpoint,
+        number: usize,
+        values: &[f32],
+        weights: u64,
+        factors: &mut Factors,
+    ) -> Result<(Sensitivity, Arc<Feedback>)> {
+        let entry = source.entry(number);
+        let (rows, columns) = (entry.shape[0] as usize, entry.shape[1] as usize);
+        let known = match self.statistics {
+            Some(statistics) => statistics.of(&entry.name)?,
+            None => None,
+        };
+        let sensitivity = match known {
+            Some(known) => {
+                let fits = known.inputs.len() == columns * columns
+                    && known.outputs.len() == rows
+                    && (known.lookups.is_empty() || known.lookups.len() == rows);
+                if !fits {
+                    let why = format!("the statistics are not those of {rows} × {columns} weights");
+                    return Err(Error::argument(why).with_tensor(&entry.name));
+                }
+                Sensitivity::measured(&known, columns)
+            }
+            None => {
+                let square = values.iter().map(|&w| w as f64 * w as f64).sum::<f64>() / values.len().max(1) as f64;
+                Sensitivity::relative(rows, square, weights)
+            }
+        };
+        let feedback = factors.of(sensitivity.moments.as_ref(), columns);
+        Ok((sensitivity, feedback))
+    }
+
+    /// Quantizes everything at a λ and archives it beside the output.
+    fn once(&self, source: &Checkpoint, plan: &Plan, lambda: f32, output: &Path) -> Result<Archived> {
+        let beside = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let temporary = tempfile::Builder::new().prefix(".wcodec-").suffix(".tmp").tempdir_in(beside);
+        let temporary = temporary.map_err(|e| Error::io("creating a directory beside the output", e).with_path(output))?;
+        let model = temporary.path().join("model");
+        std::fs::create_dir(&model).map_err(|e| Error::io("creating", e).with_path(&model))?;
+        let mut checkpoint = Output::begin(&model, source, &plan.rules)?;
+        let mut report = QuantizeReport {
+            tensors: Vec::new(),
+            kept: 0,
+            weights: plan.weights,
+            source_bytes: source.bytes(),
+            flat_bytes: checkpoint.bytes,
+            archive_bytes: 0,
+            lambda: lambda as f64 * plan.weights as f64,
+            loss: 0.0,
+            calibrated: self.statistics.is_some(),
+        };
+        let (mut factors, mut done) = (Factors::default(), 0);
+        for (number, rule) in plan.rules.iter().enumerate() {
+            let entry = source.entry(number);
+            done += entry.shape.iter().product::<u64>();
+            let Rule::Quantize(format) = *rule else {
+                report.kept += 1;
+                checkpoint.keep(&source.read(number)?)?;
+                continue;
+            };
+            let values = source.read_finite(number)?;
+            let (sensitivity, feedback) = self.sensitivity(source, number, &values, plan.weights, &mut factors)?;
+            let columns = entry.shape[1] as usize;
+            let quantized = Matrix {
+                values: &values,
+                columns,
+                format,
+                group: format.group(columns).unwrap_or(columns),
+                sensitivity: &sensitivity,
+                feedback: &feedback,
+                lambda,
+                contexts: if self.encoder.options.effort.units().is_empty() { Contexts::Tiles } else { Contexts::Classes },
+            }
+            .quantize();
+            checkpoint.add(&entry.shape, format, &quantized)?;
+            let tensor = summary(&entry.name, &entry.shape, format, &values, &quantized);
+            report.loss += tensor.loss;
+            report.tensors.push(tensor);
+            self.report("quantizing", done, plan.weights)?;
+        }
+        let file = checkpoint.finish()?;
+        let archive = temporary.path().join("archive.wcodec");
+        if source.directory().is_some() {
+            self.encoder.encode_directory_single(&model, &archive)?;
+        } else {
+            self.encoder.encode_file(&file, &archive)?;
+        }
+        std::fs::remove_dir_all(&model).map_err(|e| Error::io("removing", e).with_path(&model))?;
+        let size = archive.metadata().map_err(|e| Error::io("looking at", e).with_path(&archive))?.len();
+        report.archive_bytes = size;
+        Ok(Archived { report, directory: temporary, overwrite: self.encoder.options.overwrite })
+    }
+
+    fn report(&self, what: &str, done: u64, total: u64) -> Result<()> {
+        self.progress.as_ref().map_or(Ok(()), |progress| progress(what, done, total).check())
+    }
+}
+
+/// An archive that has no name yet.
+struct Archived {
+    report: QuantizeReport,
+    directory: tempfile::TempDir,
+    overwrite: bool,
+}
+
+impl Archived {
+    fn persist(self, output: &Path) -> Result<QuantizeReport> {
+        refuse_existing(output, self.overwrite)?;
+        std::fs::rename(self.directory.path().join("archive.wcodec"), output)
+            .map_err(|e| Error::io("renaming the output", e).with_path(output))?;
+        Ok(self.report)
+    }
+}
+
+fn summary(
+    name: &str,
+    shape: &[u64],
+    format: Format,
+    values: &[f32],
+    quantized: &super::matrix::Quantized,
+) -> TensorQuantization {
+    let (largest, rms) = facts(values);
+    let mut steps: Vec<f32> = quantized.scales.iter().map(|s| s.to_f32()).collect();
+    steps.sort_by(f32::total_cmp);
+    let share = |x: f64, of: f64| if of > 0.0 { x / of } else { 0.0 };
+    let n = values.len().max(1) as f64;
+    TensorQuantization {
+        name: name.to_owned(),
+        format: format.name(),
+        rows: shape[0],
+        columns: shape[1],
+        bits_per_weight: quantized.bits / n,
+        steps: [steps[0], steps[steps.len() / 2], steps[steps.len() - 1]],
+        largest_error: quantized.largest_error,
+        largest_relative_error: share(quantized.largest_error as f64, largest as f64) as f32,
+        relative_error: share((quantized.square_error / n).sqrt(), rms as f64),
+        loss: quantized.loss,
+    }
+}
