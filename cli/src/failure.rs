@@ -70,12 +70,6 @@ impl Failure {
         self
     }
 
-    /// What went wrong, in words.
-    #[cfg(feature = "eval")]
-    pub(crate) fn text(&self) -> String {
-        self.message.clone()
-    }
-
     /// Prints it to stderr, with no regard to whether that succeeds: there is nobody left to tell.
     pub(crate) fn print(&self) {
         let mut err = io::stderr().lock();

@@ -97,7 +97,8 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
         );
         return Err(Failure::new(Exit::BadSource, why));
     }
-    let mut tokens = stocks[0].tokenizer(&configs[0]).and_then(|t| t.encode(&text(&args.text).map_err(|e| e.text())?)).map_err(failed)?;
+    let text = text(&args.text)?;
+    let mut tokens = stocks[0].tokenizer(&configs[0]).and_then(|t| t.encode(&text)).map_err(failed)?;
     if let Some(least) = args.tokens {
         if tokens.len() < least {
             let why = format!("{} has {} tokens, fewer than the {least} that were asked for", args.text.display(), tokens.len());

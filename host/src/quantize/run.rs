@@ -11,6 +11,7 @@ use super::rules::{Rule, Rules};
 use super::scheme::Format;
 use super::statistics::{Sensitivity, Statistics};
 use super::step::facts;
+use crate::dtype::Dtype;
 use crate::encode::Encoder;
 use crate::error::{Error, Result};
 use crate::output::refuse_existing;
@@ -172,7 +173,11 @@ impl<'a> Quantizer<'a> {
             plan.weights += shape.iter().product::<u64>();
         }
         if !plan.rules.iter().any(|rule| matches!(rule, Rule::Quantize(_))) {
-            let why = "it has no tensor to quantize: only matrices of BF16, FP16 or FP32 named '….weight' can be";
+            let integers = |(name, dtype, _): (&str, Dtype, &[u64])| dtype == Dtype::I8 || name.ends_with(".weight_packed");
+            let why = match source.tensors().any(integers) {
+                true => "it has no floats to quantize, but integers: it is quantized already",
+                false => "it has no tensor to quantize: only matrices of BF16, FP16 or FP32 named '….weight' can be",
+            };
             return Err(Error::bad_source(why).with_path(source.path()));
         }
         let (mut factors, mut done) = (Factors::default(), 0);

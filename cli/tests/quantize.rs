@@ -1,0 +1,78 @@
+//! `wcodec quantize` and `wcodec eval`, on a model made from a seed.
+#![cfg(feature = "eval")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+use wcodec_eval::SyntheticModel;
+
+/// Runs the command in a directory.
+fn wcodec(directory: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_wcodec")).args(arguments).current_dir(directory).output().expect("runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A directory with a model, and a text of as many tokens as it has bytes.
+fn model() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().expect("a directory");
+    SyntheticModel::SMALL.write(&directory.path().join("model")).expect("written");
+    let words: String = (0..900).map(|i| ["some ", "words ", "in ", "no ", "order. "][i * i % 5]).collect();
+    std::fs::write(directory.path().join("text"), words).expect("written");
+    directory
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+#[test]
+fn a_model_is_itself_and_its_quantized_form_nearly() {
+    let directory = model();
+    let at = directory.path();
+    let report = json(&wcodec(at, &["quantize", "model", "out.wcodec", "--target-bpw", "6", "--calibration", "text", "--json"]));
+    assert_eq!(report["calibrated"], true);
+    let errors: Vec<f64> = report["tensors"].as_array().expect("tensors").iter().map(|t| t["largest_error"].as_f64().expect("a number")).collect();
+    assert!(errors.len() > 7 && errors.iter().all(|&e| e > 0.0));
+    let report = json(&wcodec(at, &["eval", "model", "out.wcodec", "--reference", "model", "--text", "text", "--window", "64", "--json"]));
+    let [same, coarse] = [0, 1].map(|i| report["models"][i]["comparison"].clone());
+    assert_eq!((&same["agreement"], &same["divergence"], &same["accuracy_gain"][0]), (&1.0.into(), &0.0.into(), &0.0.into()));
+    assert_eq!(report["models"][0]["perplexity"], report["reference"]["perplexity"]);
+    let divergence = coarse["divergence"].as_f64().expect("a number");
+    assert!(divergence > 0.0 && divergence < 0.05, "{divergence}");
+    // The archive has what goes with the weights: it is a model wherever it lies.
+    std::fs::remove_dir_all(at.join("model")).expect("removed");
+    let alone = json(&wcodec(at, &["eval", "out.wcodec", "--text", "text", "--window", "64", "--json"]));
+    assert_eq!(alone["models"][0]["perplexity"], report["models"][1]["perplexity"]);
+}
+
+#[test]
+fn bad_input_is_told() {
+    let directory = model();
+    let at = directory.path();
+    let fails = |arguments: &[&str], code: i32, words: &str| {
+        let output = wcodec(at, arguments);
+        let said = text(&output.stderr);
+        assert!(output.status.code() == Some(code) && said.contains(words), "{arguments:?}: {:?} {said}", output.status);
+    };
+    std::fs::write(at.join("short"), "too short").expect("written");
+    std::fs::write(at.join("binary"), [0xff, 0xfe, 0x80]).expect("written");
+    fails(&["quantize", "model", "a.wcodec", "--calibration", "short"], 4, "9 tokens");
+    fails(&["quantize", "model", "a.wcodec", "--target-bpw", "20"], 2, "nearest that can");
+    fails(&["quantize", "model", "a.wcodec", "--target-bpw", "5", "--lambda", "1"], 2, "cannot be used with");
+    fails(&["quantize", "model", "a.wcodec", "--rule", "*=int3"], 2, "int3");
+    fails(&["quantize", "absent", "a.wcodec"], 3, "absent");
+    fails(&["eval", "model", "--text", "short", "--tokens", "100"], 4, "9 tokens");
+    fails(&["eval", "model", "--text", "binary"], 4, "binary");
+    fails(&["eval", "model", "--text", "absent"], 3, "absent");
+    assert!(!at.join("a.wcodec").exists());
+    // Another architecture cannot be measured, but quantized.
+    let config = std::fs::read_to_string(at.join("model/config.json")).expect("there");
+    std::fs::write(at.join("model/config.json"), config.replace("\"llama\"", "\"mamba\"")).expect("written");
+    fails(&["eval", "model", "--text", "text"], 4, "mamba");
+    fails(&["quantize", "model", "a.wcodec", "--calibration", "text"], 4, "without --calibration");
+    let output = wcodec(at, &["quantize", "model", "a.wcodec"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
