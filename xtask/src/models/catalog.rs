@@ -98,6 +98,52 @@ impl Model {
     }
 }
 
+/// How documents lie in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// One a line.
+    Lines,
+    /// A dump of a wiki's articles as MediaWiki exports them, packed with bzip2.
+    MediaWiki,
+}
+
+/// Documents of one kind.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Passages {
+    /// Where they lie in the wheel.
+    pub(super) member: &'static [&'static str],
+    /// The file's SHA-256.
+    pub(super) sha256: &'static str,
+    /// How they lie in it.
+    pub(super) form: Form,
+}
+
+/// English text in two parts that have no document in common.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Text {
+    /// Where it comes from.
+    pub(super) wheel: Wheel,
+    /// Its documents.
+    pub(super) sources: &'static [Passages],
+    /// The path of the part that models are calibrated by.
+    pub(super) calibration: &'static str,
+    /// The path of the part that models are evaluated with.
+    pub(super) evaluation: &'static str,
+}
+
+impl Text {
+    /// The paths of its files.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &'static str> {
+        [self.calibration, self.evaluation].into_iter()
+    }
+}
+
+/// Every file below the model directory, with the wheel that it comes from.
+pub(super) fn files() -> impl Iterator<Item = (&'static Wheel, &'static str)> {
+    let models = MODELS.iter().flat_map(|model| model.paths().map(|path| (&model.wheel, path)));
+    models.chain(TEXT.paths().map(|path| (&TEXT.wheel, path)))
+}
+
 /// Every model.
 pub(super) const MODELS: &[Model] = &[MINILM, SMOLLM2, WORDLLAMA];
 
@@ -217,6 +263,33 @@ const WORDLLAMA: Model = Model {
     described: &[],
 };
 
+/// News and encyclopedia articles, which gensim (LGPL 2.1) ships as the data of its tests.
+pub(super) static TEXT: Text = Text {
+    wheel: Wheel {
+        project: "gensim",
+        version: "4.3.3",
+        sha256: "d662bf96e3d741b6ab61a54be842a7cbf5e45193008b2f4225c758cafd7f9cdc",
+        pip_options: &["--python-version", "3.11", "--implementation", "cp", "--platform", "manylinux2014_x86_64"],
+    },
+    sources: &[
+        // News of the Australian Broadcasting Corporation, which Lee, Pincombe and Welsh (An empirical evaluation of models of
+        // text document similarity, 2005) give out for research. They are read here, and passed on to nobody.
+        Passages {
+            member: &["gensim/test/test_data/lee_background.cor"],
+            sha256: "5d78d6dafd953bbf65797bef09a9ffb9ec430583381be705f8fd460000f370fb",
+            form: Form::Lines,
+        },
+        // The first articles of the English Wikipedia of early 2016, by its authors, CC BY-SA 3.0.
+        Passages {
+            member: &["gensim/test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"],
+            sha256: "a53f4648dec40467ebdcbc7a1307eddb51fe6e28e9309f6ebde81ba0d04bea2d",
+            form: Form::MediaWiki,
+        },
+    ],
+    calibration: "text/calibration.txt",
+    evaluation: "text/evaluation.txt",
+};
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -225,10 +298,11 @@ mod tests {
 
     #[test]
     fn paths_are_distinct_and_digests_are_digests() {
-        let paths: Vec<_> = MODELS.iter().flat_map(Model::paths).collect();
+        let paths: Vec<_> = files().map(|(_, path)| path).collect();
         assert_eq!(paths.iter().collect::<HashSet<_>>().len(), paths.len());
-        let wheels = MODELS.iter().map(|m| m.wheel.sha256);
-        for digest in wheels.chain(MODELS.iter().flat_map(|m| m.shipped).map(|s| s.sha256)) {
+        let wheels = files().map(|(wheel, _)| wheel.sha256);
+        let digests = wheels.chain(TEXT.sources.iter().map(|s| s.sha256));
+        for digest in digests.chain(MODELS.iter().flat_map(|m| m.shipped).map(|s| s.sha256)) {
             assert!(digest.len() == 64 && digest.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')), "{digest}");
         }
     }

