@@ -23,13 +23,13 @@ mod sources;
 
 use common::{Args, Pages, Result, timed};
 use latency::{Alone, Cache, Decoding, Process, Runs, Times, layer_of, plot, tables, verdicts};
-use wcodec_eval::Checkpoint;
 use measure::{Run, Task, drop_caches};
 use sources::{Loading, archives, load_archives, load_raw};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use wcodec::observe::{Stage, Timeline};
 use wcodec::{Archive, Device, Tensor};
+use wcodec_eval::Checkpoint;
 
 const THREADS: [usize; 2] = [1, 2];
 /// Times that the model, and each of its layers, is decoded alone.

@@ -34,9 +34,11 @@ fn a_model_is_itself_and_its_quantized_form_nearly() {
     let at = directory.path();
     let report = json(&wcodec(at, &["quantize", "model", "out.wcodec", "--target-bpw", "6", "--calibration", "text", "--json"]));
     assert_eq!(report["calibrated"], true);
-    let errors: Vec<f64> = report["tensors"].as_array().expect("tensors").iter().map(|t| t["largest_error"].as_f64().expect("a number")).collect();
+    let errors: Vec<f64> =
+        report["tensors"].as_array().expect("tensors").iter().map(|t| t["largest_error"].as_f64().expect("a number")).collect();
     assert!(errors.len() > 7 && errors.iter().all(|&e| e > 0.0));
-    let report = json(&wcodec(at, &["eval", "model", "out.wcodec", "--reference", "model", "--text", "text", "--window", "64", "--json"]));
+    let report =
+        json(&wcodec(at, &["eval", "model", "out.wcodec", "--reference", "model", "--text", "text", "--window", "64", "--json"]));
     let [same, coarse] = [0, 1].map(|i| report["models"][i]["comparison"].clone());
     assert_eq!((&same["agreement"], &same["divergence"], &same["accuracy_gain"][0]), (&1.0.into(), &0.0.into(), &0.0.into()));
     assert_eq!(report["models"][0]["perplexity"], report["reference"]["perplexity"]);

@@ -134,7 +134,11 @@ impl Sums {
 
 /// Calls `of` for each window, on all threads, a few windows at a time, and `then` with the results in the windows' order: sums come out the same however many threads
 /// there are.
-fn in_order<T: Send>(windows: usize, of: impl Fn(usize) -> Result<T> + Sync, mut then: impl FnMut(T) -> Result<()>) -> Result<()> {
+fn in_order<T: Send>(
+    windows: usize,
+    of: impl Fn(usize) -> Result<T> + Sync,
+    mut then: impl FnMut(T) -> Result<()>,
+) -> Result<()> {
     let step = rayon::current_num_threads().max(1);
     for first in (0..windows).step_by(step) {
         let found = (first..windows.min(first + step)).into_par_iter().map(&of).collect::<Result<Vec<T>>>()?;
@@ -149,7 +153,11 @@ fn in_order<T: Send>(windows: usize, of: impl Fn(usize) -> Result<T> + Sync, mut
 /// Too few tokens; another architecture; weights and temporary files that cannot be read.
 pub fn calibrate(stock: &Stock, config: &Config, tokens: &[u32], progress: &(dyn Fn(f64) -> bool + Sync)) -> Result<Calibration> {
     if tokens.len() < LEAST {
-        return Err(format!("the calibration text has {} tokens: at least {LEAST} are needed to measure anything by", tokens.len()).into());
+        return Err(format!(
+            "the calibration text has {} tokens: at least {LEAST} are needed to measure anything by",
+            tokens.len()
+        )
+        .into());
     }
     let windows: Vec<&[u32]> = tokens.chunks_exact(WINDOW).collect();
     let (hidden, layers) = (config.hidden_size, config.num_hidden_layers);

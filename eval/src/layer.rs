@@ -204,7 +204,8 @@ mod tests {
         let mut layer = Layer::read(&*stock.weights, &config, 0).expect("reads");
         let (length, hidden) = (6, config.hidden_size);
         let positions = Positions::new(&config, length).expect("made");
-        let values = |seed: usize, n: usize| -> Vec<f32> { (0..n).map(|i| ((i * 37 + seed * 11) % 29) as f32 / 14.0 - 1.0).collect() };
+        let values =
+            |seed: usize, n: usize| -> Vec<f32> { (0..n).map(|i| ((i * 37 + seed * 11) % 29) as f32 / 14.0 - 1.0).collect() };
         let tensor = |v: &[f32]| Tensor::from_vec(v.to_vec(), (length, hidden), &Device::Cpu).expect("a tensor");
         let (x, weights) = (values(1, length * hidden), tensor(&values(2, length * hidden)));
         // The loss is a weighted sum of the outputs: its gradient in them is the weights.

@@ -27,7 +27,12 @@ pub struct Window {
 ///
 /// # Errors
 /// Logits that are not numbers; what candle fails at; that `progress` said so.
-pub fn read(models: &[&Llama], tokens: &[u32], window: usize, progress: &(dyn Fn(u64) -> bool + Sync)) -> Result<Vec<Vec<Window>>> {
+pub fn read(
+    models: &[&Llama],
+    tokens: &[u32],
+    window: usize,
+    progress: &(dyn Fn(u64) -> bool + Sync),
+) -> Result<Vec<Vec<Window>>> {
     let done = AtomicU64::new(0);
     let each = |window: &[u32]| -> Result<Vec<Window>> {
         let (given, next) = (&window[..window.len() - 1], &window[1..]);

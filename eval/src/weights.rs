@@ -127,12 +127,18 @@ impl Stock {
     pub fn llama(&self) -> Result<Config> {
         let architecture = self.architecture()?;
         if architecture != "llama" {
-            return Err(format!("{} is a {architecture:?}: of language models only \"llama\" is known", self.path.display()).into());
+            return Err(
+                format!("{} is a {architecture:?}: of language models only \"llama\" is known", self.path.display()).into()
+            );
         }
         let named = |e: Box<dyn std::error::Error + Send + Sync>| format!("{}: {e}", self.path.display());
         let config = Config::from_json(&self.file("config.json")?).map_err(named)?;
-        let shapes: std::collections::HashMap<String, Vec<usize>> =
-            config.tensors().into_iter().filter_map(|(name, _)| Some((self.weights.shape(&name)?, name))).map(|(s, n)| (n, s)).collect();
+        let shapes: std::collections::HashMap<String, Vec<usize>> = config
+            .tensors()
+            .into_iter()
+            .filter_map(|(name, _)| Some((self.weights.shape(&name)?, name)))
+            .map(|(s, n)| (n, s))
+            .collect();
         config.check(|name| shapes.get(name).map(Vec::as_slice)).map_err(named)?;
         Ok(config)
     }
@@ -143,7 +149,9 @@ impl Stock {
     /// It cannot be read.
     pub fn tokenizer(&self, config: &Config) -> Result<Tokenizer> {
         match self.file("tokenizer.json") {
-            Ok(bytes) => Tokenizer::from_bytes(&bytes).map_err(|e| format!("the tokenizer of {}: {e}", self.path.display()).into()),
+            Ok(bytes) => {
+                Tokenizer::from_bytes(&bytes).map_err(|e| format!("the tokenizer of {}: {e}", self.path.display()).into())
+            }
             Err(_) if config.vocab_size == 256 => Ok(Tokenizer::Bytes),
             Err(e) => Err(e),
         }

@@ -15,7 +15,6 @@
 mod measure;
 mod sources;
 
-use wcodec_eval::{Checkpoint, Result, raw};
 use measure::{Run, Task, drop_caches};
 use serde_json::json;
 use sources::{Loading, archives, load_archives, load_raw};
@@ -23,6 +22,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use wcodec::Device;
 use wcodec::observe::Timeline;
+use wcodec_eval::{Checkpoint, Result, raw};
 
 /// What the command line asks for.
 struct Arguments {

@@ -2,8 +2,8 @@
 
 use crate::sources::Times;
 use candle_core::Device;
-use wcodec_eval::{Checkpoint, Generation, Llama, Result, Tensors, generate};
 use std::time::{Duration, Instant};
+use wcodec_eval::{Checkpoint, Generation, Llama, Result, Tensors, generate};
 
 /// What a run came to.
 pub(crate) struct Run {

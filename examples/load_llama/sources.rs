@@ -1,12 +1,12 @@
 //! The two places that tensors come from: raw safetensors files, and the archives made of them.
 
-use wcodec_eval::{Buffer, Checkpoint, Result, Tensors, raw, scratch};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use wcodec::candle::Weights;
 use wcodec::observe::Timeline;
 use wcodec::{Archive, Data, Device, Encoder, Loader};
+use wcodec_eval::{Buffer, Checkpoint, Result, Tensors, raw, scratch};
 
 /// When a load had got how far.
 #[derive(Clone, Copy, Default)]

@@ -2,9 +2,9 @@
 
 use crate::quality::{Errors, Reading};
 use candle_core::{DType, Device, Tensor};
-use wcodec_eval::{Checkpoint, Llama, Result, Tensors};
 use std::time::{Duration, Instant};
 use wcodec::{Archive, Dtype, Level};
+use wcodec_eval::{Checkpoint, Llama, Result, Tensors};
 
 /// What a level is worth.
 #[derive(Debug)]

@@ -11,10 +11,10 @@ mod levels;
 mod quality;
 
 use levels::Measured;
-use wcodec_eval::{Checkpoint, Result, scratch};
 use quality::agreement;
 use std::path::Path;
 use wcodec::{Archive, Encoder};
+use wcodec_eval::{Checkpoint, Result, scratch};
 
 /// What is read to the model.
 const TEXT: &str = include_str!("text.txt");

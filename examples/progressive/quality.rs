@@ -3,8 +3,8 @@
 use candle_core::D;
 use candle_nn::ops;
 use half::{bf16, f16};
-use wcodec_eval::{Cache, Llama, Result};
 use wcodec::Dtype;
+use wcodec_eval::{Cache, Llama, Result};
 
 /// Errors of weights, relative to the exact ones; of those that are not zero.
 #[derive(Debug, Default)]

@@ -17,8 +17,8 @@ mod server;
 mod tests;
 mod weights;
 
-use wcodec_eval::{Checkpoint, Result};
 use std::path::PathBuf;
+use wcodec_eval::{Checkpoint, Result};
 
 #[tokio::main]
 async fn main() -> Result<()> {

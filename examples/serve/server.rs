@@ -6,11 +6,11 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use candle_core::Device;
-use wcodec_eval::{Checkpoint, Llama, Result, Tensors, generate};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+use wcodec_eval::{Checkpoint, Llama, Result, Tensors, generate};
 
 /// The most tokens that one request may ask for: a text takes a thread for as long as it is generated.
 const MAX_TOKENS: usize = 512;

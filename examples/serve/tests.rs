@@ -3,13 +3,13 @@
 use crate::progress::Progress;
 use crate::server;
 use crate::weights::Source;
-use wcodec_eval::{Checkpoint, Result, SyntheticModel, Tensors, raw};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use wcodec_eval::{Checkpoint, Result, SyntheticModel, Tensors, raw};
 
 /// A server whose weights come from `load`.
 async fn start(load: impl FnOnce(&Progress, &Checkpoint) -> Result<Tensors> + Send + 'static) -> SocketAddr {

@@ -2,11 +2,11 @@
 
 use crate::progress::Progress;
 use candle_core::DType;
-use wcodec_eval::{Checkpoint, Config, Result, Tensors, raw, scratch};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use wcodec::Loader;
 use wcodec::candle::Weights;
+use wcodec_eval::{Checkpoint, Config, Result, Tensors, raw, scratch};
 
 /// Files of weights.
 #[derive(Debug)]

@@ -11,12 +11,12 @@ mod measure;
 #[path = "../load_llama/sources.rs"]
 mod sources;
 
-use wcodec_eval::{Checkpoint, SyntheticModel};
 use measure::Task;
 use sources::{Loading, load_archives, load_raw};
 use std::path::PathBuf;
 use wcodec::observe::Timeline;
 use wcodec::{Device, Encoder};
+use wcodec_eval::{Checkpoint, SyntheticModel};
 
 const ON_CPU: Loading<'_> = Loading { device: &Device::Cpu, budget: None, timeline: None };
 

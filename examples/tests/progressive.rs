@@ -7,9 +7,9 @@ mod levels;
 #[path = "../progressive/quality.rs"]
 mod quality;
 
-use wcodec_eval::{Checkpoint, SyntheticModel};
 use quality::agreement;
 use wcodec::{Archive, Encoder};
+use wcodec_eval::{Checkpoint, SyntheticModel};
 
 #[test]
 fn every_plane_halves_the_error() {

@@ -149,7 +149,11 @@ fn print(args: &Args, report: &QuantizeReport, start: Instant, quiet: bool) -> R
     }
     let mut text = String::from("  bits  step                 largest error  tensor\n");
     for t in &report.tensors {
-        let steps = if t.steps[0] == t.steps[2] { format!("{:.4}", t.steps[0]) } else { format!("{:.4} - {:.4}", t.steps[0], t.steps[2]) };
+        let steps = if t.steps[0] == t.steps[2] {
+            format!("{:.4}", t.steps[0])
+        } else {
+            format!("{:.4} - {:.4}", t.steps[0], t.steps[2])
+        };
         let share = output::percent(t.largest_relative_error.into());
         let name = output::plain(&t.name);
         text += &format!("{:6.3}  {steps:19}  {:.4} {:>7}  {name}\n", t.bits_per_weight, t.largest_error, format!("({share})"));

@@ -84,7 +84,8 @@ mod tests {
 
     #[test]
     fn a_size_has_its_price() {
-        let values: Vec<f32> = (0..1 << 14).map(|i: u32| ((i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 24) as f32) - 0.5).collect();
+        let values: Vec<f32> =
+            (0..1 << 14).map(|i: u32| ((i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 24) as f32) - 0.5).collect();
         let at = |sensitivity: f32| {
             let sensitivity = Sensitivity { rows: vec![sensitivity; 64], moments: None };
             Sample::of(&values, 256, Format::Int8, &sensitivity, 1.0)

@@ -164,7 +164,11 @@ impl<S: Stored> Dequantized<S> {
                 let row = |(words, scales): (&[u32], &[f32])| {
                     (0..columns).map(|c| unpack(words, c) as f32 * scales[c * groups / columns]).collect::<Vec<_>>()
                 };
-                Ok(words.par_chunks(columns.div_ceil(8).max(1)).zip(scales.par_chunks(groups.max(1))).flat_map_iter(row).collect())
+                Ok(words
+                    .par_chunks(columns.div_ceil(8).max(1))
+                    .zip(scales.par_chunks(groups.max(1)))
+                    .flat_map_iter(row)
+                    .collect())
             }
         }
     }

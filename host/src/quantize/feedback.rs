@@ -152,7 +152,15 @@ mod tests {
             let moments = moments(n);
             let f = Feedback::new(&moments, n);
             let mean = (0..n).map(|i| moments[i * (n + 1)]).sum::<f32>() / n as f32;
-            let l = |i: usize, j: usize| if i == j { 1.0 } else if j < i { f.row(i)[j] } else { 0.0 };
+            let l = |i: usize, j: usize| {
+                if i == j {
+                    1.0
+                } else if j < i {
+                    f.row(i)[j]
+                } else {
+                    0.0
+                }
+            };
             for i in 0..n {
                 for j in 0..=i {
                     let product: f32 = (0..=j).map(|k| l(i, k) * f.weights[k] * l(j, k)).sum();

@@ -133,7 +133,8 @@ fn modules(source: &Checkpoint, rules: &[Rule]) -> Vec<Module> {
 /// Copies the files that go with a checkpoint; the configuration gets the scheme, and an index of shards that are no more is left out.
 fn carry<'a>(files: impl Iterator<Item = &'a Path>, root: &Path, directory: &Path, config: &Value) -> Result<()> {
     for from in files {
-        let relative = from.strip_prefix(root).map_err(|_| Error::argument("a file that is not in its directory").with_path(from))?;
+        let relative =
+            from.strip_prefix(root).map_err(|_| Error::argument("a file that is not in its directory").with_path(from))?;
         if relative.to_str().is_some_and(|name| name.ends_with(".safetensors.index.json")) {
             continue;
         }

@@ -144,7 +144,8 @@ mod tests {
     #[test]
     fn the_error_is_the_quadratic_form() {
         let n = 20;
-        let samples: Vec<Vec<f32>> = (0..60).map(|s| (0..n).map(|i| (((s * 31 + i * 17) % 23) as f32 - 11.0) / 9.0 + (s % 5) as f32).collect()).collect();
+        let samples: Vec<Vec<f32>> =
+            (0..60).map(|s| (0..n).map(|i| (((s * 31 + i * 17) % 23) as f32 - 11.0) / 9.0 + (s % 5) as f32).collect()).collect();
         let moments: Vec<f32> = (0..n * n).map(|k| samples.iter().map(|s| s[k / n] * s[k % n]).sum::<f32>() / 60.0).collect();
         let feedback = Feedback::new(&moments, n);
         let values: Vec<f32> = (0..3 * n).map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0).collect();

@@ -46,7 +46,9 @@ impl Format {
     pub fn flat_bytes(self, rows: u64, columns: u64) -> u64 {
         match self {
             Self::Int8 => rows * (columns + 2),
-            Self::Int4 => rows * 4 * columns.div_ceil(8) + 2 * rows * (columns / self.group(columns as usize).unwrap_or(128) as u64) + 16,
+            Self::Int4 => {
+                rows * 4 * columns.div_ceil(8) + 2 * rows * (columns / self.group(columns as usize).unwrap_or(128) as u64) + 16
+            }
         }
     }
 }
