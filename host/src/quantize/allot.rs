@@ -95,7 +95,7 @@ mod tests {
         let lambda = lambda_for(&samples, 8.0 * n);
         let bits = samples.each_ref().map(|s| s.bits(lambda) / n);
         // Four times the step at a sixteenth of the sensitivity.
-        assert!((bits[0] - 3.0).abs() < 0.05 && (bits[1] - 5.0).abs() < 0.05, "{bits:?}");
+        assert!((bits[0] - 3.0).abs() < 0.1 && (bits[1] - 5.0).abs() < 0.1, "{bits:?}");
         // More than there are: as many as there can be.
         assert!(total_bits(&samples, lambda_for(&samples, 100.0 * n)) < 16.0 * n);
     }

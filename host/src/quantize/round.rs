@@ -144,33 +144,43 @@ mod tests {
     #[test]
     fn the_error_is_the_quadratic_form() {
         let n = 20;
-        let samples: Vec<Vec<f32>> =
-            (0..60).map(|s| (0..n).map(|i| (((s * 31 + i * 17) % 23) as f32 - 11.0) / 9.0 + (s % 5) as f32).collect()).collect();
-        let moments: Vec<f32> = (0..n * n).map(|k| samples.iter().map(|s| s[k / n] * s[k % n]).sum::<f32>() / 60.0).collect();
+        let mut state = 3u32;
+        let mut random = move || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 24) as f32 - 0.5
+        };
+        // Inputs that share a part.
+        let samples: Vec<Vec<f32>> = (0..200)
+            .map(|_| {
+                let shared = 2.0 * random();
+                (0..n).map(|_| random() + shared).collect()
+            })
+            .collect();
+        let moments: Vec<f32> = (0..n * n).map(|k| samples.iter().map(|s| s[k / n] * s[k % n]).sum::<f32>() / 200.0).collect();
         let feedback = Feedback::new(&moments, n);
-        let values: Vec<f32> = (0..3 * n).map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0).collect();
-        let rounding = Rounding { feedback: &feedback, lambda: 0.002, group: n, range: (-127, 127) };
-        let rows: Vec<Row<'_>> =
-            values.chunks(n).map(|values| Row { values, steps: &[0.21], sensitivity: 1.0, bits: &FLAT }).collect();
-        let mut codes = vec![0; 3 * n];
+        let values: Vec<f32> = (0..BATCH * n).map(|_| random()).collect();
+        let rounding = Rounding { feedback: &feedback, lambda: 0.0, group: n, range: (-127, 127) };
+        let step = 0.11;
+        let row = |values| Row { values, steps: &[0.11], sensitivity: 1.0, bits: &FLAT };
+        let rows: Vec<Row<'_>> = values.chunks(n).map(row).collect();
+        let mut codes = vec![0; BATCH * n];
         let outcomes = rounding.run(&rows, &mut codes, &mut Vec::new());
         let mean = (0..n).map(|i| moments[i * (n + 1)]).sum::<f32>() / n as f32;
-        for r in 0..3 {
-            let error = |i: usize| values[r * n + i] - codes[r * n + i] as f32 * 0.21;
-            let mut form = 0.0;
-            for i in 0..n {
-                for j in 0..n {
-                    let moment = moments[i * n + j] / mean + if i == j { 0.01 } else { 0.0 };
-                    form += error(i) * moment * error(j);
-                }
-            }
-            assert!((form - outcomes[r].error).abs() < 1e-2 * form.max(0.1), "{form} {:?}", outcomes[r]);
-            let largest = (0..n).map(|i| error(i).abs()).fold(0.0, f32::max);
-            assert!((largest - outcomes[r].largest).abs() < 1e-5);
-            // Feedback does better than rounding each by itself.
-            let plain: Vec<f32> = (0..n).map(|i| values[r * n + i] - (values[r * n + i] / 0.21).round() * 0.21).collect();
-            let plain: f32 = (0..n * n).map(|k| plain[k / n] * moments[k] / mean * plain[k % n]).sum();
-            assert!(form < plain, "{form} {plain}");
+        let form = |error: &[f32]| -> f32 {
+            let term = |k: usize| error[k / n] * (moments[k] / mean + if k / n == k % n { 0.01 } else { 0.0 }) * error[k % n];
+            (0..n * n).map(term).sum()
+        };
+        let (mut with, mut without) = (0.0, 0.0);
+        for (row, values) in values.chunks(n).enumerate() {
+            let error: Vec<f32> = values.iter().zip(&codes[row * n..]).map(|(v, &code)| v - code as f32 * step).collect();
+            let weighted = form(&error);
+            assert!((weighted - outcomes[row].error).abs() < 1e-2 * weighted.max(1e-3), "{weighted} {:?}", outcomes[row]);
+            let largest = error.iter().fold(0f32, |most, e| most.max(e.abs()));
+            assert!((largest - outcomes[row].largest).abs() < 1e-6);
+            with += weighted;
+            without += form(&values.iter().map(|v| v - (v / step).round() * step).collect::<Vec<_>>());
         }
+        // Feedback does better than rounding each by itself.
+        assert!(with < 0.7 * without, "{with} {without}");
     }
 }
