@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
-use wcodec_eval::SyntheticModel;
+use wcodec_eval::{SyntheticBert, SyntheticModel};
 
 /// Runs the command in a directory.
 fn wcodec(directory: &Path, arguments: &[&str]) -> Output {
@@ -77,4 +77,55 @@ fn bad_input_is_told() {
     fails(&["quantize", "model", "a.wcodec", "--calibration", "text"], 4, "without --calibration");
     let output = wcodec(at, &["quantize", "model", "a.wcodec"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn sentence_encoders_are_compared_by_their_vectors() {
+    let directory = model();
+    let at = directory.path();
+    for (name, seed) in [("encoder", 1), ("other", 2)] {
+        SyntheticBert { seed, ..SyntheticBert::SMALL }.write(&at.join(name)).expect("written");
+    }
+    let words = ["A sentence of some words. ", "Another one that says no more? ", "And a last one, to make it three.\n"];
+    std::fs::write(at.join("sentences"), words.concat()).expect("written");
+    // Weights alone, with what goes with them elsewhere.
+    std::fs::create_dir(at.join("alone")).expect("made");
+    std::fs::copy(at.join("encoder/model.safetensors"), at.join("alone/a.safetensors")).expect("copied");
+    let arguments = [
+        "eval",
+        "alone/a.safetensors",
+        "other",
+        "--config",
+        "encoder",
+        "--reference",
+        "encoder",
+        "--text",
+        "sentences",
+        "--json",
+    ];
+    let report = json(&wcodec(at, &arguments));
+    assert_eq!((&report["sentences"], &report["tokens"]), (&3.into(), &(25 + 30 + 33).into()));
+    let cosine = |model: usize, what: &str| report["models"][model][what].as_f64().expect("a number");
+    assert!((cosine(0, "least_cosine") - 1.0).abs() < 1e-9);
+    assert!(cosine(1, "least_cosine") <= cosine(1, "mean_cosine") && cosine(1, "mean_cosine") < 0.9);
+    let fails = |arguments: &[&str], code: i32, words: &str| {
+        let output = wcodec(at, arguments);
+        let said = text(&output.stderr);
+        assert!(output.status.code() == Some(code) && said.contains(words), "{arguments:?}: {:?} {said}", output.status);
+    };
+    fails(&["eval", "encoder", "--text", "sentences"], 2, "--reference");
+    fails(&["eval", "model", "--reference", "encoder", "--text", "sentences"], 4, "not a bert");
+    fails(&["eval", "encoder", "--reference", "model", "--text", "sentences"], 4, "\"bert\"");
+    fails(
+        &["eval", "encoder", "--reference", "encoder", "--text", "sentences", "--tokens", "1000"],
+        4,
+        "88 tokens in 3 sentences",
+    );
+    std::fs::write(at.join("empty"), "\n").expect("written");
+    fails(&["eval", "encoder", "--reference", "encoder", "--text", "empty"], 4, "no sentence");
+    // A tensor that is not there.
+    let config = std::fs::read_to_string(at.join("other/config.json")).expect("there");
+    std::fs::write(at.join("other/config.json"), config.replace("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3"))
+        .expect("written");
+    fails(&["eval", "other", "--reference", "encoder", "--text", "sentences"], 4, "encoder.layer.2");
 }

@@ -9,11 +9,13 @@
 //! | generate | [`generate`] |
 //! | open a model whatever its weights are stored as | [`Stock`] |
 //! | perplexity, accuracy, divergence from another model | [`read`], [`Evaluation`], [`Comparison`] |
+//! | how near a sentence encoder's vectors are to another's | [`Stock::bert`], [`sentences`] |
 //! | statistics by which the model is then quantized | [`calibrate`] |
 //!
 //! The weights are computed with as `f32` whatever they are stored as: on the CPU candle widens BF16 operands for each
 //! product anew, which costs more than reading the weights, so they are widened once, when the model is built.
 
+mod bert;
 mod buffer;
 mod calibrate;
 mod checkpoint;
@@ -24,12 +26,14 @@ mod layer;
 mod model;
 pub mod raw;
 mod reading;
+pub mod sentences;
 mod synthetic;
 #[cfg(test)]
 mod tests;
 mod tokenizer;
 mod weights;
 
+pub use bert::{Bert, BertConfig, SyntheticBert};
 pub use buffer::Buffer;
 pub use calibrate::{Calibration, calibrate};
 pub use checkpoint::{Checkpoint, scratch};

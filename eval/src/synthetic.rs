@@ -52,31 +52,36 @@ impl SyntheticModel {
 
     /// Writes the model into a directory, unless it is there, and returns the path of the weights.
     pub fn write(&self, directory: &Path) -> Result<PathBuf> {
-        let (path, config_path, config) = (directory.join("model.safetensors"), directory.join("config.json"), self.config());
-        if path.exists() && std::fs::read_to_string(&config_path).is_ok_and(|there| there == config) {
-            return Ok(path);
-        }
-        let mut random = Normal(self.seed);
-        let mut data = Vec::new();
-        for (name, shape) in crate::Config::from_json(config.as_bytes())?.tensors() {
-            let elements: usize = shape.iter().product();
-            let bytes: Vec<u8> = match shape[..] {
-                // The weights of a norm are near one.
-                [_] => (0..elements).flat_map(|_| bf16::from_f32(1.0 + 0.1 * random.next()).to_le_bytes()).collect(),
-                _ => {
-                    let scale = (shape[shape.len() - 1] as f32).sqrt().recip();
-                    (0..elements).flat_map(|_| bf16::from_f32(scale * random.next()).to_le_bytes()).collect()
-                }
-            };
-            data.push((name, shape, bytes));
-        }
-        let views = data.iter().map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::BF16, shape.clone(), bytes)?)));
-        std::fs::create_dir_all(directory)?;
-        // The configuration last: with it the model counts as there.
-        serialize_to_file(views.collect::<Result<Vec<_>>>()?, None, &path)?;
-        std::fs::write(config_path, config)?;
-        Ok(path)
+        let config = self.config();
+        write(directory, &config, crate::Config::from_json(config.as_bytes())?.tensors(), self.seed)
     }
+}
+
+/// Writes tensors made from a seed into a directory, and the configuration that they belong to, unless that model is there; returns the path of the weights.
+pub(crate) fn write(directory: &Path, config: &str, tensors: Vec<(String, Vec<usize>)>, seed: u64) -> Result<PathBuf> {
+    let (path, config_path) = (directory.join("model.safetensors"), directory.join("config.json"));
+    if path.exists() && std::fs::read_to_string(&config_path).is_ok_and(|there| there == config) {
+        return Ok(path);
+    }
+    let mut random = Normal(seed);
+    let mut data = Vec::new();
+    for (name, shape) in tensors {
+        // Biases are near zero, the weights of a norm near one.
+        let (middle, scale) = match shape[..] {
+            [_] if name.ends_with(".bias") => (0.0, 0.1),
+            [_] => (1.0, 0.1),
+            _ => (0.0, (shape[shape.len() - 1] as f32).sqrt().recip()),
+        };
+        let number = |_| bf16::from_f32(middle + scale * random.next()).to_le_bytes();
+        let bytes: Vec<u8> = (0..shape.iter().product::<usize>()).flat_map(number).collect();
+        data.push((name, shape, bytes));
+    }
+    let views = data.iter().map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::BF16, shape.clone(), bytes)?)));
+    std::fs::create_dir_all(directory)?;
+    // The configuration last: with it the model counts as there.
+    serialize_to_file(views.collect::<Result<Vec<_>>>()?, None, &path)?;
+    std::fs::write(config_path, config)?;
+    Ok(path)
 }
 
 /// Normally distributed numbers: the sum of four uniform ones is near enough.

@@ -24,6 +24,21 @@ impl Tokenizer {
         Ok(Self::Own(Box::new(tokenizers::Tokenizer::from_bytes(json)?)))
     }
 
+    /// For sentences one by one: none is padded, and what is longer than `longest` tokens is cut.
+    ///
+    /// # Errors
+    /// Fewer tokens than those that go around every text.
+    pub fn of_sentences(self, longest: usize) -> Result<Self> {
+        Ok(match self {
+            Self::Own(mut own) => {
+                let cut = tokenizers::TruncationParams { max_length: longest, ..Default::default() };
+                own.with_padding(None).with_truncation(Some(cut))?;
+                Self::Own(own)
+            }
+            Self::Bytes => Self::Bytes,
+        })
+    }
+
     /// The tokens of a text, with those around it that the tokenizer adds.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         match self {

@@ -1,6 +1,6 @@
 //! A model on disk, whatever its weights are stored as: floats or integers, in safetensors files or in an archive.
 
-use crate::{Config, Llama, Result, Tensors, Tokenizer};
+use crate::{Bert, BertConfig, Config, Llama, Result, Tensors, Tokenizer};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
@@ -127,9 +127,11 @@ impl Stock {
     pub fn llama(&self) -> Result<Config> {
         let architecture = self.architecture()?;
         if architecture != "llama" {
-            return Err(
-                format!("{} is a {architecture:?}: of language models only \"llama\" is known", self.path.display()).into()
-            );
+            return Err(format!(
+                "{} is a {architecture:?}: known are \"llama\", and of sentence encoders \"bert\"",
+                self.path.display()
+            )
+            .into());
         }
         let named = |e: Box<dyn std::error::Error + Send + Sync>| format!("{}: {e}", self.path.display());
         let config = Config::from_json(&self.file("config.json")?).map_err(named)?;
@@ -148,11 +150,15 @@ impl Stock {
     /// # Errors
     /// It cannot be read.
     pub fn tokenizer(&self, config: &Config) -> Result<Tokenizer> {
+        self.tokenizer_of(config.vocab_size)
+    }
+
+    fn tokenizer_of(&self, vocabulary: usize) -> Result<Tokenizer> {
         match self.file("tokenizer.json") {
             Ok(bytes) => {
                 Tokenizer::from_bytes(&bytes).map_err(|e| format!("the tokenizer of {}: {e}", self.path.display()).into())
             }
-            Err(_) if config.vocab_size == 256 => Ok(Tokenizer::Bytes),
+            Err(_) if vocabulary == 256 => Ok(Tokenizer::Bytes),
             Err(e) => Err(e),
         }
     }
@@ -166,6 +172,30 @@ impl Stock {
         let tensors = config.tensors().into_par_iter().map(read).collect::<Result<Tensors>>();
         let tensors = tensors.map_err(|e| format!("{}: {e}", self.path.display()))?;
         Ok(Llama::from_tensors(config, tensors, &Device::Cpu)?)
+    }
+
+    /// A sentence encoder in memory, and its tokenizer.
+    ///
+    /// # Errors
+    /// Another architecture; a tensor that is missing or of another shape; what cannot be read.
+    pub fn bert(&self) -> Result<(Bert, Tokenizer)> {
+        let named = |e: Box<dyn std::error::Error + Send + Sync>| format!("{}: {e}", self.path.display());
+        let architecture = self.architecture()?;
+        if architecture != "bert" {
+            return Err(format!("{} is a {architecture:?}, not a bert", self.path.display()).into());
+        }
+        let config = BertConfig::from_json(&self.file("config.json")?).map_err(named)?;
+        // Where the encoder is a part of a larger model its tensors' names begin so.
+        let prefix =
+            ["", "bert."].into_iter().find(|p| self.weights.shape(&format!("{p}embeddings.word_embeddings.weight")).is_some());
+        let read = |(name, _): (String, Vec<usize>)| {
+            let tensor = self.weights.tensor(&format!("{}{name}", prefix.unwrap_or_default()))?;
+            Ok((name, tensor))
+        };
+        let tensors = config.tensors().into_par_iter().map(read).collect::<Result<Tensors>>().map_err(named)?;
+        let model = Bert::from_tensors(&config, tensors).map_err(|e| named(e.into()))?;
+        let tokenizer = self.tokenizer_of(config.vocab_size)?.of_sentences(config.max_position_embeddings);
+        Ok((model, tokenizer.map_err(named)?))
     }
 }
 

@@ -1,4 +1,6 @@
-//! `wcodec eval`.
+//! `wcodec eval`: what language models make of a text; [`encoder`] is of those that make vectors of sentences.
+
+mod encoder;
 
 use crate::failure::{Exit, Failure, Result};
 use crate::progress::Progress;
@@ -13,12 +15,15 @@ const AFTER_HELP: &str = "\
 Examples:
   wcodec eval models/smollm2 --text models/text/evaluation.txt
   wcodec eval smollm2-int8.wcodec --reference models/smollm2 --text models/text/evaluation.txt
+  wcodec eval models/minilm-bf16.safetensors --config models/minilm --reference models/minilm --text models/text/evaluation.txt
 
 A model is a Hugging Face directory, a safetensors file with config.json and tokenizer.json beside it, or an archive of either. Weights of compressed-tensors'
 INT8 and INT4 layouts are dequantized. All models read the same tokens, those of the first model's tokenizer, window by window; the first token of a window is
-given. Intervals are of 95 % and paired: the windows are the same, and are taken for independent.";
+given. Intervals are of 95 % and paired: the windows are the same, and are taken for independent.
 
-/// What language models make of a text: perplexity, accuracy, and how far they are from a reference
+Known are Llamas, and of sentence encoders BERT: of these the vectors of the text's sentences are compared with the reference's.";
+
+/// What models make of a text: perplexity, accuracy, how far they are from a reference
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
@@ -31,7 +36,7 @@ pub(crate) struct Args {
     /// The text that they read
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     text: PathBuf,
-    /// Read no more than the text's first tokens
+    /// Read no more than the text's first tokens, or the sentences that they reach
     #[arg(long, value_name = "N")]
     tokens: Option<usize>,
     /// Tokens of a window
@@ -86,6 +91,9 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     let paths: Vec<&PathBuf> = args.reference.iter().chain(&args.models).collect();
     let stocks = paths.iter().map(|path| Stock::open(path, args.config.as_deref()));
     let stocks: Vec<Stock> = stocks.collect::<Result<_, _>>().map_err(failed)?;
+    if stocks[0].architecture().map_err(failed)? == "bert" {
+        return encoder::run(args, &paths, &stocks, quiet);
+    }
     let configs: Vec<_> = stocks.iter().map(Stock::llama).collect::<Result<_, _>>().map_err(failed)?;
     if let Some(other) = (1..configs.len()).find(|&i| configs[i].vocab_size != configs[0].vocab_size) {
         let why = format!(
