@@ -79,6 +79,10 @@ fn log_softmax(logits: &mut [f32]) -> Option<usize> {
             (best, most) = (i, x);
         }
     }
+    // What follows takes what is no number for a small one.
+    if logits.iter().fold(false, |any, x| any | x.is_nan()) {
+        return None;
+    }
     let mut sums = [0f32; 16];
     let (sixteens, rest) = logits.as_chunks::<16>();
     for sixteen in sixteens {
