@@ -18,6 +18,7 @@ mod buffer;
 mod calibrate;
 mod checkpoint;
 mod config;
+mod fused;
 mod generate;
 mod layer;
 mod model;

@@ -2,9 +2,10 @@
 //!
 //! Touvron et al., *LLaMA: Open and Efficient Foundation Language Models*, 2023; grouped queries as of Llama 2.
 
+use crate::fused::{CausalSoftmax, Gated};
 use crate::{Config, Tensors};
-use candle_core::{D, DType, Device, IndexOp, Result, Tensor};
-use candle_nn::{Embedding, Linear, Module, RmsNorm, VarBuilder, embedding, linear_no_bias, ops, rms_norm, rotary_emb};
+use candle_core::{DType, Device, IndexOp, Result, Tensor};
+use candle_nn::{Embedding, Linear, Module, RmsNorm, VarBuilder, embedding, linear_no_bias, rms_norm, rotary_emb};
 use rayon::prelude::*;
 
 /// A Llama. It holds no state of a text, so several threads may run it at once, each with a [`Cache`] of its own.
@@ -85,19 +86,20 @@ impl Llama {
         self.head(&self.hidden(tokens, cache)?)
     }
 
-    fn head(&self, x: &Tensor) -> Result<Tensor> {
+    /// Logits, a row for each of what [`hidden`](Self::hidden) gave.
+    pub(crate) fn head(&self, x: &Tensor) -> Result<Tensor> {
         self.head.forward(&self.norm.forward(x)?)?.to_dtype(DType::F32)
     }
 
-    /// What the last layer makes of `tokens`.
-    fn hidden(&self, tokens: &[u32], cache: &mut Cache) -> Result<Tensor> {
+    /// What the last layer makes of `tokens`, which come after those in the cache: tokens × hidden.
+    pub(crate) fn hidden(&self, tokens: &[u32], cache: &mut Cache) -> Result<Tensor> {
         let (device, length) = (self.device(), tokens.len());
         if length == 0 {
             candle_core::bail!("a text needs a token to begin with");
         }
         let positions: Vec<f32> = (cache.length..cache.length + length).map(|p| p as f32).collect();
         let angles = Tensor::from_vec(positions, (length, 1), device)?.matmul(&self.rotations)?;
-        let step = Step { cos: angles.cos()?, sin: angles.sin()?, mask: mask(length, cache.length, device)? };
+        let step = Step { cos: angles.cos()?, sin: angles.sin()? };
         cache.layers.resize(self.layers.len(), None);
         let mut x = self.embedding.forward(&Tensor::new(tokens, device)?)?;
         for (layer, cache) in self.layers.iter().zip(&mut cache.layers) {
@@ -112,17 +114,6 @@ impl Llama {
 struct Step {
     cos: Tensor,
     sin: Tensor,
-    mask: Option<Tensor>,
-}
-
-/// What hides later tokens from earlier ones: minus infinity where the key comes after the query. One token sees all.
-fn mask(length: usize, before: usize, device: &Device) -> Result<Option<Tensor>> {
-    if length == 1 {
-        return Ok(None);
-    }
-    let row = |query: usize| (0..before + length).map(move |key| if key > before + query { f32::NEG_INFINITY } else { 0.0 });
-    let mask: Vec<f32> = (0..length).flat_map(row).collect();
-    Tensor::from_vec(mask, (length, before + length), device).map(Some)
 }
 
 #[derive(Debug)]
@@ -152,8 +143,9 @@ impl Layer {
     fn forward(&self, x: &Tensor, step: &Step, cache: &mut Option<(Tensor, Tensor)>) -> Result<Tensor> {
         let x = (x + self.attention.forward(&self.attention_norm.forward(x)?, step, cache)?)?;
         let y = self.inner_norm.forward(&x)?;
-        let y = (self.gate.forward(&y)?.silu()? * self.up.forward(&y)?)?;
-        x + self.down.forward(&y)?
+        let gate = self.gate.forward(&y)?;
+        gate.inplace_op2(&self.up.forward(&y)?, &Gated)?;
+        x + self.down.forward(&gate)?
     }
 }
 
@@ -198,16 +190,11 @@ impl Attention {
             v = Tensor::cat(&[&before_v, &v], 1)?;
         }
         *cache = Some((k.clone(), v.clone()));
-        let seen = k.dim(1)?;
         // The query heads that share a key head stand one after another, so that a key head multiplies all of theirs at
         // once and nothing is repeated.
         let q = q.reshape((kv_heads, heads / kv_heads * length, dim))?;
-        let scores = (q.matmul(&k.t()?)? * (dim as f64).sqrt().recip())?;
-        let mut scores = scores.reshape((heads, length, seen))?;
-        if let Some(mask) = &step.mask {
-            scores = scores.broadcast_add(mask)?;
-        }
-        let weights = ops::softmax(&scores, D::Minus1)?.reshape((kv_heads, heads / kv_heads * length, seen))?;
+        let weights = q.matmul(&k.t()?)?;
+        weights.inplace_op1(&CausalSoftmax { scale: (dim as f32).sqrt().recip(), queries: length })?;
         let y = weights.matmul(&v)?.reshape((heads, length, dim))?.transpose(0, 1)?;
         self.o.forward(&y.reshape((length, heads * dim))?)
     }

@@ -1,6 +1,8 @@
 //! What models make of a text: window by window, all models the same windows, so that what differs is the model.
 
+use crate::fused::exp;
 use crate::{Cache, Llama, Result};
+use candle_core::{Storage, Tensor};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,30 +38,21 @@ pub fn read(
     let done = AtomicU64::new(0);
     let each = |window: &[u32]| -> Result<Vec<Window>> {
         let (given, next) = (&window[..window.len() - 1], &window[1..]);
-        let (mut found, mut reference) = (Vec::with_capacity(models.len()), Vec::new());
-        let mut likeliest = Vec::new();
+        let mut hidden = Vec::with_capacity(models.len());
         for model in models {
-            let logits = model.logits(given, &mut Cache::default())?;
-            let (_, vocabulary) = logits.dims2()?;
-            let mut logits = logits.flatten_all()?.to_vec1::<f32>()?;
-            let mut sum = Window { tokens: next.len() as u64, ..Window::default() };
-            let mut own = Vec::with_capacity(next.len());
-            for (row, (logits, &next)) in logits.chunks_exact_mut(vocabulary).zip(next).enumerate() {
-                own.push(log_softmax(logits).ok_or("the logits are not numbers: the weights are damaged, or not this model's")?);
-                sum.nats -= logits[next as usize] as f64;
-                sum.right += u64::from(own[row] == next as usize);
-            }
-            if reference.is_empty() {
-                (likeliest, reference) = (own.clone(), logits.clone());
-            }
-            sum.same = own.iter().zip(&likeliest).filter(|(a, b)| a == b).count() as u64;
-            if !found.is_empty() {
-                let rows = reference.chunks_exact(vocabulary).zip(logits.chunks_exact(vocabulary));
-                sum.divergence = rows.map(|(p, q)| divergence(p, q)).sum();
-            }
-            found.push(sum);
+            hidden.push(model.hidden(given, &mut Cache::default())?);
             if !progress(done.fetch_add(next.len() as u64, Ordering::Relaxed) + next.len() as u64) {
                 return Err("interrupted".into());
+            }
+        }
+        let mut found = vec![Window { tokens: next.len() as u64, ..Window::default() }; models.len()];
+        // A vocabulary is large: no more than these rows of it are there at a time, and no two models' but the reference's and one other's.
+        for (at, next) in next.chunks(ROWS).enumerate() {
+            let logits = |m: usize| models[m].head(&hidden[m].narrow(0, at * ROWS, next.len())?);
+            let reference = logits(0)?;
+            for (m, sum) in found.iter_mut().enumerate() {
+                let other = if m == 0 { None } else { Some(logits(m)?) };
+                rows(&reference, |p| rows(other.as_ref().unwrap_or(&reference), |q| sum.add(p, q, next)))?;
             }
         }
         Ok(found)
@@ -70,56 +63,78 @@ pub fn read(
     Ok((0..models.len()).map(|model| windows.iter().map(|w| w[model]).collect()).collect())
 }
 
-/// Makes logarithms of probabilities of logits; the number of the greatest, the first of equals. `None` if they are not all numbers.
-fn log_softmax(logits: &mut [f32]) -> Option<usize> {
-    let mut best = 0;
-    let mut most = f32::NEG_INFINITY;
-    for (i, &x) in logits.iter().enumerate() {
-        if x > most {
-            (best, most) = (i, x);
-        }
+/// Rows of logits at a time: 25 MB of SmolLM2's vocabulary, which an allocator still keeps for the next.
+const ROWS: usize = 128;
+
+/// Lends the numbers of a tensor in the CPU's memory, which are those of a product: contiguous and from the first on.
+fn rows(tensor: &Tensor, of: impl FnOnce(&[f32]) -> Result<()>) -> Result<()> {
+    let (storage, layout) = tensor.storage_and_layout();
+    match (&*storage, layout.contiguous_offsets()) {
+        (Storage::Cpu(storage), Some((from, to))) => of(&storage.as_slice::<f32>()?[from..to]),
+        _ => Err("logits are not in the CPU's memory".into()),
     }
-    // What follows takes what is no number for a small one.
-    if logits.iter().fold(false, |any, x| any | x.is_nan()) {
-        return None;
-    }
-    let mut sums = [0f32; 16];
-    let (sixteens, rest) = logits.as_chunks::<16>();
-    for sixteen in sixteens {
-        for (sum, x) in sums.iter_mut().zip(sixteen) {
-            *sum += exp(x - most);
-        }
-    }
-    let sum: f64 = sums.iter().map(|&s| s as f64).sum::<f64>() + rest.iter().map(|x| exp(x - most) as f64).sum::<f64>();
-    let shift = most + sum.ln() as f32;
-    logits.iter_mut().for_each(|x| *x -= shift);
-    shift.is_finite().then_some(best)
 }
 
-/// Kullback-Leibler divergence of `q` from `p`, both as logarithms, in nats.
-fn divergence(p: &[f32], q: &[f32]) -> f64 {
-    let mut sums = [0f32; 16];
+impl Window {
+    /// Adds what a model makes of some tokens: its logits before each of them, and the reference's, which may be the same.
+    fn add(&mut self, reference: &[f32], logits: &[f32], next: &[u32]) -> Result<()> {
+        let vocabulary = logits.len() / next.len();
+        let itself = std::ptr::eq(reference, logits);
+        for ((p, q), &next) in reference.chunks_exact(vocabulary).zip(logits.chunks_exact(vocabulary)).zip(next) {
+            let model = Row::of(q)?;
+            let reference = if itself { model } else { Row::of(p)? };
+            self.nats += (model.total - q[next as usize]) as f64;
+            self.right += u64::from(model.best == next as usize);
+            self.same += u64::from(model.best == reference.best);
+            self.divergence += if itself { 0.0 } else { divergence(p, reference.total, q, model.total) };
+        }
+        Ok(())
+    }
+}
+
+/// What there is to know of a row of logits.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    /// The number of the greatest, the first of equals.
+    best: usize,
+    /// The logarithm of the sum of their exponentials: a logit less this is the logarithm of a probability.
+    total: f32,
+}
+
+impl Row {
+    /// # Errors
+    /// They are not all numbers.
+    fn of(logits: &[f32]) -> Result<Self> {
+        let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let best = logits.iter().position(|&x| x == most).unwrap_or(0);
+        let (sixteens, rest) = logits.as_chunks::<16>();
+        let mut sums = [0f32; 16];
+        for sixteen in sixteens {
+            sums.iter_mut().zip(sixteen).for_each(|(sum, x)| *sum += exp(x - most));
+        }
+        let sum: f64 = sums.iter().map(|&s| s as f64).chain(rest.iter().map(|x| exp(x - most) as f64)).sum();
+        // Not a number among them does not come out of a maximum; the sum has it.
+        let total = most + sum.ln() as f32;
+        if total.is_finite() { Ok(Self { best, total }) } else { Err(NO_NUMBERS.into()) }
+    }
+}
+
+/// Of logits.
+const NO_NUMBERS: &str = "the logits are not numbers: the weights are damaged, or not this model's";
+
+/// Kullback-Leibler divergence of the probabilities of logits `q` from those of `p`, in nats; with each the logarithm of the sum of their exponentials.
+fn divergence(p: &[f32], p_total: f32, q: &[f32], q_total: f32) -> f64 {
+    let shift = q_total - p_total;
+    let term = |p: f32, q: f32| exp(p - p_total) * (p - q + shift);
     let ((p, p_rest), (q, q_rest)) = (p.as_chunks::<16>(), q.as_chunks::<16>());
+    let mut sums = [0f32; 16];
     for (p, q) in p.iter().zip(q) {
         for i in 0..16 {
-            sums[i] += exp(p[i]) * (p[i] - q[i]);
+            sums[i] += term(p[i], q[i]);
         }
     }
-    let rest: f64 = p_rest.iter().zip(q_rest).map(|(p, q)| (exp(*p) * (p - q)) as f64).sum();
-    sums.iter().map(|&s| s as f64).sum::<f64>() + rest
-}
-
-/// `e` to the `x`, of numbers that are not above 88, to seven digits: plain operations, so that it works on as many at once as the CPU can.
-#[inline(always)]
-fn exp(x: f32) -> f32 {
-    // e^x = 2^n · e^r with |r| at most half of ln 2.
-    const ROUND: f32 = 12_582_912.0;
-    let x = x.max(-87.0);
-    let n = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
-    // ln 2 in two parts, the first exact in few bits.
-    let r = (x - n * 0.693_359_4) - n * -2.121_944_4e-4;
-    let series = 1.0 + r * (1.0 + r * (0.5 + r * (1.0 / 6.0 + r * (1.0 / 24.0 + r * (1.0 / 120.0 + r * (1.0 / 720.0))))));
-    series * f32::from_bits(((n as i32 + 127) << 23) as u32)
+    let rest = p_rest.iter().zip(q_rest).map(|(&p, &q)| term(p, q) as f64);
+    sums.iter().map(|&s| s as f64).chain(rest).sum()
 }
 
 /// What a model makes of a whole text.
@@ -185,16 +200,6 @@ impl Comparison {
 mod tests {
     use super::*;
 
-    #[test]
-    fn exponentials_to_seven_digits() {
-        for i in -8700..100 {
-            let x = i as f32 / 100.0;
-            let exact = (x as f64).exp();
-            assert!((exp(x) as f64 / exact - 1.0).abs() < 3e-6, "{x}");
-        }
-        assert!(exp(-1000.0) < 2e-38);
-    }
-
     /// Against sums in double precision.
     #[test]
     fn softmax_and_divergence() {
@@ -203,17 +208,19 @@ mod tests {
             let sum: f64 = logits.iter().map(|&x| (x as f64).exp()).sum();
             logits.iter().map(|&x| x as f64 - sum.ln()).collect()
         };
-        let (mut p, mut q) = (logits(11), logits(17));
+        let (p, q) = (logits(11), logits(17));
         let (p_exact, q_exact) = (exact(&p), exact(&q));
         let expected = p.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(&a.0))).unwrap().0;
-        assert_eq!(log_softmax(&mut p), Some(expected));
-        log_softmax(&mut q).unwrap();
-        assert!(p.iter().zip(&p_exact).all(|(a, b)| (*a as f64 - b).abs() < 1e-5));
+        let (of_p, of_q) = (Row::of(&p).unwrap(), Row::of(&q).unwrap());
+        assert_eq!(of_p.best, expected);
+        assert!(p.iter().zip(&p_exact).all(|(a, b)| ((a - of_p.total) as f64 - b).abs() < 1e-5));
         let sum: f64 = p_exact.iter().zip(&q_exact).map(|(p, q)| p.exp() * (p - q)).sum();
-        assert!((divergence(&p, &q) - sum).abs() < 1e-5, "{} {sum}", divergence(&p, &q));
-        assert!(divergence(&p, &p).abs() < 1e-9);
-        assert_eq!(log_softmax(&mut [1.0, f32::NAN]), None);
-        assert_eq!(log_softmax(&mut [f32::INFINITY, 1.0]), None);
+        let found = divergence(&p, of_p.total, &q, of_q.total);
+        assert!((found - sum).abs() < 1e-5, "{found} {sum}");
+        assert!(divergence(&p, of_p.total, &p, of_p.total).abs() < 1e-9);
+        for bad in [[1.0, f32::NAN], [f32::NAN, 1.0], [f32::INFINITY, 1.0], [f32::NEG_INFINITY; 2], [f32::NAN; 2]] {
+            assert!(Row::of(&bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]
