@@ -19,7 +19,7 @@ impl InplaceOp1 for CausalSoftmax {
     fn cpu_fwd(&self, scores: &mut CpuStorage, layout: &Layout) -> Result<()> {
         let keys = *layout.dims().last().unwrap_or(&0);
         let (queries, scale) = (self.queries, self.scale);
-        if queries == 0 || keys < queries || layout.shape().elem_count() % (queries * keys) != 0 {
+        if queries == 0 || keys < queries || !layout.shape().elem_count().is_multiple_of(queries * keys) {
             bail!("scores of shape {:?} are not those of {queries} queries", layout.dims());
         }
         for (row, scores) in floats(scores, layout)?.chunks_exact_mut(keys).enumerate() {
