@@ -1,17 +1,24 @@
 //! `wcodec quantize` and `wcodec eval`, on a model made from a seed.
 #![cfg(feature = "eval")]
 
+mod support;
+
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
+use support::run;
 use wcodec_eval::{SyntheticBert, SyntheticModel};
 
-/// Runs the command in a directory.
-fn wcodec(directory: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_wcodec")).args(arguments).current_dir(directory).output().expect("runs")
+/// The command in a directory.
+fn wcodec(directory: &Path, arguments: &[&str]) -> Command {
+    let mut command = support::wcodec(arguments);
+    command.current_dir(directory);
+    command
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+/// Runs the command, which must fail with a code and say so.
+fn fails(directory: &Path, arguments: &[&str], code: i32, words: &str) {
+    let (got, _, said) = run(&mut wcodec(directory, arguments));
+    assert!(got == code && said.contains(words), "{arguments:?}: {got} {said}");
 }
 
 /// A directory with a model, and a text of as many tokens as it has bytes.
@@ -23,22 +30,23 @@ fn model() -> tempfile::TempDir {
     directory
 }
 
-fn json(output: &Output) -> serde_json::Value {
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    serde_json::from_slice(&output.stdout).expect("JSON")
+fn json(mut command: Command) -> serde_json::Value {
+    let (code, said, error) = run(&mut command);
+    assert_eq!(code, 0, "{error}");
+    serde_json::from_str(&said).expect("JSON")
 }
 
 #[test]
 fn a_model_is_itself_and_its_quantized_form_nearly() {
     let directory = model();
     let at = directory.path();
-    let report = json(&wcodec(at, &["quantize", "model", "out.wcodec", "--target-bpw", "6", "--calibration", "text", "--json"]));
+    let report = json(wcodec(at, &["quantize", "model", "out.wcodec", "--target-bpw", "6", "--calibration", "text", "--json"]));
     assert_eq!(report["calibrated"], true);
     let errors: Vec<f64> =
         report["tensors"].as_array().expect("tensors").iter().map(|t| t["largest_error"].as_f64().expect("a number")).collect();
     assert!(errors.len() > 7 && errors.iter().all(|&e| e > 0.0));
     let report =
-        json(&wcodec(at, &["eval", "model", "out.wcodec", "--reference", "model", "--text", "text", "--window", "64", "--json"]));
+        json(wcodec(at, &["eval", "model", "out.wcodec", "--reference", "model", "--text", "text", "--window", "64", "--json"]));
     let [same, coarse] = [0, 1].map(|i| report["models"][i]["comparison"].clone());
     assert_eq!((&same["agreement"], &same["divergence"], &same["accuracy_gain"][0]), (&1.0.into(), &0.0.into(), &0.0.into()));
     assert_eq!(report["models"][0]["perplexity"], report["reference"]["perplexity"]);
@@ -46,7 +54,7 @@ fn a_model_is_itself_and_its_quantized_form_nearly() {
     assert!(divergence > 0.0 && divergence < 0.05, "{divergence}");
     // The archive has what goes with the weights: it is a model wherever it lies.
     std::fs::remove_dir_all(at.join("model")).expect("removed");
-    let alone = json(&wcodec(at, &["eval", "out.wcodec", "--text", "text", "--window", "64", "--json"]));
+    let alone = json(wcodec(at, &["eval", "out.wcodec", "--text", "text", "--window", "64", "--json"]));
     assert_eq!(alone["models"][0]["perplexity"], report["models"][1]["perplexity"]);
 }
 
@@ -54,11 +62,7 @@ fn a_model_is_itself_and_its_quantized_form_nearly() {
 fn bad_input_is_told() {
     let directory = model();
     let at = directory.path();
-    let fails = |arguments: &[&str], code: i32, words: &str| {
-        let output = wcodec(at, arguments);
-        let said = text(&output.stderr);
-        assert!(output.status.code() == Some(code) && said.contains(words), "{arguments:?}: {:?} {said}", output.status);
-    };
+    let fails = |arguments: &[&str], code, words| fails(at, arguments, code, words);
     std::fs::write(at.join("short"), "too short").expect("written");
     std::fs::write(at.join("binary"), [0xff, 0xfe, 0x80]).expect("written");
     fails(&["quantize", "model", "a.wcodec", "--calibration", "short"], 4, "9 tokens");
@@ -75,8 +79,8 @@ fn bad_input_is_told() {
     std::fs::write(at.join("model/config.json"), config.replace("\"llama\"", "\"mamba\"")).expect("written");
     fails(&["eval", "model", "--text", "text"], 4, "mamba");
     fails(&["quantize", "model", "a.wcodec", "--calibration", "text"], 4, "without --calibration");
-    let output = wcodec(at, &["quantize", "model", "a.wcodec"]);
-    assert!(output.status.success(), "{}", text(&output.stderr));
+    let (code, _, error) = run(&mut wcodec(at, &["quantize", "model", "a.wcodec"]));
+    assert_eq!(code, 0, "{error}");
 }
 
 #[test]
@@ -103,16 +107,12 @@ fn sentence_encoders_are_compared_by_their_vectors() {
         "sentences",
         "--json",
     ];
-    let report = json(&wcodec(at, &arguments));
+    let report = json(wcodec(at, &arguments));
     assert_eq!((&report["sentences"], &report["tokens"]), (&3.into(), &(25 + 30 + 33).into()));
     let cosine = |model: usize, what: &str| report["models"][model][what].as_f64().expect("a number");
     assert!((cosine(0, "least_cosine") - 1.0).abs() < 1e-9);
     assert!(cosine(1, "least_cosine") <= cosine(1, "mean_cosine") && cosine(1, "mean_cosine") < 0.9);
-    let fails = |arguments: &[&str], code: i32, words: &str| {
-        let output = wcodec(at, arguments);
-        let said = text(&output.stderr);
-        assert!(output.status.code() == Some(code) && said.contains(words), "{arguments:?}: {:?} {said}", output.status);
-    };
+    let fails = |arguments: &[&str], code, words| fails(at, arguments, code, words);
     fails(&["eval", "encoder", "--text", "sentences"], 2, "--reference");
     fails(&["eval", "model", "--reference", "encoder", "--text", "sentences"], 4, "not a bert");
     fails(&["eval", "encoder", "--reference", "model", "--text", "sentences"], 4, "\"bert\"");

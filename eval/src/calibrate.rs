@@ -4,6 +4,7 @@
 //! one layer. The loss is that of labels drawn from the model's own predictions, so that its curvature is that of the divergence from the model as it is.
 
 use crate::layer::{Layer, Positions, norm, norm_back, times};
+use crate::random::SplitMix64;
 use crate::{Config, Result, Stock, Weights};
 use candle_core::{Device, Tensor};
 use candle_nn::ops;
@@ -271,15 +272,8 @@ fn head_back(weights: &dyn Weights, config: &Config, head: &Tensor, last: &Activ
 
 /// A label for each row of probabilities, drawn by them; the same ones for the same seed.
 fn draw(chances: &Tensor, seed: u64) -> Result<Tensor> {
-    // Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014 (SplitMix64).
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(1);
-    let mut random = || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 40) as f32 / (1u64 << 24) as f32
-    };
+    let mut numbers = SplitMix64(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(1));
+    let mut random = || (numbers.next() >> 40) as f32 / (1u64 << 24) as f32;
     let (rows, columns) = chances.dims2()?;
     let flat = chances.flatten_all()?.to_vec1::<f32>()?;
     let label = |row: &[f32]| -> u32 {

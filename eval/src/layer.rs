@@ -3,6 +3,7 @@
 //! The same sums as the model's own forward pass (`model.rs`), written out so that nothing is recorded that is not needed: what a general differentiation computes
 //! for the weights is most of its work, and weights do not change here.
 
+use crate::fused::CausalSoftmax;
 use crate::{Config, Result, Weights};
 use candle_core::{D, Device, Tensor};
 use candle_nn::{ops, rotary_emb};
@@ -29,7 +30,6 @@ pub(crate) struct Positions {
     cos: Tensor,
     sin: Tensor,
     back: Tensor,
-    mask: Tensor,
 }
 
 impl Positions {
@@ -38,9 +38,7 @@ impl Positions {
         let positions: Vec<f32> = (0..length).map(|p| p as f32).collect();
         let rotations = Tensor::from_vec(config.rotations(), (1, config.head_dim() / 2), &Device::Cpu)?;
         let angles = Tensor::from_vec(positions, (length, 1), &Device::Cpu)?.matmul(&rotations)?;
-        let row = |query: usize| (0..length).map(move |key| if key > query { f32::NEG_INFINITY } else { 0.0 });
-        let mask = Tensor::from_vec((0..length).flat_map(row).collect::<Vec<f32>>(), (length, length), &Device::Cpu)?;
-        Ok(Self { cos: angles.cos()?, sin: angles.sin()?, back: angles.sin()?.neg()?, mask })
+        Ok(Self { cos: angles.cos()?, sin: angles.sin()?, back: angles.sin()?.neg()? })
     }
 }
 
@@ -81,7 +79,7 @@ struct Trace {
 
 /// `x · scale / rms(x)`, row by row.
 pub(crate) fn norm(x: &Tensor, scale: &Tensor, eps: f64) -> Result<Tensor> {
-    Ok(x.broadcast_mul(&inverse_rms(x, eps)?)?.broadcast_mul(scale)?)
+    Ok(ops::rms_norm(x, scale, eps as f32)?)
 }
 
 fn inverse_rms(x: &Tensor, eps: f64) -> Result<Tensor> {
@@ -160,9 +158,8 @@ impl Layer {
         let q = rotate(&self.split(&times(&attention, &self.q)?, self.heads)?)?.reshape((kv_heads, group * length, dim))?;
         let k = rotate(&self.split(&times(&attention, &self.k)?, kv_heads)?)?;
         let v = self.split(&times(&attention, &self.v)?, kv_heads)?;
-        let scores = (q.matmul(&k.t()?.contiguous()?)? * (dim as f64).sqrt().recip())?;
-        let scores = scores.reshape((self.heads, length, length))?.broadcast_add(&positions.mask)?;
-        let weights = ops::softmax_last_dim(&scores)?.reshape((kv_heads, group * length, length))?;
+        let weights = q.matmul(&k.t()?.contiguous()?)?;
+        weights.inplace_op1(&CausalSoftmax { scale: (dim as f32).sqrt().recip(), queries: length })?;
         let o = self.merge(&weights.matmul(&v)?.reshape((self.heads, length, dim))?)?;
         let middle = (x + times(&o, &self.o)?)?;
         let inner = norm(&middle, &self.inner_norm, self.eps)?;

@@ -24,6 +24,7 @@ mod fused;
 mod generate;
 mod layer;
 mod model;
+mod random;
 pub mod raw;
 mod reading;
 pub mod sentences;

@@ -2,6 +2,7 @@
 //! and loads like one, and what it says is noise.
 
 use crate::Result;
+use crate::random::SplitMix64;
 use half::bf16;
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 use std::path::{Path, PathBuf};
@@ -63,7 +64,7 @@ pub(crate) fn write(directory: &Path, config: &str, tensors: Vec<(String, Vec<us
     if path.exists() && std::fs::read_to_string(&config_path).is_ok_and(|there| there == config) {
         return Ok(path);
     }
-    let mut random = Normal(seed);
+    let mut random = Normal(SplitMix64(seed));
     let mut data = Vec::new();
     for (name, shape) in tensors {
         // Biases are near zero, the weights of a norm near one.
@@ -85,16 +86,11 @@ pub(crate) fn write(directory: &Path, config: &str, tensors: Vec<(String, Vec<us
 }
 
 /// Normally distributed numbers: the sum of four uniform ones is near enough.
-struct Normal(u64);
+struct Normal(SplitMix64);
 
 impl Normal {
     fn next(&mut self) -> f32 {
-        // splitmix64
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^= z >> 31;
+        let z = self.0.next();
         let sum: i32 = (0..4).map(|i| (z >> (16 * i) & 0xffff) as i32 - 0x8000).sum();
         sum as f32 / 37837.0 // the standard deviation of the sum
     }

@@ -3,15 +3,13 @@
 use crate::{Bert, BertConfig, Config, Llama, Result, Tensors, Tokenizer};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use wcodec::quantize::{Checkpoint, Dequantized, Stored};
 use wcodec::{Archive, Backing};
 
 /// Weights by name, as `f32`.
 pub trait Weights: Sync {
-    /// The names that the model knows them by.
-    fn names(&self) -> Vec<String>;
-
     /// The shape of a tensor; `None` if there is none of that name.
     fn shape(&self, name: &str) -> Option<Vec<usize>>;
 
@@ -23,10 +21,6 @@ pub trait Weights: Sync {
 }
 
 impl<S: Stored + Sync> Weights for Dequantized<S> {
-    fn names(&self) -> Vec<String> {
-        self.names().map(str::to_owned).collect()
-    }
-
     fn shape(&self, name: &str) -> Option<Vec<usize>> {
         self.shape(name).map(|shape| shape.iter().map(|&d| d as usize).collect())
     }
@@ -92,6 +86,11 @@ impl Stock {
         Ok(Self { path: path.to_owned(), weights, files })
     }
 
+    /// What went wrong, with the model's name before it.
+    fn named(&self, e: impl std::fmt::Display) -> String {
+        format!("{}: {e}", self.path.display())
+    }
+
     /// A file that goes with the weights.
     ///
     /// # Errors
@@ -133,15 +132,10 @@ impl Stock {
             )
             .into());
         }
-        let named = |e: Box<dyn std::error::Error + Send + Sync>| format!("{}: {e}", self.path.display());
-        let config = Config::from_json(&self.file("config.json")?).map_err(named)?;
-        let shapes: std::collections::HashMap<String, Vec<usize>> = config
-            .tensors()
-            .into_iter()
-            .filter_map(|(name, _)| Some((self.weights.shape(&name)?, name)))
-            .map(|(s, n)| (n, s))
-            .collect();
-        config.check(|name| shapes.get(name).map(Vec::as_slice)).map_err(named)?;
+        let config = Config::from_json(&self.file("config.json")?).map_err(|e| self.named(e))?;
+        let shape = |(name, _): (String, Vec<usize>)| self.weights.shape(&name).map(|shape| (name, shape));
+        let shapes: HashMap<String, Vec<usize>> = config.tensors().into_iter().filter_map(shape).collect();
+        config.check(|name| shapes.get(name).map(Vec::as_slice)).map_err(|e| self.named(e))?;
         Ok(config)
     }
 
@@ -169,8 +163,7 @@ impl Stock {
     /// Weights that cannot be read.
     pub fn load(&self, config: &Config) -> Result<Llama> {
         let read = |(name, _): (String, Vec<usize>)| Ok((name.clone(), self.weights.tensor(&name)?));
-        let tensors = config.tensors().into_par_iter().map(read).collect::<Result<Tensors>>();
-        let tensors = tensors.map_err(|e| format!("{}: {e}", self.path.display()))?;
+        let tensors = config.tensors().into_par_iter().map(read).collect::<Result<Tensors>>().map_err(|e| self.named(e))?;
         Ok(Llama::from_tensors(config, tensors, &Device::Cpu)?)
     }
 
@@ -179,12 +172,11 @@ impl Stock {
     /// # Errors
     /// Another architecture; a tensor that is missing or of another shape; what cannot be read.
     pub fn bert(&self) -> Result<(Bert, Tokenizer)> {
-        let named = |e: Box<dyn std::error::Error + Send + Sync>| format!("{}: {e}", self.path.display());
         let architecture = self.architecture()?;
         if architecture != "bert" {
             return Err(format!("{} is a {architecture:?}, not a bert", self.path.display()).into());
         }
-        let config = BertConfig::from_json(&self.file("config.json")?).map_err(named)?;
+        let config = BertConfig::from_json(&self.file("config.json")?).map_err(|e| self.named(e))?;
         // Where the encoder is a part of a larger model its tensors' names begin so.
         let prefix =
             ["", "bert."].into_iter().find(|p| self.weights.shape(&format!("{p}embeddings.word_embeddings.weight")).is_some());
@@ -192,10 +184,10 @@ impl Stock {
             let tensor = self.weights.tensor(&format!("{}{name}", prefix.unwrap_or_default()))?;
             Ok((name, tensor))
         };
-        let tensors = config.tensors().into_par_iter().map(read).collect::<Result<Tensors>>().map_err(named)?;
-        let model = Bert::from_tensors(&config, tensors).map_err(|e| named(e.into()))?;
+        let tensors = config.tensors().into_par_iter().map(read).collect::<Result<Tensors>>().map_err(|e| self.named(e))?;
+        let model = Bert::from_tensors(&config, tensors).map_err(|e| self.named(e))?;
         let tokenizer = self.tokenizer_of(config.vocab_size)?.of_sentences(config.max_position_embeddings);
-        Ok((model, tokenizer.map_err(named)?))
+        Ok((model, tokenizer.map_err(|e| self.named(e))?))
     }
 }
 

@@ -108,19 +108,7 @@ fn coded(residuals: &[i32], at: &[usize]) -> f64 {
 /// What the format's predictors leave, transformed or not, the best for each sub-block of 8 × 8: more choice than the format gives, told for nothing.
 fn by_format(bank: &Bank) -> Vec<i32> {
     let (ring, values) = (bank.ring(), &bank.mapped);
-    let near = |i: usize| {
-        let (r, c) = (i / WIDTH, i % WIDTH);
-        let before = |back: usize, there: bool| if there { values[i - back] } else { 0 };
-        let near = Near {
-            left: before(1, c > 0),
-            top: before(WIDTH, r > 0),
-            corner: before(WIDTH + 1, c > 0 && r > 0),
-            left2: before(2, c > 1),
-            top2: before(2 * WIDTH, r > 1),
-            top3: before(3 * WIDTH, r > 2),
-        };
-        near.inside(r, c)
-    };
+    let near = |i: usize| Near::of(values, WIDTH, i / WIDTH, i % WIDTH);
     let mut out = vec![0; values.len()];
     for top in (0..values.len() / WIDTH).step_by(SIDE) {
         for left in (0..WIDTH).step_by(SIDE) {

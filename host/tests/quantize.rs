@@ -1,22 +1,21 @@
 //! Quantized checkpoints: what comes out is what the report says, by an independent reading of the layout.
 
+mod support;
+
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize_to_file};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use support::Numbers;
 use wcodec::quantize::{
     Checkpoint, Dequantized, Format, QuantizeReport, Quantizer, Rule, Rules, Statistics, Target, TensorStatistics,
 };
 use wcodec::{Archive, Encoder, ErrorKind};
 
-/// Numbers like a normal distribution's, from a seed.
-fn normal(seed: u32, n: usize) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(747_796_405).wrapping_add(1);
-    let mut uniform = move || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 24) as f32
-    };
-    (0..n).map(|_| 0.05 * ((0..12).map(|_| uniform()).sum::<f32>() - 6.0)).collect()
+/// Weights like a normal distribution's, from a seed.
+fn normal(seed: u64, n: usize) -> Vec<f32> {
+    let mut numbers = Numbers(seed);
+    (0..n).map(|_| 0.05 * numbers.normal() as f32).collect()
 }
 
 type Model = Vec<(&'static str, Dtype, Vec<usize>, Vec<f32>)>;

@@ -110,6 +110,22 @@ impl Near {
             top3: if r > 2 { self.top3 } else { top2 },
         }
     }
+
+    /// Those of the value in row `r`, column `c` of a tile whose rows are `columns` long.
+    #[inline(always)]
+    pub fn of(values: &[i32], columns: usize, r: usize, c: usize) -> Self {
+        let at = r * columns + c;
+        let before = |back: usize, there: bool| if there { values[at - back] } else { 0 };
+        let near = Self {
+            left: before(1, c > 0),
+            top: before(columns, r > 0),
+            corner: before(columns + 1, c > 0 && r > 0),
+            left2: before(2, c > 1),
+            top2: before(2 * columns, r > 1),
+            top3: before(3 * columns, r > 2),
+        };
+        near.inside(r, c)
+    }
 }
 
 /// Predictions of neighbours alone, by `predictor`.

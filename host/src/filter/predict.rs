@@ -4,22 +4,6 @@ use super::Ring;
 use std::ops::Range;
 pub(crate) use wcodec_device::filter::{Near, Plane, Predictor, guess, on_plane};
 
-/// The neighbours of the value in row `r` and column `c`.
-#[inline(always)]
-fn near(values: &[i32], columns: usize, r: usize, c: usize) -> Near {
-    let at = r * columns + c;
-    let before = |back: usize, there: bool| if there { values[at - back] } else { 0 };
-    let near = Near {
-        left: before(1, c > 0),
-        top: before(columns, r > 0),
-        corner: before(columns + 1, c > 0 && r > 0),
-        left2: before(2, c > 1),
-        top2: before(2 * columns, r > 1),
-        top3: before(3 * columns, r > 2),
-    };
-    near.inside(r, c)
-}
-
 /// Writes what neighbours do not tell of a tile of rows `width` long to `out`, which is as long as `values`.
 pub(crate) fn residuals(ring: Ring, predictor: Predictor, values: &[i32], width: usize, out: &mut [i32]) {
     use Predictor::*;
@@ -43,7 +27,7 @@ fn residuals_by(ring: Ring, values: &[i32], width: usize, out: &mut [i32], guess
         // Values with all their neighbours.
         let inner = if r < 3 { width } else { width.min(2) };
         for c in 0..inner {
-            out[r * width + c] = ring.sub(values[r * width + c], guess(near(values, width, r, c)));
+            out[r * width + c] = ring.sub(values[r * width + c], guess(Near::of(values, width, r, c)));
         }
         let (at, n) = (r * width + inner, width - inner);
         if n == 0 {
@@ -64,7 +48,7 @@ fn residuals_by(ring: Ring, values: &[i32], width: usize, out: &mut [i32], guess
 pub(crate) fn rebuild(ring: Ring, predictor: Predictor, values: &mut [i32], width: usize, r: usize, columns: Range<usize>) {
     for c in columns {
         let at = r * width + c;
-        values[at] = ring.add(values[at], guess(ring, predictor, near(values, width, r, c)));
+        values[at] = ring.add(values[at], guess(ring, predictor, Near::of(values, width, r, c)));
     }
 }
 

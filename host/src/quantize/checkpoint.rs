@@ -114,10 +114,9 @@ impl Checkpoint {
 
 /// Floats from their bytes; `None` if the type is none of BF16, FP16 and FP32.
 pub(crate) fn widen(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
-    let wide = |pair: &[u8; 2], of: fn([u8; 2]) -> f32| of(*pair);
     Some(match dtype {
-        Dtype::BF16 => bytes.as_chunks().0.par_iter().map(|b| wide(b, |b| bf16::from_le_bytes(b).to_f32())).collect(),
-        Dtype::F16 => bytes.as_chunks().0.par_iter().map(|b| wide(b, |b| f16::from_le_bytes(b).to_f32())).collect(),
+        Dtype::BF16 => bytes.as_chunks().0.par_iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
+        Dtype::F16 => bytes.as_chunks().0.par_iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
         Dtype::F32 => bytes.as_chunks().0.par_iter().map(|b| f32::from_le_bytes(*b)).collect(),
         _ => return None,
     })

@@ -43,11 +43,12 @@ impl Stored for Checkpoint {
 }
 
 /// A tensor as a model knows it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Kind {
     Plain(Dtype),
-    Int8,
-    Int4,
+    /// With the type of its scales.
+    Int8(Dtype),
+    Int4(Dtype),
 }
 
 /// A model's tensors, whether they are stored as floats or as integers with scales: [`names`](Self::names) are those that the model knows.
@@ -68,34 +69,33 @@ impl<S: Stored> Dequantized<S> {
         let mut tensors = BTreeMap::new();
         for (name, (dtype, shape)) in &list {
             let part = |suffix: &str| name.strip_suffix(suffix).filter(|module| !module.is_empty());
-            let scales = |module: &str| -> Result<&Vec<u64>> {
+            let scales = |module: &str| -> Result<(Dtype, &[u64])> {
                 let (dtype, shape) = list
                     .get(&format!("{module}.weight_scale"))
                     .ok_or_else(|| fail(name, "its integers have no scales ('….weight_scale')".into()))?;
                 let floats = matches!(dtype, Dtype::BF16 | Dtype::F16 | Dtype::F32);
-                if floats { Ok(shape) } else { Err(fail(name, "its scales are no floats".into())) }
+                if floats { Ok((*dtype, shape)) } else { Err(fail(name, "its scales are no floats".into())) }
             };
             if let Some(module) = part(".weight_packed") {
                 let words = format!("{module}.weight_shape");
                 let bytes = stored.read(&words).map_err(|e| e.with_tensor(&words))?;
                 let whole: Vec<u64> = bytes.as_chunks().0.iter().map(|b| u64::from_le_bytes(*b)).collect();
                 let &[rows, columns] = &whole[..] else { return Err(fail(name, format!("'{words}' is no shape of a matrix"))) };
-                let groups = match scales(module)?[..] {
-                    [r, groups] if r == rows && groups > 0 && columns.is_multiple_of(groups) => groups,
+                let scale = match scales(module)? {
+                    (scale, &[r, groups]) if r == rows && groups > 0 && columns.is_multiple_of(groups) => scale,
                     _ => return Err(fail(name, format!("its scales are not those of {rows} × {columns} weights"))),
                 };
-                let _ = groups;
                 if *dtype != Dtype::I32 || shape[..] != [rows, columns.div_ceil(8)] {
                     return Err(fail(name, format!("{dtype:?} of shape {shape:?} are not {rows} × {columns} weights of 4 bits")));
                 }
-                tensors.insert(format!("{module}.weight"), (Kind::Int4, whole));
+                tensors.insert(format!("{module}.weight"), (Kind::Int4(scale), whole));
             } else if let (Some(module), Dtype::I8) = (part(".weight"), dtype) {
                 let rows = shape.first().copied().unwrap_or(0);
-                match scales(module)?[..] {
-                    [r, 1] | [r] if r == rows && shape.len() == 2 => {}
+                let scale = match scales(module)? {
+                    (scale, &[r, 1] | &[r]) if r == rows && shape.len() == 2 => scale,
                     _ => return Err(fail(name, format!("its scales are not those of the rows of {shape:?}"))),
-                }
-                tensors.insert(name.clone(), (Kind::Int8, shape.clone()));
+                };
+                tensors.insert(name.clone(), (Kind::Int8(scale), shape.clone()));
             } else {
                 let scaled = |module: &str| {
                     list.contains_key(&format!("{module}.weight_packed"))
@@ -110,11 +110,6 @@ impl<S: Stored> Dequantized<S> {
         Ok(Self { stored, tensors })
     }
 
-    /// What it looks at.
-    pub fn stored(&self) -> &S {
-        &self.stored
-    }
-
     /// The names of the model's tensors.
     pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
@@ -123,11 +118,6 @@ impl<S: Stored> Dequantized<S> {
     /// The shape of a tensor; `None` if there is none of that name.
     pub fn shape(&self, name: &str) -> Option<&[u64]> {
         self.tensors.get(name).map(|(_, shape)| shape.as_slice())
-    }
-
-    /// Whether a tensor is stored as integers.
-    pub fn is_quantized(&self, name: &str) -> bool {
-        self.tensors.get(name).is_some_and(|(kind, _)| !matches!(kind, Kind::Plain(_)))
     }
 
     /// The numbers of a tensor: of integers, each times its scale.
@@ -142,22 +132,17 @@ impl<S: Stored> Dequantized<S> {
             let bytes = self.stored.read(name)?;
             widen(dtype, &bytes).ok_or_else(|| Error::argument(format!("{dtype:?} are no floats")).with_tensor(name))
         };
-        let scales = |name: &str| -> Result<Vec<f32>> {
-            let dtype = self.stored.list().into_iter().find(|(n, ..)| n == name).map_or(Dtype::BF16, |(_, dtype, _)| dtype);
-            plain(dtype, name)
-        };
-        let module = name.strip_suffix(".weight").unwrap_or(name);
-        match kind {
-            Kind::Plain(dtype) => plain(*dtype, name),
-            Kind::Int8 => {
-                let (codes, scales) = (self.stored.read(name)?, scales(&format!("{module}.weight_scale"))?);
+        match *kind {
+            Kind::Plain(dtype) => plain(dtype, name),
+            Kind::Int8(scale) => {
+                let (codes, scales) = (self.stored.read(name)?, plain(scale, &format!("{name}_scale"))?);
                 let columns = shape.get(1).map_or(1, |&c| c as usize).max(1);
                 let row = |(codes, &scale): (&[u8], &f32)| codes.iter().map(move |&c| c as i8 as f32 * scale).collect::<Vec<_>>();
                 Ok(codes.par_chunks(columns).zip(&scales).flat_map_iter(row).collect())
             }
-            Kind::Int4 => {
-                let packed = self.stored.read(&format!("{module}.weight_packed"))?;
-                let scales = scales(&format!("{module}.weight_scale"))?;
+            Kind::Int4(scale) => {
+                let packed = self.stored.read(&format!("{name}_packed"))?;
+                let scales = plain(scale, &format!("{name}_scale"))?;
                 let words: Vec<u32> = packed.as_chunks().0.iter().map(|b| u32::from_le_bytes(*b)).collect();
                 let (rows, columns) = (shape[0] as usize, shape[1] as usize);
                 let groups = scales.len() / rows.max(1);

@@ -69,9 +69,7 @@ fn cholesky(a: &mut [f32], n: usize) -> bool {
     let backend = Backend::best();
     for first in (0..n).step_by(PANEL) {
         let last = (first + PANEL).min(n);
-        let (above, rest) = a.split_at_mut(first * n);
-        let (panel, below) = rest.split_at_mut((last - first) * n);
-        let _ = above;
+        let (panel, below) = a[first * n..].split_at_mut((last - first) * n);
         for i in first..last {
             let (done, row) = panel.split_at_mut((i - first) * n);
             let row = &mut row[..n];
@@ -128,14 +126,12 @@ fn sum_of_squares(a: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quantize::testing::uniform;
 
     /// Moments of `n` inputs that share a part.
     fn moments(n: usize) -> Vec<f32> {
-        let mut state = 1u32;
-        let mut random = move || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) as f32 / (1 << 24) as f32 - 0.5
-        };
+        let mut uniform = uniform(1);
+        let mut random = move || uniform() - 0.5;
         let samples: Vec<Vec<f32>> = (0..2 * n)
             .map(|_| {
                 let shared = random();

@@ -17,6 +17,7 @@
 //! matrix       a tensor: rounded and counted in turns until tables and integers agree
 //! config       the quantization_config that other engines read
 //! output       the checkpoint that is then archived, as it grows
+//! report       what it came to
 //! run          the source, tensor after tensor; λ for a target
 //! dequantize   numbers from integers and scales again
 //! ```
@@ -36,6 +37,8 @@ mod run;
 mod scheme;
 mod statistics;
 mod step;
+#[cfg(test)]
+mod testing;
 
 pub use checkpoint::Checkpoint;
 pub use dequantize::{Dequantized, Stored};

@@ -119,6 +119,7 @@ fn nearest(x: f32, price: f32, lambda: f32, bits: &[f32; 256], range: (i32, i32)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quantize::testing::uniform;
 
     const FLAT: [f32; 256] = [4.0; 256];
 
@@ -144,11 +145,8 @@ mod tests {
     #[test]
     fn the_error_is_the_quadratic_form() {
         let n = 20;
-        let mut state = 3u32;
-        let mut random = move || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) as f32 / (1 << 24) as f32 - 0.5
-        };
+        let mut uniform = uniform(3);
+        let mut random = move || uniform() - 0.5;
         // Inputs that share a part.
         let samples: Vec<Vec<f32>> = (0..200)
             .map(|_| {

@@ -14,10 +14,11 @@ use super::step::facts;
 use crate::dtype::Dtype;
 use crate::encode::Encoder;
 use crate::error::{Error, Result};
-use crate::output::refuse_existing;
+use crate::output::{directory_of, put_in_place, refuse_existing};
 use crate::progress::Flow;
 use std::path::Path;
 use std::sync::Arc;
+use tempfile::TempPath;
 
 /// What a quantization aims at.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -107,7 +108,7 @@ impl<'a> Quantizer<'a> {
     /// appears under its name only when it is complete and on disk.
     ///
     /// # Errors
-    /// Weights that are no finite numbers; an exception that fits no tensor it names; a target that cannot be reached, with the nearest that can; whatever
+    /// Weights that are no finite numbers; an exception that asks for what cannot be; a target that cannot be reached, with the nearest that can; whatever
     /// fails in reading and writing.
     pub fn run(&self, source: &Checkpoint, target: Target, output: impl AsRef<Path>) -> Result<QuantizeReport> {
         let output = output.as_ref();
@@ -240,8 +241,7 @@ impl<'a> Quantizer<'a> {
 
     /// Quantizes everything at a λ and archives it beside the output.
     fn once(&self, source: &Checkpoint, plan: &Plan, lambda: f32, output: &Path) -> Result<Archived> {
-        let beside = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let temporary = tempfile::Builder::new().prefix(".wcodec-").suffix(".tmp").tempdir_in(beside);
+        let temporary = tempfile::Builder::new().prefix(".wcodec-").suffix(".tmp").tempdir_in(directory_of(output));
         let temporary = temporary.map_err(|e| Error::io("creating a directory beside the output", e).with_path(output))?;
         let model = temporary.path().join("model");
         std::fs::create_dir(&model).map_err(|e| Error::io("creating", e).with_path(&model))?;
@@ -313,9 +313,9 @@ struct Archived {
 
 impl Archived {
     fn persist(self, output: &Path) -> Result<QuantizeReport> {
-        refuse_existing(output, self.overwrite)?;
-        std::fs::rename(self.directory.path().join("archive.wcodec"), output)
+        let archive = TempPath::try_from_path(self.directory.path().join("archive.wcodec"))
             .map_err(|e| Error::io("renaming the output", e).with_path(output))?;
+        put_in_place(archive, output, self.overwrite)?;
         Ok(self.report)
     }
 }

@@ -45,7 +45,7 @@ pub(crate) struct Sensitivity {
 const LEAST: f32 = 1.0 / 16.0;
 
 impl Sensitivity {
-    /// From statistics. `tokens` of weight go to the part of a curvature that no text shows.
+    /// From statistics.
     pub(crate) fn measured(statistics: &TensorStatistics, columns: usize) -> Self {
         let TensorStatistics { inputs, outputs, lookups } = statistics;
         let trace: f64 = (0..columns).map(|i| inputs[i * (columns + 1)] as f64).sum();

@@ -121,14 +121,11 @@ pub(crate) fn of_group(group: &[f32], ideal: f32, price: f32, bits: Option<&[f32
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quantize::testing::uniform;
 
     /// Weights like a normal distribution's.
     fn normal(n: usize) -> Vec<f32> {
-        let mut state = 7u32;
-        let mut uniform = move || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) as f32 / (1 << 24) as f32
-        };
+        let mut uniform = uniform(7);
         (0..n).map(|_| (0..12).map(|_| uniform()).sum::<f32>() - 6.0).collect()
     }
 
