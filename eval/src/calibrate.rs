@@ -121,8 +121,8 @@ struct Sums {
 impl Sums {
     /// Of a window's inputs (tokens × columns) and the gradients in the outputs of each matrix (tokens × rows).
     fn of(inputs: &Tensor, gradients: &[&Tensor]) -> Result<Self> {
-        let moments = inputs.t()?.contiguous()?.matmul(inputs)?.flatten_all()?.to_vec1()?;
-        let outputs = gradients.iter().map(|g| Ok(g.sqr()?.sum(0)?.to_vec1()?)).collect::<Result<_>>()?;
+        let moments = inputs.t()?.matmul(inputs)?.flatten_all()?.to_vec1()?;
+        let outputs = gradients.iter().map(|g| squares(g)).collect::<Result<_>>()?;
         Ok(Self { moments, outputs })
     }
 
@@ -131,6 +131,16 @@ impl Sums {
         add(&mut self.moments, &other.moments);
         self.outputs.iter_mut().zip(&other.outputs).for_each(|(a, b)| add(a, b));
     }
+}
+
+/// The sums of squares of columns.
+fn squares(x: &Tensor) -> Result<Vec<f32>> {
+    let (_, columns) = x.dims2()?;
+    let mut sums = vec![0f32; columns];
+    for row in x.flatten_all()?.to_vec1::<f32>()?.chunks_exact(columns) {
+        sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += v * v);
+    }
+    Ok(sums)
 }
 
 /// Calls `of` for each window, on all threads, a few windows at a time, and `then` with the results in the windows' order: sums come out the same however many threads
@@ -232,14 +242,43 @@ pub fn calibrate(stock: &Stock, config: &Config, tokens: &[u32], progress: &(dyn
         }
         step(3.0)?;
     }
-    // How often each row is looked up, times the mean square of the gradient in an element.
-    let mut lookups = vec![0f32; config.vocab_size];
+    let mut lookups = vec![Lookups::default(); config.vocab_size];
     for (number, window) in windows.iter().enumerate() {
-        let squares = between[0].get(number, hidden)?.sqr()?.mean(1)?.to_vec1::<f32>()?;
-        window.iter().zip(squares).for_each(|(&token, square)| lookups[token as usize] += square / count);
+        let gradients = between[0].get(number, hidden)?.to_vec2::<f32>()?;
+        let square = |row: &Vec<f32>| row.iter().map(|g| g * g).sum::<f32>() / hidden as f32;
+        window.iter().zip(&gradients).for_each(|(&token, row)| lookups[token as usize].add(square(row)));
     }
-    found.look_up(lookups, hidden)?;
+    found.look_up(&lookups, head_name, hidden, count)?;
     Ok(found)
+}
+
+/// How often a row was looked up, and the sum of the mean squares of the gradients in an element of it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lookups {
+    times: f32,
+    squares: f32,
+}
+
+impl Lookups {
+    fn add(&mut self, square: f32) {
+        self.times += 1.0;
+        self.squares += square;
+    }
+}
+
+/// By row, how often it is looked up among `count` tokens of other texts, times the mean square of the gradient in an element of it.
+///
+/// Most of a vocabulary does not occur in a text of some ten thousand tokens, and what occurs once there is not the likeliest elsewhere: half of what is taken for a
+/// frequency is how likely the model holds a token on average (`chances`), and what no text says of a row's gradient is that of those that occurred once.
+fn expected(lookups: &[Lookups], chances: &[f32], count: f32) -> Vec<f32> {
+    /// Occurrences that what is known of all rows counts for.
+    const PRIOR: f32 = 2.0;
+    let sum = |of: &mut dyn Iterator<Item = &Lookups>| of.fold((0.0, 0.0), |(n, s), l| (n + l.times, s + l.squares));
+    let (once, all) = (sum(&mut lookups.iter().filter(|l| l.times == 1.0)), sum(&mut lookups.iter()));
+    let (times, squares) = if once.0 > 0.0 { once } else { all };
+    let rare = squares / times.max(1.0);
+    let row = |(l, chance): (&Lookups, &f32)| 0.5 * (l.times / count + chance) * (l.squares + PRIOR * rare) / (l.times + PRIOR);
+    lookups.iter().zip(chances).map(row).collect()
 }
 
 /// From the last layer's outputs to what the head has of them; its gradients take the outputs' place.
@@ -252,10 +291,14 @@ fn head_back(weights: &dyn Weights, config: &Config, head: &Tensor, last: &Activ
         let normed = norm(&x, &scale, eps)?;
         let chances = ops::softmax_last_dim(&times(&normed, head)?)?;
         // What the mean square of p - label is for labels drawn from p, whatever is drawn.
-        let outputs = (&chances * chances.affine(-1.0, 1.0)?)?.sum(0)?.to_vec1::<f32>()?;
-        let drawn = draw(&chances, w as u64)?;
+        let flat = chances.flatten_all()?.to_vec1::<f32>()?;
+        let mut outputs = vec![0f32; head.dim(0)?];
+        for row in flat.chunks_exact(outputs.len()) {
+            outputs.iter_mut().zip(row).for_each(|(sum, p)| *sum += p * (1.0 - p));
+        }
+        let drawn = draw(&flat, outputs.len(), w as u64)?;
         let gradient = (chances.matmul(head)? - head.index_select(&drawn, 0)?)?;
-        last.put(w, &norm_back(&gradient, &x, &scale, eps)?)?;
+        last.put(w, &norm_back(gradient, &x, &scale, eps)?)?;
         let mut sums = Sums::of(&normed, &[])?;
         sums.outputs.push(outputs);
         Ok(sums)
@@ -270,12 +313,10 @@ fn head_back(weights: &dyn Weights, config: &Config, head: &Tensor, last: &Activ
     sums.ok_or_else(|| "the calibration text has no window".into())
 }
 
-/// A label for each row of probabilities, drawn by them; the same ones for the same seed.
-fn draw(chances: &Tensor, seed: u64) -> Result<Tensor> {
+/// A label for each row of `columns` probabilities, drawn by them; the same ones for the same seed.
+fn draw(chances: &[f32], columns: usize, seed: u64) -> Result<Tensor> {
     let mut numbers = SplitMix64(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(1));
     let mut random = || (numbers.next() >> 40) as f32 / (1u64 << 24) as f32;
-    let (rows, columns) = chances.dims2()?;
-    let flat = chances.flatten_all()?.to_vec1::<f32>()?;
     let label = |row: &[f32]| -> u32 {
         let mut left = random();
         for (i, p) in row.iter().enumerate() {
@@ -286,8 +327,8 @@ fn draw(chances: &Tensor, seed: u64) -> Result<Tensor> {
         }
         columns as u32 - 1
     };
-    let labels: Vec<u32> = flat.chunks_exact(columns).map(label).collect();
-    Ok(Tensor::from_vec(labels, rows, &Device::Cpu)?)
+    let labels: Vec<u32> = chances.chunks_exact(columns).map(label).collect();
+    Ok(Tensor::new(labels, &Device::Cpu)?)
 }
 
 impl Calibration {
@@ -305,8 +346,11 @@ impl Calibration {
     }
 
     /// What is looked up of the embedding, which may be the head as well.
-    fn look_up(&mut self, lookups: Vec<f32>, hidden: usize) -> Result<()> {
+    fn look_up(&mut self, lookups: &[Lookups], head: &str, hidden: usize, count: f32) -> Result<()> {
         let name = "model.embed_tokens.weight";
+        let head = self.tensors.get(head).ok_or("the head was not measured")?;
+        // How likely a token is, less its square.
+        let lookups = expected(lookups, &head.outputs, count);
         if let Some(known) = self.tensors.get_mut(name) {
             known.lookups = lookups;
             return Ok(());

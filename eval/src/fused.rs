@@ -1,7 +1,8 @@
-//! What would be several passes over memory as candle's operations, in one pass and in place. Scores and gates are the largest that a layer makes: on the CPU such
-//! passes took longer than the products between them.
+//! What would be several passes over memory as candle's operations, in one pass and in place, on the thread that asks. Scores and gates are the largest that a layer
+//! makes: on the CPU such passes took longer than the products between them. And candle's own passes divide among threads that wait for each other: where
+//! windows go side by side already, or the machine has other work, that took most of the time.
 
-use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Result, bail};
+use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, InplaceOp3, Layout, Result, bail};
 
 /// Attention's weights from its scores: softmax of the scores times `scale` over the keys that a query may see, zeros for those after it.
 ///
@@ -43,16 +44,113 @@ impl InplaceOp2 for Gated {
     }
 
     fn cpu_fwd(&self, gate: &mut CpuStorage, gate_layout: &Layout, up: &CpuStorage, up_layout: &Layout) -> Result<()> {
-        let (CpuStorage::F32(up), Some((from, to))) = (up, up_layout.contiguous_offsets()) else {
-            bail!("what is gated must be contiguous numbers of 32 bits");
-        };
-        for (x, y) in floats(gate, gate_layout)?.iter_mut().zip(&up[from..to]) {
-            // Where `exp` ends the gate is shut to within what a number can tell.
-            let shut = if *x < -88.0 { 88.0 } else { -*x };
-            *x = *x / (1.0 + exp(shut)) * y;
+        for (x, y) in floats(gate, gate_layout)?.iter_mut().zip(seen(up, up_layout)?) {
+            *x *= sigmoid(*x) * y;
         }
         Ok(())
     }
+}
+
+/// The gradient in gates, in the place of that in what they let through: of tensors of the gradient in `x · σ(x) · y`, of x and of y.
+pub(crate) struct GatedBack;
+
+impl InplaceOp3 for GatedBack {
+    fn name(&self) -> &'static str {
+        "gated-back"
+    }
+
+    fn cpu_fwd(
+        &self,
+        gradient: &mut CpuStorage,
+        gradient_layout: &Layout,
+        gate: &CpuStorage,
+        gate_layout: &Layout,
+        up: &CpuStorage,
+        up_layout: &Layout,
+    ) -> Result<()> {
+        let others = seen(gate, gate_layout)?.iter().zip(seen(up, up_layout)?);
+        for (g, (&x, y)) in floats(gradient, gradient_layout)?.iter_mut().zip(others) {
+            let open = sigmoid(x);
+            // The slope of x σ(x) is σ (1 + x (1 - σ)).
+            *g *= y * (open * (1.0 + x * (1.0 - open)));
+        }
+        Ok(())
+    }
+}
+
+/// The gradient in scores, in the place of that in attention's weights, which are the second tensor: [`CausalSoftmax`]'s way back.
+pub(crate) struct SoftmaxBack {
+    pub(crate) scale: f32,
+}
+
+impl InplaceOp2 for SoftmaxBack {
+    fn name(&self) -> &'static str {
+        "softmax-back"
+    }
+
+    fn cpu_fwd(&self, gradient: &mut CpuStorage, layout: &Layout, weights: &CpuStorage, weights_layout: &Layout) -> Result<()> {
+        let keys = (*layout.dims().last().unwrap_or(&0)).max(1);
+        let rows = floats(gradient, layout)?.chunks_exact_mut(keys).zip(seen(weights, weights_layout)?.chunks_exact(keys));
+        for (gradient, weights) in rows {
+            let along = dot(gradient, weights);
+            gradient.iter_mut().zip(weights).for_each(|(g, w)| *g = self.scale * w * (*g - along));
+        }
+        Ok(())
+    }
+}
+
+/// The gradient in `x`, in the place of that in `x · scale / rms(x)`, row by row: of tensors of the gradient, of x and of the scale.
+pub(crate) struct NormBack {
+    pub(crate) eps: f32,
+}
+
+impl InplaceOp3 for NormBack {
+    fn name(&self) -> &'static str {
+        "norm-back"
+    }
+
+    fn cpu_fwd(
+        &self,
+        gradient: &mut CpuStorage,
+        gradient_layout: &Layout,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        scale: &CpuStorage,
+        scale_layout: &Layout,
+    ) -> Result<()> {
+        let scale = seen(scale, scale_layout)?;
+        let columns = scale.len().max(1);
+        let rows = floats(gradient, gradient_layout)?.chunks_exact_mut(columns).zip(seen(x, x_layout)?.chunks_exact(columns));
+        for (gradient, x) in rows {
+            let inverse = (dot(x, x) / columns as f32 + self.eps).sqrt().recip();
+            gradient.iter_mut().zip(scale).for_each(|(g, s)| *g *= s);
+            let along = dot(gradient, x) / columns as f32 * inverse.powi(3);
+            gradient.iter_mut().zip(x).for_each(|(g, x)| *g = *g * inverse - along * x);
+        }
+        Ok(())
+    }
+}
+
+/// Adds the second tensor to the first.
+pub(crate) struct Add;
+
+impl InplaceOp2 for Add {
+    fn name(&self) -> &'static str {
+        "add"
+    }
+
+    fn cpu_fwd(&self, to: &mut CpuStorage, to_layout: &Layout, what: &CpuStorage, what_layout: &Layout) -> Result<()> {
+        floats(to, to_layout)?.iter_mut().zip(seen(what, what_layout)?).for_each(|(to, what)| *to += what);
+        Ok(())
+    }
+}
+
+/// σ(x).
+#[inline(always)]
+fn sigmoid(x: f32) -> f32 {
+    // Where `exp` ends the gate is shut to within what a number can tell.
+    let shut = if x < -88.0 { 88.0 } else { -x };
+    1.0 / (1.0 + exp(shut))
 }
 
 /// The numbers of a tensor.
@@ -61,6 +159,24 @@ fn floats<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f
         (CpuStorage::F32(values), Some((from, to))) => Ok(&mut values[from..to]),
         _ => bail!("only contiguous numbers of 32 bits are handled"),
     }
+}
+
+/// The same, to be read.
+fn seen<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(values), Some((from, to))) => Ok(&values[from..to]),
+        _ => bail!("only contiguous numbers of 32 bits are handled"),
+    }
+}
+
+/// The sum of products, in an order in which as many can be added at once as the CPU can.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<16>(), b.as_chunks::<16>());
+    let mut sums = [0f32; 16];
+    for (a, b) in a.iter().zip(b) {
+        (0..16).for_each(|i| sums[i] += a[i] * b[i]);
+    }
+    sums.iter().sum::<f32>() + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f32>()
 }
 
 /// The sum, in an order in which as many can be added at once as the CPU can.

@@ -3,9 +3,9 @@
 //! The same sums as the model's own forward pass (`model.rs`), written out so that nothing is recorded that is not needed: what a general differentiation computes
 //! for the weights is most of its work, and weights do not change here.
 
-use crate::fused::CausalSoftmax;
+use crate::fused::{Add, CausalSoftmax, Gated, GatedBack, NormBack, SoftmaxBack};
 use crate::{Config, Result, Weights};
-use candle_core::{D, Device, Tensor};
+use candle_core::{Device, Tensor};
 use candle_nn::{ops, rotary_emb};
 
 /// The weights of a layer.
@@ -82,17 +82,23 @@ pub(crate) fn norm(x: &Tensor, scale: &Tensor, eps: f64) -> Result<Tensor> {
     Ok(ops::rms_norm(x, scale, eps as f32)?)
 }
 
-fn inverse_rms(x: &Tensor, eps: f64) -> Result<Tensor> {
-    Ok((x.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?.recip()?)
+/// The gradient in `x` of [`norm`], in the place of that in what it makes.
+pub(crate) fn norm_back(gradient: Tensor, x: &Tensor, scale: &Tensor, eps: f64) -> Result<Tensor> {
+    gradient.inplace_op3(x, scale, &NormBack { eps: eps as f32 })?;
+    Ok(gradient)
 }
 
-/// The gradient in `x` of [`norm`], given that in what it makes.
-pub(crate) fn norm_back(gradient: &Tensor, x: &Tensor, scale: &Tensor, eps: f64) -> Result<Tensor> {
-    let inverse = inverse_rms(x, eps)?;
-    let scaled = gradient.broadcast_mul(scale)?;
-    let along = (&scaled * x)?.mean_keepdim(D::Minus1)?;
-    let along = x.broadcast_mul(&(along * inverse.powf(3.0)?)?)?;
-    Ok((scaled.broadcast_mul(&inverse)? - along)?)
+/// `x + y`, in the place of `x`.
+fn add(x: Tensor, y: &Tensor) -> Result<Tensor> {
+    x.inplace_op2(y, &Add)?;
+    Ok(x)
+}
+
+/// `gate · σ(gate) · x`.
+fn gated(gate: &Tensor, x: &Tensor) -> Result<Tensor> {
+    let gate = gate.copy()?;
+    gate.inplace_op2(x, &Gated)?;
+    Ok(gate)
 }
 
 impl Layer {
@@ -125,13 +131,11 @@ impl Layer {
     pub(crate) fn back(&self, x: &Tensor, gradient: &Tensor, positions: &Positions) -> Result<(Inputs, Gradients)> {
         let t = self.trace(x, positions)?;
         let inner = gradient.matmul(&self.down)?;
-        let sigmoid = ops::sigmoid(&t.gate)?;
-        // The slope of x σ(x) is σ (1 + x (1 - σ)).
-        let slope = (&sigmoid * ((&t.gate * sigmoid.affine(-1.0, 1.0)?)? + 1.0)?)?;
-        let gate = ((&inner * &t.up)? * slope)?;
-        let up = (inner * (&t.gate * sigmoid)?)?;
-        let normed = (gate.matmul(&self.gate)? + up.matmul(&self.up)?)?;
-        let middle = (gradient + norm_back(&normed, &t.middle, &self.inner_norm, self.eps)?)?;
+        let up = gated(&t.gate, &inner)?;
+        inner.inplace_op3(&t.gate, &t.up, &GatedBack)?;
+        let gate = inner;
+        let normed = add(gate.matmul(&self.gate)?, &up.matmul(&self.up)?)?;
+        let middle = add(norm_back(normed, &t.middle, &self.inner_norm, self.eps)?, gradient)?;
 
         let (length, _) = x.dims2()?;
         let (kv_heads, group, dim) = (self.kv_heads, self.heads / self.kv_heads, self.dim);
@@ -139,14 +143,13 @@ impl Layer {
         let weights = &t.attention;
         let v = weights.t()?.contiguous()?.matmul(&values)?;
         let scores = values.matmul(&t.v.t()?.contiguous()?)?;
-        let along = (&scores * weights)?.sum_keepdim(D::Minus1)?;
-        let scores = ((weights * scores.broadcast_sub(&along)?)? * (dim as f64).sqrt().recip())?;
+        scores.inplace_op2(weights, &SoftmaxBack { scale: (dim as f32).sqrt().recip() })?;
         let q = scores.matmul(&t.k)?.reshape((self.heads, length, dim))?;
         let k = scores.t()?.contiguous()?.matmul(&t.q)?;
         let unrotate = |x: &Tensor| rotary_emb::rope(&x.unsqueeze(0)?.contiguous()?, &positions.cos, &positions.back)?.squeeze(0);
         let (q, k, v) = (self.merge(&unrotate(&q)?)?, self.merge(&unrotate(&k)?)?, self.merge(&v)?);
-        let normed = ((q.matmul(&self.q)? + k.matmul(&self.k)?)? + v.matmul(&self.v)?)?;
-        let input = (&middle + norm_back(&normed, x, &self.attention_norm, self.eps)?)?;
+        let normed = add(add(q.matmul(&self.q)?, &k.matmul(&self.k)?)?, &v.matmul(&self.v)?)?;
+        let input = add(norm_back(normed, x, &self.attention_norm, self.eps)?, &middle)?;
         Ok((t.inputs, Gradients { q, k, v, o: middle, gate, up, down: gradient.clone(), input }))
     }
 
@@ -161,11 +164,11 @@ impl Layer {
         let weights = q.matmul(&k.t()?.contiguous()?)?;
         weights.inplace_op1(&CausalSoftmax { scale: (dim as f32).sqrt().recip(), queries: length })?;
         let o = self.merge(&weights.matmul(&v)?.reshape((self.heads, length, dim))?)?;
-        let middle = (x + times(&o, &self.o)?)?;
+        let middle = add(times(&o, &self.o)?, x)?;
         let inner = norm(&middle, &self.inner_norm, self.eps)?;
         let (gate, up) = (times(&inner, &self.gate)?, times(&inner, &self.up)?);
-        let down = (gate.silu()? * &up)?;
-        let output = (&middle + times(&down, &self.down)?)?;
+        let down = gated(&gate, &up)?;
+        let output = add(times(&down, &self.down)?, &middle)?;
         Ok(Trace { inputs: Inputs { attention, o, inner, down }, q, k, v, attention: weights, middle, gate, up, output })
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Touvron et al., *LLaMA: Open and Efficient Foundation Language Models*, 2023; grouped queries as of Llama 2.
 
-use crate::fused::{CausalSoftmax, Gated};
+use crate::fused::{Add, CausalSoftmax, Gated};
 use crate::{Config, Tensors};
 use candle_core::{DType, Device, IndexOp, Result, Tensor};
 use candle_nn::{Embedding, Linear, Module, RmsNorm, VarBuilder, embedding, linear_no_bias, rms_norm, rotary_emb};
@@ -141,11 +141,14 @@ impl Layer {
     }
 
     fn forward(&self, x: &Tensor, step: &Step, cache: &mut Option<(Tensor, Tensor)>) -> Result<Tensor> {
-        let x = (x + self.attention.forward(&self.attention_norm.forward(x)?, step, cache)?)?;
-        let y = self.inner_norm.forward(&x)?;
+        let middle = self.attention.forward(&self.attention_norm.forward(x)?, step, cache)?;
+        middle.inplace_op2(x, &Add)?;
+        let y = self.inner_norm.forward(&middle)?;
         let gate = self.gate.forward(&y)?;
         gate.inplace_op2(&self.up.forward(&y)?, &Gated)?;
-        x + self.down.forward(&gate)?
+        let output = self.down.forward(&gate)?;
+        output.inplace_op2(&middle, &Add)?;
+        Ok(output)
     }
 }
 
