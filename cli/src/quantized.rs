@@ -29,7 +29,7 @@ struct Step {
     max: f32,
 }
 
-/// Reports of what is quantized in an archive: of all, or of these tensors, under the names that the archive or the model has for them. Nothing where
+/// Reports of what is quantized in an archive: of all, or of those whose integers are among these tensors of the archive. Nothing where
 /// integers and scales do not go together: what it is then is not for `inspect` to say.
 pub(crate) fn reports(archive: &Archive, tensors: &[TensorReport], names: &[String]) -> Vec<QuantizedReport> {
     let Ok(model) = Dequantized::new(archive) else { return Vec::new() };
