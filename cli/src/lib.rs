@@ -17,6 +17,7 @@
 
 mod args;
 mod base;
+mod codec;
 mod commands;
 mod device;
 mod failure;
@@ -24,6 +25,7 @@ mod interrupt;
 mod output;
 mod paths;
 mod progress;
+mod quantized;
 mod summary;
 
 use clap::Parser;

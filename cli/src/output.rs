@@ -75,6 +75,21 @@ pub(crate) fn plain(text: &str) -> String {
     text.chars().map(escape).collect()
 }
 
+/// Rows with their columns side by side, the first `left` of them flush left, the others flush right.
+pub(crate) fn table<const N: usize>(rows: &[[String; N]], left: usize) -> String {
+    let width = |s: &str| s.chars().count();
+    let widths: [usize; N] = std::array::from_fn(|i| rows.iter().map(|r| width(&r[i])).max().unwrap_or(0));
+    let mut out = String::new();
+    for row in rows {
+        for (i, (cell, &wide)) in row.iter().zip(&widths).enumerate() {
+            out += if i == 0 { "" } else { "  " };
+            out += &if i < left { format!("{cell:<wide$}") } else { format!("{cell:>wide$}") };
+        }
+        out.push('\n');
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

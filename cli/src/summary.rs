@@ -18,6 +18,9 @@ pub(crate) struct Summary {
     /// Of a coarse file: the planes of refinement that it was decoded with. No SHA-256 could be checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) coarse_planes: Option<usize>,
+    /// Whether integers became floats. No SHA-256 could be checked.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) dequantized: bool,
     /// Of a directory.
     #[serde(flatten)]
     directory: Option<Parts>,
@@ -44,7 +47,7 @@ impl Summary {
     /// Of a file.
     pub(crate) fn bytes(source_bytes: u64, archive_bytes: u64) -> Self {
         let ratio = archive_bytes as f64 / source_bytes.max(1) as f64;
-        Self { source_bytes, archive_bytes, ratio, seconds: 0.0, coarse_planes: None, directory: None }
+        Self { source_bytes, archive_bytes, ratio, seconds: 0.0, coarse_planes: None, dequantized: false, directory: None }
     }
 
     /// Of a directory.
@@ -75,8 +78,9 @@ impl Summary {
         }
         let ratio = if from == self.source_bytes { format!(" ({})", output::percent(self.ratio)) } else { String::new() };
         let coarse = self.coarse_planes.map(|k| format!(" (coarse: {k} planes; no SHA-256 to check)")).unwrap_or_default();
+        let dequantized = if self.dequantized { " (dequantized; no SHA-256 to check)" } else { "" };
         output::print(format!(
-            "{} → {}: {}{} → {}{ratio}{coarse}, {}\n",
+            "{} → {}: {}{} → {}{ratio}{coarse}{dequantized}, {}\n",
             input.display(),
             output.display(),
             self.parts(),

@@ -16,6 +16,8 @@ mod damage;
 mod filters;
 #[path = "parity/progressive.rs"]
 mod progressive;
+#[path = "parity/quantized.rs"]
+mod quantized;
 #[path = "parity/suite.rs"]
 mod suite;
 mod support;
@@ -23,7 +25,7 @@ mod support;
 macro_rules! decoders {
     ($($name:ident: $target:expr, $cases:expr, $context_cases:expr $(, $ignore:literal)?;)*) => {$(
         mod $name {
-            use super::{base, blocks, contexts, damage, filters, progressive, suite};
+            use super::{base, blocks, contexts, damage, filters, progressive, quantized, suite};
             use super::support::target::Target;
 
             const TARGET: Target = $target;
@@ -116,6 +118,12 @@ macro_rules! decoders {
             $(#[ignore = $ignore])?
             fn damage_progressive() {
                 progressive::damage(TARGET, $context_cases);
+            }
+
+            #[test]
+            $(#[ignore = $ignore])?
+            fn quantized_formats() {
+                quantized::formats(TARGET);
             }
 
             #[test]

@@ -88,10 +88,20 @@ impl Archive {
         Ok((tensor.rows(), tensor.columns()))
     }
 
-    /// All tensors, or some, decoded side by side.
-    #[pyo3(signature = (names=None, threads=0))]
-    fn load(&self, py: Python<'_>, names: Option<Vec<String>>, threads: usize) -> PyResult<Vec<Named<Memory>>> {
+    /// All tensors, or some, decoded side by side; with `dequantize`, integers as floats of that type.
+    #[pyo3(signature = (names=None, threads=0, dequantize=None))]
+    fn load(
+        &self,
+        py: Python<'_>,
+        names: Option<Vec<String>>,
+        threads: usize,
+        dequantize: Option<&str>,
+    ) -> PyResult<Vec<Named<Memory>>> {
         let watch = Watch::new(None);
+        if let Some(to) = dequantize {
+            let to = float(to).map_err(raise)?;
+            return watch.run(py, threads, || self.floats(names, to, &watch));
+        }
         watch.run(py, threads, || {
             let tensors: Vec<Tensor<'_>> = match &names {
                 Some(names) => names.iter().map(|name| self.archive.tensor(name)).collect::<Result<_, _>>()?,
@@ -163,6 +173,30 @@ impl Archive {
         }
     }
 
+    /// Loads tensors, of the model's names, with integers as floats.
+    fn floats(&self, names: Option<Vec<String>>, to: Dtype, watch: &Watch) -> Result<Vec<Named<Memory>>, Error> {
+        let mut loader = self.loader()?.dequantize(to);
+        if let Some(names) = names {
+            loader = loader.tensors(names);
+        }
+        let large = || Error::new(wcodec::ErrorKind::InvalidArgument, "more bytes than this system addresses");
+        let memory = move |info: &wcodec::TensorInfo| Region::one(usize::try_from(info.byte_len).map_err(|_| large())?);
+        let mut all = Vec::new();
+        for tensor in loader.memory(memory).load()? {
+            let tensor = tensor?;
+            watch.check()?;
+            let info = tensor.info.clone();
+            // A type without a name is that of a tensor which is as it was.
+            let dtype = match info.dtype.name() {
+                Some(name) => name.to_owned(),
+                None => self.archive.tensor(&info.name)?.dtype_name().to_owned(),
+            };
+            let named = |region| (info.name, dtype, info.shape.clone(), Memory::new(region, info.dtype, info.shape));
+            all.extend(tensor.into_host::<Region>().map(named));
+        }
+        Ok(all)
+    }
+
     /// Loads tensors into these regions.
     fn read(&self, tensors: &[Tensor<'_>], regions: Vec<Region>, watch: &Watch) -> Result<Vec<Region>, Error> {
         let names: Vec<String> = tensors.iter().map(|t| t.name().to_owned()).collect();
@@ -180,6 +214,16 @@ impl Archive {
             loaded.extend(tensor.into_host::<Region>().map(|region| (name, region)));
         }
         names.iter().map(|name| loaded.remove(name).ok_or_else(|| missing(name))).collect()
+    }
+}
+
+/// The type of floats that is called so.
+fn float(name: &str) -> Result<Dtype, Error> {
+    match name.to_ascii_lowercase().as_str() {
+        "bf16" | "bfloat16" => Ok(Dtype::BF16),
+        "fp16" | "f16" | "float16" => Ok(Dtype::F16),
+        "fp32" | "f32" | "float32" => Ok(Dtype::F32),
+        _ => Err(Error::new(wcodec::ErrorKind::InvalidArgument, format!("integers become bf16, fp16 or fp32, not '{name}'"))),
     }
 }
 

@@ -34,6 +34,22 @@ def test_what_is_saved_is_what_safetensors_saves(tmp_path, archive, arrays):
     assert (tmp_path / "ours.safetensors").read_bytes() == (tmp_path / "theirs.safetensors").read_bytes()
 
 
+def test_integers_as_floats(tmp_path):
+    rng = numpy.random.default_rng(1)
+    codes = rng.integers(-127, 128, (40, 300)).astype("i1")
+    scales = rng.standard_normal((40, 1)).astype("<f2")
+    norm = rng.standard_normal(300).astype("<f4")
+    path = tmp_path / "model.wcodec"
+    wcodec.numpy.save_file({"a.weight": codes, "a.weight_scale": scales, "norm.weight": norm}, path)
+    products = codes.astype("<f4") * scales.astype("<f4")
+    for name, dtype in [("fp32", "<f4"), ("fp16", "<f2")]:
+        loaded = wcodec.numpy.load_file(path, dequantize=name)
+        assert loaded.keys() == {"a.weight", "norm.weight"}
+        assert same(loaded["a.weight"], products.astype(dtype)) and same(loaded["norm.weight"], norm)
+    with pytest.raises(wcodec.WcodecError, match="int8"):
+        wcodec.numpy.load_file(path, dequantize="int8")
+
+
 def test_safe_open(archive, arrays):
     with wcodec.safe_open(archive, framework="np") as file:
         assert file.keys() == sorted(arrays) and file.metadata() == {"made": "here"}

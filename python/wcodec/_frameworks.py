@@ -63,9 +63,9 @@ class Numpy:
 
 
     @classmethod
-    def load(cls, archive: Archive, device: Any = "cpu", threads: int = 0) -> Dict[str, Any]:
+    def load(cls, archive: Archive, device: Any = "cpu", threads: int = 0, dequantize: Optional[str] = None) -> Dict[str, Any]:
         """All tensors of an archive, decoded side by side."""
-        loaded = archive.load(None, threads)
+        loaded = archive.load(None, threads, dequantize)
         return {name: cls.tensor(memory, dtype, shape, device) for name, dtype, shape, memory in loaded}
 
 
@@ -99,8 +99,9 @@ class Torch(Numpy):
 
 
     @classmethod
-    def load(cls, archive: Archive, device: Any = "cpu", threads: int = 0) -> Dict[str, Any]:
-        ordinal = cls.ordinal(device)
+    def load(cls, archive: Archive, device: Any = "cpu", threads: int = 0, dequantize: Optional[str] = None) -> Dict[str, Any]:
+        # Integers become floats on the CPU.
+        ordinal = cls.ordinal(device) if dequantize is None else None
         if ordinal is not None:
             try:
                 loaded = archive.load_on(ordinal, RAW)
@@ -108,7 +109,7 @@ class Torch(Numpy):
                 warnings.warn(f"decoding on the CPU: {e}", RuntimeWarning, stacklevel=3)
             else:
                 return {name: cls.taken(capsule, dtype, shape, device) for name, dtype, shape, capsule in loaded}
-        return super().load(archive, device, threads)
+        return super().load(archive, device, threads, dequantize)
 
     @staticmethod
     def ordinal(device: Any) -> Optional[int]:

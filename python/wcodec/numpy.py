@@ -9,12 +9,15 @@ from ._frameworks import _ML_DTYPES, _NUMPY, Numpy
 from ._save import Part, save
 
 
-def load_file(filename: Any, *, backend: str = "mmap", base: Any = None, threads: int = 0) -> Dict[str, Any]:
+def load_file(
+    filename: Any, *, backend: str = "mmap", base: Any = None, threads: int = 0, dequantize: Optional[str] = None
+) -> Dict[str, Any]:
     """All tensors of an archive by name, as arrays that share the memory that they were decoded into.
 
     ``backend`` is safetensors', and changes nothing here. ``base``: the file that the archive was made against. ``threads``: 0 for one a core.
+    ``dequantize``: "bf16", "fp16" or "fp32", the weights of a quantized checkpoint as such floats instead of integers and scales.
     """
-    return Numpy.load(_wcodec.Archive(filename, base), "cpu", threads)
+    return Numpy.load(_wcodec.Archive(filename, base), "cpu", threads, dequantize)
 
 
 def save_file(

@@ -10,15 +10,16 @@ from ._save import Part, save
 
 
 def load_file(
-    filename: Any, device: Any = "cpu", *, backend: str = "mmap", base: Any = None, threads: int = 0
+    filename: Any, device: Any = "cpu", *, backend: str = "mmap", base: Any = None, threads: int = 0, dequantize: Optional[str] = None
 ) -> Dict[str, Any]:
     """All tensors of an archive by name.
 
     ``device``: as safetensors has it. On the CPU tensors share the memory that they were decoded into; on a CUDA device they are decoded by its
     kernels, into its memory. ``backend`` is safetensors', and changes nothing here. ``base``: the file that the archive was made against.
-    ``threads``: 0 for one a core.
+    ``threads``: 0 for one a core. ``dequantize``: "bf16", "fp16" or "fp32", the weights of a quantized checkpoint as such floats instead of integers
+    and scales; that is done on the CPU.
     """
-    return Torch.load(_wcodec.Archive(filename, base), device, threads)
+    return Torch.load(_wcodec.Archive(filename, base), device, threads, dequantize)
 
 
 def save_file(tensors: Dict[str, Any], filename: Any, metadata: Optional[Dict[str, str]] = None, *, effort: int = 1) -> None:

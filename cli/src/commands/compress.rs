@@ -1,13 +1,14 @@
 //! `wcodec compress`.
 
+use crate::codec::CodecArgs;
 use crate::failure::{Exit, Failure, Result};
 use crate::progress::Progress;
 use crate::summary::Summary;
 use crate::{interrupt, output, paths};
-use clap::{ValueEnum, ValueHint};
+use clap::ValueHint;
 use std::path::PathBuf;
 use std::time::Instant;
-use wcodec::{Backing, Base, Encoder, TorchFile};
+use wcodec::{Backing, Base, TorchFile};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -39,20 +40,12 @@ pub(crate) struct Args {
     /// The archive to write, or the directory
     #[arg(value_hint = ValueHint::AnyPath)]
     output: PathBuf,
-    /// How hard to try
-    #[arg(long, value_enum, default_value_t)]
-    profile: Profile,
+    #[command(flatten)]
+    codec: CodecArgs,
     /// Code tensors against those of this file, a safetensors file or its archive, where that is
     /// smaller; whoever decompresses needs it too
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "progressive")]
     base: Option<PathBuf>,
-    /// The same in finer steps: 1 is the default profile, 9 is max; from 5 on archives decode at a tenth of the speed
-    #[arg(long, value_name = "1..9", conflicts_with = "profile", value_parser = clap::value_parser!(u8).range(1..=9))]
-    effort: Option<u8>,
-    /// Store numbers plane by plane, so that the first bytes of the archive are a coarse model and the others refine it (see decompress
-    /// --planes)
-    #[arg(long, conflicts_with = "base")]
-    progressive: bool,
     /// Replace the output if it exists
     #[arg(short, long)]
     force: bool,
@@ -62,24 +55,6 @@ pub(crate) struct Args {
     /// Print one JSON object instead of a summary
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum Profile {
-    /// Fast
-    #[default]
-    Default,
-    /// As small as can be: 1 to 2 % smaller, decodes at a tenth of the speed
-    Max,
-}
-
-impl From<Profile> for wcodec::Profile {
-    fn from(profile: Profile) -> Self {
-        match profile {
-            Profile::Default => wcodec::Profile::Default,
-            Profile::Max => wcodec::Profile::Max,
-        }
-    }
 }
 
 pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
@@ -92,15 +67,11 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     }
     interrupt::watch();
     let start = Instant::now();
-    let mut encoder = match args.effort {
-        Some(level) => Encoder::new().effort(level),
-        None => Encoder::new().profile(args.profile.into()),
-    };
+    let mut encoder = args.codec.encoder()?;
     if let Some(base) = &args.base {
         paths::check_output(base, &args.output)?;
         encoder = encoder.base(Base::open_with(base, Backing::Read)?);
     }
-    encoder = encoder.progressive(args.progressive);
     let progress = Progress::new("compressing", quiet);
     let encoder = encoder.overwrite(args.force).on_progress(progress.callback());
     let mut summary = if args.single {

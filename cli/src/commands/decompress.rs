@@ -6,16 +6,17 @@ use crate::failure::{Exit, Failure, Result};
 use crate::progress::Progress;
 use crate::summary::Summary;
 use crate::{interrupt, paths};
-use clap::ValueHint;
+use clap::{ValueEnum, ValueHint};
 use std::path::PathBuf;
 use std::time::Instant;
-use wcodec::{Archive, ArchiveDirectory, Backing, SingleDirectory};
+use wcodec::{Archive, ArchiveDirectory, Backing, Dtype, SingleDirectory, quantize};
 
 const AFTER_HELP: &str = "\
 Examples:
   wcodec decompress model.wcodec model.safetensors
   wcodec decompress --base base.safetensors fine_tuned.wcodec fine_tuned.safetensors
   wcodec decompress --planes 3 model.wcodec coarse.safetensors
+  wcodec decompress --dequantize bf16 quantized.wcodec model.safetensors
   wcodec decompress --force --threads 4 model.wcodec model.safetensors
   wcodec decompress SmolLM2-135M.compressed SmolLM2-135M
 
@@ -38,6 +39,10 @@ pub(crate) struct Args {
     /// Checksums are checked as ever, the source's SHA-256 cannot be
     #[arg(long, value_name = "K")]
     planes: Option<usize>,
+    /// Of a quantized checkpoint (what quantize archives), write plain floats of this type instead of integers and scales: a safetensors file or a
+    /// directory that says nothing of quantization. Checksums are checked as ever, the source's SHA-256 cannot be
+    #[arg(long, value_enum, value_name = "TYPE")]
+    dequantize: Option<Float>,
     /// Replace the output if it exists
     #[arg(short, long)]
     force: bool,
@@ -50,12 +55,35 @@ pub(crate) struct Args {
     device: DeviceArg,
 }
 
+/// What integers become.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Float {
+    Bf16,
+    #[value(alias = "f16")]
+    Fp16,
+    #[value(alias = "f32")]
+    Fp32,
+}
+
+impl From<Float> for Dtype {
+    fn from(float: Float) -> Self {
+        match float {
+            Float::Bf16 => Self::BF16,
+            Float::Fp16 => Self::F16,
+            Float::Fp32 => Self::F32,
+        }
+    }
+}
+
 pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     let start = Instant::now();
     let mut summary = if args.archive.is_dir() {
         args.base.refuse_for_directories()?;
         if args.planes.is_some() {
             return Err(Failure::new(Exit::Usage, "--planes is for single archives"));
+        }
+        if args.dequantize.is_some() {
+            return Err(Failure::new(Exit::Usage, "--dequantize is for single archives"));
         }
         interrupt::watch();
         let mut directory = ArchiveDirectory::open(&args.archive)?;
@@ -73,7 +101,13 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
         args.base.apply(&mut archive)?;
         args.device.apply(&mut archive)?;
         let progress = Progress::new("decompressing", quiet);
-        if let Some(directory) = SingleDirectory::of(&archive)? {
+        if let Some(float) = args.dequantize {
+            paths::check_output(&args.archive, &args.output)?;
+            let bytes = quantize::decompress(&archive, float.into(), &args.output, args.force, progress.callback())?;
+            let mut summary = Summary::bytes(bytes, archive.archive_bytes());
+            summary.dequantized = true;
+            summary
+        } else if let Some(directory) = SingleDirectory::of(&archive)? {
             Summary::of(directory.decompress(&args.output, args.force, progress.callback())?)
         } else {
             paths::check_output(&args.archive, &args.output)?;

@@ -1,7 +1,8 @@
 //! `wcodec inspect`.
 
 use crate::failure::{Exit, Failure, Result};
-use crate::output::{self, bytes, percent, plain};
+use crate::output::{self, bytes, percent, plain, table};
+use crate::quantized::{self, QuantizedReport};
 use clap::ValueHint;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -19,7 +20,10 @@ Examples:
 PLANES says how each byte plane of the elements is kept: raw, const (one byte repeated), bytes, pairs or contexts
 (entropy-coded); where the tiles of a tensor differ, with the number of tiles. Of tensors that are coded against a base it says first how: same
 (nothing is stored), xor or subtract; of tensors of a progressive archive, planes: categories | signs | bits from the highest down. Before them, filters N: in N tiles they are what prediction left. BITS is the bits for each element, RATIO
-archive to source.";
+archive to source.
+
+A second table has the matrices that are stored as integers with scales: BITS are those for each weight, without scales, STEP the least, the median and
+the largest scale.";
 
 /// Show what an archive holds and how it is coded
 #[derive(Debug, clap::Args)]
@@ -31,8 +35,8 @@ pub(crate) struct Args {
     /// Only the tensor of this name; may be given several times
     #[arg(long = "tensor", value_name = "NAME")]
     tensors: Vec<String>,
-    /// Print one JSON object instead: `archive` with the totals, `tensors` with a report of each; of a directory, `directory` with
-    /// the totals, `archives` with such an object for each
+    /// Print one JSON object instead: `archive` with the totals, `tensors` with a report of each, `quantized` with what is known of
+    /// matrices of integers; of a directory, `directory` with the totals, `archives` with such an object for each
     #[arg(long)]
     json: bool,
 }
@@ -41,6 +45,8 @@ pub(crate) struct Args {
 struct Report {
     archive: Totals,
     tensors: Vec<TensorReport>,
+    /// Matrices of integers with scales; empty of a checkpoint that has none.
+    quantized: Vec<QuantizedReport>,
 }
 
 #[derive(Serialize)]
@@ -137,7 +143,8 @@ fn inspect(path: &Path, archive: &Archive, names: &[String]) -> Result<Report> {
         [] => archive.report()?,
         names => names.iter().map(|name| archive.tensor(name)?.report()).collect::<wcodec::Result<_>>()?,
     };
-    Ok(Report { archive: Totals::new(path, archive)?, tensors })
+    let quantized = quantized::reports(archive, &tensors, names);
+    Ok(Report { archive: Totals::new(path, archive)?, tensors, quantized })
 }
 
 /// All archives, or those that hold the tensors of the names that were given.
@@ -178,7 +185,11 @@ fn directory_text(report: &Directory) -> String {
 fn text(report: &Report) -> String {
     let head = ["TENSOR", "DTYPE", "SHAPE", "PLANES", "TABLES", "BITS", "RATIO"].map(String::from);
     let rows: Vec<_> = std::iter::once(head).chain(report.tensors.iter().map(row)).collect();
-    let mut out = table(&rows);
+    let mut out = table(&rows, 4);
+    if !report.quantized.is_empty() {
+        out.push('\n');
+        out += &table(&quantized::rows(&report.quantized), 4);
+    }
     let t = &report.archive;
     let none = "none (made of tensors in memory)";
     let _ = writeln!(out);
@@ -241,19 +252,4 @@ fn plane(p: &PlaneReport) -> String {
         [(name, _)] => name.into(),
         _ => used.iter().map(|(name, tiles)| format!("{name} {tiles}")).collect::<Vec<_>>().join(" + "),
     }
-}
-
-/// Rows with their columns side by side, the last three flush right.
-fn table(rows: &[[String; 7]]) -> String {
-    let width = |s: &str| s.chars().count();
-    let widths: [usize; 7] = std::array::from_fn(|i| rows.iter().map(|r| width(&r[i])).max().unwrap_or(0));
-    let mut out = String::new();
-    for row in rows {
-        for (i, (cell, &wide)) in row.iter().zip(&widths).enumerate() {
-            let gap = if i == 0 { "" } else { "  " };
-            let _ = if i < 4 { write!(out, "{gap}{cell:<wide$}") } else { write!(out, "{gap}{cell:>wide$}") };
-        }
-        out.push('\n');
-    }
-    out
 }

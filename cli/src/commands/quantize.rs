@@ -1,12 +1,12 @@
 //! `wcodec quantize`.
 
+use crate::codec::CodecArgs;
 use crate::failure::Result;
 use crate::progress::Progress;
 use crate::{interrupt, output, paths};
 use clap::{ValueEnum, ValueHint};
 use std::path::PathBuf;
 use std::time::Instant;
-use wcodec::Encoder;
 use wcodec::quantize::{Checkpoint, Format, QuantizeReport, Quantizer, Rule, Rules, Target};
 
 const AFTER_HELP: &str = "\
@@ -14,6 +14,7 @@ Examples:
   wcodec quantize models/smollm2 smollm2.wcodec --calibration models/text/calibration.txt --target-ratio 0.65
   wcodec quantize model.safetensors model.wcodec --format int4-g128 --target-bpw 3.5
   wcodec quantize models/smollm2 smollm2.wcodec --rule 'model.layers.0.*=keep' --rule 'lm_head.weight=int8'
+  wcodec quantize --progressive models/smollm2 smollm2.wcodec --target-bpw 6
 
 What the archive restores is a checkpoint in compressed-tensors' layout: INT8 with a scale for each row, or INT4 packed in groups of 128 (64 or 32 where rows do not
 divide). Norms, biases and whatever is no matrix stay as they are; embeddings and lm_head become INT8 in either format. --rule makes exceptions; of several that
@@ -57,9 +58,8 @@ pub(crate) struct Args {
     /// An exception: PATTERN=keep, PATTERN=int8 or PATTERN=int4; may be given several times
     #[arg(long = "rule", value_name = "PATTERN=RULE", value_parser = exception)]
     rules: Vec<(String, Rule)>,
-    /// How hard to try when the integers are coded, as in `compress`
-    #[arg(long, value_name = "1..9", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
-    effort: u8,
+    #[command(flatten)]
+    codec: CodecArgs,
     /// Replace the output if it exists
     #[arg(short, long)]
     force: bool,
@@ -105,6 +105,7 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
         (_, _, Some(lambda)) => Target::Lambda(lambda),
         _ => Target::Ratio(0.65),
     };
+    let encoder = args.codec.encoder()?;
     let source = Checkpoint::open(&args.input)?;
     #[cfg(feature = "eval")]
     let calibration = args.calibration.as_ref().map(|text| calibrate(args, text, quiet)).transpose()?;
@@ -116,9 +117,8 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
         Some(statistics) => quantizer.statistics(statistics),
         None => quantizer,
     };
-    let quantizer = quantizer
-        .encoder(Encoder::new().effort(args.effort).overwrite(args.force))
-        .on_progress(move |_: &str, done, total| callback(done, total));
+    let quantizer =
+        quantizer.encoder(encoder.overwrite(args.force)).on_progress(move |_: &str, done, total| callback(done, total));
     let report = quantizer.run(&source, target, &args.output)?;
     drop(progress);
     print(args, &report, start, quiet)

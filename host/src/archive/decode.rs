@@ -103,6 +103,18 @@ impl<'a> Tensor<'a> {
         Ok(out)
     }
 
+    /// [`decode`](Self::decode) by this thread alone, on the CPU: for threads that others may wait for, those of the rayon pool among them.
+    pub(crate) fn decode_here(&self) -> Result<Vec<u8>> {
+        let mut out = self.buffer(self.byte_len())?;
+        let (directory, mut scratch, mut rest) = (self.directory()?, Scratch::default(), &mut out[..]);
+        for piece in self.entry.grid.pieces(PIECE) {
+            let (part, after) = rest.split_at_mut(piece.len());
+            self.decode_piece(&directory, &piece, &mut scratch, part, Stores::Cached)?;
+            rest = after;
+        }
+        Ok(out)
+    }
+
     /// Decodes rows and columns (of [`rows`](Self::rows) × [`columns`](Self::columns)) into a new buffer without gaps, reading
     /// only the tiles that they touch.
     pub fn decode_slice(&self, rows: Range<u64>, columns: Range<u64>) -> Result<Vec<u8>> {

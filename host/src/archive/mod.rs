@@ -118,6 +118,10 @@ impl Archive {
         self.backend = backend;
     }
 
+    pub(crate) fn backend(&self) -> Backend {
+        self.backend
+    }
+
     /// Decodes on `device` from now on, wherever bytes go. (Tensors that are to stay on a GPU: [`Gpu::decode`](crate::Gpu::decode).)
     pub fn set_device(&mut self, device: Device) {
         self.device = device;

@@ -198,18 +198,14 @@ impl<'a> SingleDirectory<'a> {
         progress: impl Fn(u64, u64) -> F + Sync,
     ) -> Result<DirectoryReport> {
         let output = output.as_ref();
-        // Never taken up again: the next begins at the beginning.
-        let sum = self.archive.source_sha256().unwrap_or_default();
-        let job = format!("decompress, archive {}", super::manifest::hex(&sum));
-        // Files that are there stay until what replaces them is whole.
-        let claim = Claim::take(output, &job, overwrite, || Ok(()))?;
-        sweep_parents(self.list.files.iter().map(|f| path::under(output, &f.path)))?;
-        let mut failed = None;
-        let splitter = Splitter { skip: self.head, output, files: &self.list.files, open: None, failed: &mut failed };
-        let written = splitter.begin().and_then(|splitter| self.archive.write_source(splitter, progress));
-        // Of a failure in writing the writer knows more than who called it.
-        written.map_err(|e| failed.take().unwrap_or(e))?;
-        claim.finish()?;
+        // Never taken up again: the next begins at the beginning. Files that are there stay until what replaces them is whole.
+        self.make(output, "decompress", overwrite, |_| {
+            let mut failed = None;
+            let splitter = Splitter { skip: self.head, output, files: &self.list.files, open: None, failed: &mut failed };
+            let written = splitter.begin().and_then(|splitter| self.archive.write_source(splitter, progress));
+            // Of a failure in writing the writer knows more than who called it.
+            written.map_err(|e| failed.take().unwrap_or(e))
+        })?;
         Ok(self.report())
     }
 
@@ -225,6 +221,27 @@ impl<'a> SingleDirectory<'a> {
         with_source(&Directory::open(original)?, |source| self.archive.verify_against(source, progress))
     }
 
+    /// The files that are no shards.
+    pub(crate) fn others(&self) -> impl Iterator<Item = &str> {
+        self.list.files.iter().filter(|f| !f.shard).map(|f| f.path.as_str())
+    }
+
+    /// Makes a directory of what this one holds: claims `output`, to do `job`, while `write` writes its files, whose places below it its argument says.
+    pub(crate) fn make<T>(
+        &self,
+        output: &Path,
+        job: &str,
+        overwrite: bool,
+        write: impl FnOnce(&dyn Fn(&str) -> PathBuf) -> Result<T>,
+    ) -> Result<T> {
+        let sum = self.archive.source_sha256().unwrap_or_default();
+        let claim = Claim::take(output, &format!("{job}, archive {}", super::manifest::hex(&sum)), overwrite, || Ok(()))?;
+        sweep_parents(self.list.files.iter().map(|f| path::under(output, &f.path)))?;
+        let written = write(&|name| path::under(output, name))?;
+        claim.finish()?;
+        Ok(written)
+    }
+
     /// What there is.
     pub fn report(&self) -> DirectoryReport {
         let shards = self.list.files.iter().filter(|f| f.shard).count();
@@ -237,6 +254,12 @@ impl<'a> SingleDirectory<'a> {
             archive_bytes: self.archive.archive_bytes(),
         }
     }
+}
+
+/// Writes a file of a directory, whole or not at all.
+pub(crate) fn write_file(to: &Path, bytes: &[u8]) -> Result<()> {
+    copy::make_parent(to)?;
+    replace_file(to, true, |file| file.write_all(bytes).map_err(|e| Error::io("writing the output", e).with_path(to)))
 }
 
 /// Takes the bytes of all files and writes each.

@@ -1,6 +1,7 @@
 //! Decoding units on the CPU: a thread each, from the bytes that a read brought.
 #![allow(unsafe_code)]
 
+use super::floats::Floats;
 use super::memory::Target;
 use super::pages::Pages;
 use super::plan::{Part, Unit};
@@ -13,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::io::{Buffer, Reads};
 use crate::observe::{Stage, Timeline};
 use async_channel::Receiver;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -25,6 +27,8 @@ pub(super) struct Job {
     /// By number of the tensor in the request, as all below.
     pub entries: Vec<u32>,
     pub directories: Vec<Directory<'static>>,
+    /// What becomes of integers.
+    pub floats: Vec<Option<Floats>>,
     pub units: Vec<Unit>,
     /// Outputs of more than the caches hold are written past them.
     pub stores: Stores,
@@ -35,6 +39,8 @@ pub(super) struct Job {
 pub(super) struct Buffers {
     scratch: Scratch,
     tile: Vec<u8>,
+    /// Integers that become floats.
+    codes: Vec<u8>,
 }
 
 impl Job {
@@ -45,10 +51,23 @@ impl Job {
         if tensors.len() > 1 { format!("{first} and {} more", tensors.len() - 1) } else { first.into() }
     }
 
+    /// Where a part goes in its tensor.
+    fn output(&self, part: &Part) -> Range<u64> {
+        match &self.floats[part.tensor as usize] {
+            Some(floats) => floats.output(&part.output),
+            None => part.output.clone(),
+        }
+    }
+
+    /// Bytes of tensors that a unit is decoded to.
+    pub(super) fn output_bytes(&self, unit: u32) -> u64 {
+        self.units[unit as usize].parts.iter().map(|part| self.output(part)).map(|output| output.end - output.start).sum()
+    }
+
     /// Asks for huge pages under what a unit is decoded to.
     fn prepare(&self, unit: u32, targets: &[Target], pages: &Pages) {
         for part in &self.units[unit as usize].parts {
-            pages.before_writing(targets[part.tensor as usize].addresses(part.output.clone()));
+            pages.before_writing(targets[part.tensor as usize].addresses(self.output(part)));
         }
     }
 
@@ -56,19 +75,32 @@ impl Job {
     pub(super) fn decode(&self, unit: u32, start: u64, bytes: &[u8], targets: &[Target], buffers: &mut Buffers) -> Result<()> {
         for part in &self.units[unit as usize].parts {
             let payload = &bytes[(part.payload.start - start) as usize..(part.payload.end - start) as usize];
-            // SAFETY: each part has bytes of its own, and a unit is decoded once, before its tensors are handed out.
-            unsafe { targets[part.tensor as usize].with(part.output.clone(), |out| self.part(part, payload, out, buffers)) }?;
+            let write = |out: &mut [u8]| match &self.floats[part.tensor as usize] {
+                None => self.part(part, payload, out, self.stores, buffers),
+                Some(floats) => {
+                    let mut codes = std::mem::take(&mut buffers.codes);
+                    let len = (part.output.end - part.output.start) as usize;
+                    codes.resize(codes.len().max(len), 0);
+                    let done = self
+                        .part(part, payload, &mut codes[..len], Stores::Cached, buffers)
+                        .and_then(|()| floats.expand(&self.archive, part.output.start, &codes[..len], out));
+                    buffers.codes = codes;
+                    done
+                }
+            };
+            // SAFETY: each part has bytes of its own (of integers, those of their floats), and a unit is decoded once, before its tensors are handed out.
+            unsafe { targets[part.tensor as usize].with(self.output(part), write) }?;
         }
         Ok(())
     }
 
-    fn part(&self, part: &Part, payload: &[u8], out: &mut [u8], buffers: &mut Buffers) -> Result<()> {
+    fn part(&self, part: &Part, payload: &[u8], out: &mut [u8], stores: Stores, buffers: &mut Buffers) -> Result<()> {
         let tensor = self.archive.entry_tensor(self.entries[part.tensor as usize]);
         let directory = &self.directories[part.tensor as usize];
-        let Buffers { scratch, tile: whole } = buffers;
+        let Buffers { scratch, tile: whole, .. } = buffers;
         if part.whole {
             let piece = Piece { tiles: part.tiles.clone(), bytes: tensor.entry.grid.span(&part.tiles) };
-            return tensor.decode_piece_of(directory, &piece, payload, scratch, out, self.stores);
+            return tensor.decode_piece_of(directory, &piece, payload, scratch, out, stores);
         }
         for tile in part.tiles.clone() {
             let own = tensor.payload_range(directory, &(tile..tile + 1))?;
@@ -121,7 +153,7 @@ pub(super) fn worker(
             let ended = Instant::now();
             let _ = events.send(Event::Decoded { unit, slot, result });
             if let Some(timeline) = &timeline {
-                let bytes = job.units[unit as usize].output_bytes();
+                let bytes = job.output_bytes(unit);
                 let record = || timeline.record(Stage::Decode, lane as u32, job.name(unit), began, ended, bytes);
                 // Whatever a subscriber of `tracing` does there: the driver waits for what is given to this thread next.
                 let _ = catch_unwind(AssertUnwindSafe(record));

@@ -144,7 +144,7 @@ fn decoder(
             let ended = Instant::now();
             let _ = events.send(Event::Decoded { unit, slot: None, result });
             if let Some(timeline) = &timeline {
-                let bytes = job.units[unit as usize].output_bytes();
+                let bytes = job.output_bytes(unit);
                 timeline.record(Stage::Decode, lane as u32, job.name(unit), began, ended, bytes);
             }
         }

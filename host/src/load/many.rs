@@ -1,5 +1,6 @@
 //! Loading a directory of archives: one archive after the other, changing between them as a model's layers need it.
 
+use super::floats::{Archives, Model, absent};
 use super::handle::{Counters, Load, LoadProgress};
 use super::run::{Event, panicked};
 use super::{Loaded, Loader, request};
@@ -57,22 +58,44 @@ impl Members {
         self.archives.iter().map(|(_, archive)| &**archive)
     }
 
+    /// The model as it is where integers become floats.
+    pub(super) fn model(&self) -> Result<Arc<Model>> {
+        let archives = self.archives.iter().map(|(_, archive)| archive.clone()).collect();
+        Ok(Arc::new(Model::new(Archives(archives))?))
+    }
+
+    /// Which archive holds a tensor: that of its integers, if it has any.
+    fn home(&self, name: &str, model: Option<&Arc<Model>>) -> Option<usize> {
+        let integers = model.and_then(|model| model.integers(name));
+        match integers {
+            Some(integers) => self.homes.get(&integers.stored_as(name)).copied(),
+            None if model.is_some_and(|model| model.shape(name).is_none()) => None,
+            None => self.homes.get(name).copied(),
+        }
+    }
+
     /// The names of what is loaded: of all tensors, or of those that are asked for.
-    pub(super) fn names(&self, only: Option<&[String]>) -> Result<Vec<String>> {
-        let Some(only) = only else { return Ok(self.homes.keys().cloned().collect()) };
-        match only.iter().find(|name| !self.homes.contains_key(*name)) {
-            Some(name) => {
-                let e = Error::new(ErrorKind::NotFound, "no tensor of this name in the directory").with_tensor(name);
-                Err(e.with_path(self.archives[0].0.parent().unwrap_or(Path::new(""))))
-            }
+    pub(super) fn names(&self, only: Option<&[String]>, model: Option<&Arc<Model>>) -> Result<Vec<String>> {
+        let Some(only) = only else {
+            let Some(model) = model else { return Ok(self.homes.keys().cloned().collect()) };
+            return Ok(model.names().filter(|name| self.home(name, Some(model)).is_some()).map(String::from).collect());
+        };
+        match only.iter().find(|name| self.home(name, model).is_none()) {
+            Some(name) => match model.filter(|_| self.homes.contains_key(name)) {
+                Some(model) => Err(absent(model, name)),
+                None => {
+                    let e = Error::new(ErrorKind::NotFound, "no tensor of this name in the directory").with_tensor(name);
+                    Err(e.with_path(self.archives[0].0.parent().unwrap_or(Path::new(""))))
+                }
+            },
             None => Ok(only.to_vec()),
         }
     }
 
     /// Which archive to load which tensors of, in the order in which a model needs them.
-    fn runs(&self, only: Option<&[String]>) -> Result<Vec<(usize, Vec<String>)>> {
-        let mut names: Vec<_> =
-            self.names(only)?.into_iter().filter_map(|n| Some((request::place(&n), *self.homes.get(&n)?, n))).collect();
+    fn runs(&self, only: Option<&[String]>, model: Option<&Arc<Model>>) -> Result<Vec<(usize, Vec<String>)>> {
+        let names = self.names(only, model)?.into_iter();
+        let mut names: Vec<_> = names.filter_map(|n| Some((request::place(&n), self.home(&n, model)?, n))).collect();
         names.sort();
         names.dedup();
         let mut runs: Vec<(usize, Vec<String>)> = Vec::new();
@@ -111,12 +134,13 @@ impl Current {
 /// Starts the load of all members of `loader`.
 pub(super) fn start(loader: Loader, members: &Members) -> Result<Load> {
     let threads = loader.threads.unwrap_or_else(rayon::current_num_threads);
-    let runs = members.runs(loader.names.as_deref())?;
+    let model = loader.dequantize.map(|_| members.model()).transpose()?;
+    let runs = members.runs(loader.names.as_deref(), model.as_ref())?;
     let mut loaders = Vec::with_capacity(runs.len());
     let mut totals = LoadProgress::default();
     for (member, names) in runs {
         let (path, archive) = members.archives[member].clone();
-        let one = Loader { archive, path, members: None, ..loader.clone() }.threads(threads).tensors(names);
+        let one = Loader { archive, path, members: None, model: model.clone(), ..loader.clone() }.threads(threads).tensors(names);
         // What can be known to be wrong is said now, before anything is loaded.
         let (job, infos) = one.plan()?;
         totals.to_read += job.units.iter().map(|u| u.range.end - u.range.start).sum::<u64>();

@@ -4,6 +4,7 @@
 //! request   which tensors, which slice of each, in which order a model needs them
 //! plan      pure: units (one read each) of parts (consecutive tiles)
 //! limits    pure: how many buffers, reads and lanes a budget has room for
+//! floats    integers that are handed out as the floats that they stand for
 //! many      the archives of a directory, one after the other
 //! run       one thread drives: the scheduler says what is next (schedule/), reads (io/) and workers do it and report
 //! cpu, gpu  the workers
@@ -16,6 +17,7 @@
 #[cfg(feature = "object-store")]
 mod bucket;
 mod cpu;
+mod floats;
 mod gpu;
 mod handle;
 mod limits;
@@ -142,6 +144,10 @@ pub struct Loader {
     memory: Option<Allocate>,
     timeline: Option<Timeline>,
     reads: Option<run::OpenReads>,
+    /// What integers become.
+    dequantize: Option<Dtype>,
+    /// The model of several archives whose integers become floats.
+    model: Option<Arc<floats::Model>>,
     /// Of a directory: all its archives, of which `archive` is the first.
     members: Option<Arc<many::Members>>,
 }
@@ -177,6 +183,8 @@ impl Loader {
             memory: None,
             timeline: None,
             reads,
+            dequantize: None,
+            model: None,
             members: None,
         }
     }
@@ -224,7 +232,16 @@ impl Loader {
     #[cfg_attr(not(feature = "candle"), allow(dead_code))]
     pub(crate) fn names(&self) -> Result<std::collections::HashSet<String>> {
         if let Some(members) = &self.members {
-            return Ok(members.names(self.names.as_deref())?.into_iter().collect());
+            let model = self.dequantize.map(|_| members.model()).transpose()?;
+            return Ok(members.names(self.names.as_deref(), model.as_ref())?.into_iter().collect());
+        }
+        if let Some(to) = self.dequantize {
+            let wants = floats::wants(&self.model()?, &self.archive, self.names.as_deref(), self.shard.as_ref(), to)?;
+            let name = |(want, floats): (request::Want, Option<floats::Floats>)| match floats {
+                Some(floats) => floats.info().name,
+                None => self.archive.entry_tensor(want.entry).name().to_owned(),
+            };
+            return Ok(wants.into_iter().map(name).collect());
         }
         let wants = request::wants(&self.archive, self.names.as_deref(), self.shard.as_ref())?;
         Ok(wants.iter().map(|w| self.archive.entry_tensor(w.entry).name().to_owned()).collect())
@@ -237,7 +254,7 @@ impl Loader {
     }
 
     /// Bytes of buffers at most: read, pinned and staging memory together. (Not the index, nor the tensors themselves; nor the planes of a progressive
-    /// archive, of which each thread holds those of one part.)
+    /// archive, of which each thread holds those of one part, nor the scales of integers that become floats.)
     pub fn budget(mut self, bytes: u64) -> Self {
         self.budget = Some(bytes);
         self
@@ -258,6 +275,18 @@ impl Loader {
     /// Loads one rank's share: only its tiles are read and decoded.
     pub fn shard(mut self, shard: Shard) -> Self {
         self.shard = Some(shard);
+        self
+    }
+
+    /// Hands out what a quantized checkpoint stands for: `NAME.weight` as floats of type `to` (BF16, F16 or F32) instead of integers and scales, each the
+    /// nearest to its integer times its scale, ties to even. That is INT8 with a scale for each row and INT4 packed in groups, in the names of
+    /// compressed-tensors, as [`Quantizer`](crate::quantize::Quantizer) makes them; whatever else there is comes as it is. Names
+    /// ([`tensors`](Self::tensors)), shards and memory are those of the floats. Each thread has a few tiles of integers at a time, nothing has all of them.
+    ///
+    /// [`load`](Self::load) then refuses another type, integers without their scales, and a GPU; the load ends with an error where a scale is no finite
+    /// number or a product is too large for the type.
+    pub fn dequantize(mut self, to: Dtype) -> Self {
+        self.dequantize = Some(to);
         self
     }
 
@@ -308,7 +337,20 @@ impl Loader {
 
     /// What is to be read and decoded, and into which tensors.
     fn plan(&self) -> Result<(cpu::Job, Vec<TensorInfo>)> {
-        let wants = request::wants(&self.archive, self.names.as_deref(), self.shard.as_ref())?;
+        let (wants, mut floats): (Vec<_>, Vec<_>) = match self.dequantize {
+            None => {
+                let wants = request::wants(&self.archive, self.names.as_deref(), self.shard.as_ref())?;
+                wants.into_iter().map(|want| (want, None)).unzip()
+            }
+            Some(_) if self.on_gpu() => {
+                let why = "integers are dequantized on the CPU only: load them to the CPU, or to the GPU as they are stored, with their scales";
+                return Err(self.archive.place(Error::argument(why)));
+            }
+            Some(to) => {
+                let model = self.model()?;
+                floats::wants(&model, &self.archive, self.names.as_deref(), self.shard.as_ref(), to)?.into_iter().unzip()
+            }
+        };
         for want in &wants {
             // Before memory is reserved: what a base vouches for must be there.
             let tensor = self.archive.entry_tensor(want.entry);
@@ -316,14 +358,22 @@ impl Loader {
         }
         let directories =
             wants.iter().map(|w| Ok(self.archive.entry_tensor(w.entry).directory()?.into_owned())).collect::<Result<Vec<_>>>()?;
-        let infos: Vec<_> = wants.iter().map(|want| info(&self.archive, want)).collect();
+        let info = |(want, floats): (_, &Option<floats::Floats>)| match floats {
+            Some(floats) => floats.info(),
+            None => info(&self.archive, want),
+        };
+        let infos: Vec<_> = wants.iter().zip(&floats).map(info).collect();
         // Several units must fit, or nothing would overlap.
         let unit = (if self.on_gpu() { GPU_UNIT } else { UNIT }).min(self.budget_bytes() / 8).max(1);
-        let units = plan::units(&self.archive, &wants, &directories, unit)?;
+        let most = |number: usize| if floats[number].is_some() { floats::PIECE } else { u64::MAX };
+        let units = plan::units(&self.archive, &wants, &directories, unit, most)?;
+        for part in units.iter().flat_map(|u| &u.parts) {
+            floats[part.tensor as usize].iter_mut().for_each(floats::Floats::expect_part);
+        }
         let total: u64 = infos.iter().map(|i| i.byte_len).sum();
         let stores = if total < STREAM_FROM { Stores::Cached } else { Stores::Stream };
         let entries = wants.iter().map(|w| w.entry).collect();
-        Ok((cpu::Job { archive: self.archive.clone(), entries, directories, units, stores }, infos))
+        Ok((cpu::Job { archive: self.archive.clone(), entries, directories, floats, units, stores }, infos))
     }
 
     /// What there is room for, of `units` that `reads` reads.

@@ -103,8 +103,8 @@ impl Probe {
     /// Of each unit: bytes read, bytes decoded, tensors.
     pub fn units(&self) -> Vec<(u64, u64, Vec<u32>)> {
         let alignment = self.reads.alignment();
-        let unit = |u: &super::plan::Unit| (u.span(alignment).end - u.span(alignment).start, u.output_bytes(), u.tensors());
-        self.job.units.iter().map(unit).collect()
+        let read = |u: &super::plan::Unit| u.span(alignment).end - u.span(alignment).start;
+        self.job.units.iter().zip(0..).map(|(u, number)| (read(u), self.job.output_bytes(number), u.tensors())).collect()
     }
 
     /// Reads all units, into as many slots and with as many reads in flight as a load has; what is read is dropped, or kept for

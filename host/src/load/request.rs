@@ -62,23 +62,23 @@ impl Shard {
     }
 
     /// This rank's part of a tensor.
-    fn want(&self, tensor: &Tensor<'_>) -> Result<Want> {
+    fn want(&self, asked: &Asked<'_>) -> Result<Want> {
+        let tensor = &asked.tensor;
         let mut want = Want::whole(tensor);
+        let fail = |why: String| tensor.place(Error::argument(why).with_tensor(asked.name));
         let share = |n: u64, what: &str| {
             if n.is_multiple_of(self.world) {
                 Ok(self.rank * (n / self.world)..(self.rank + 1) * (n / self.world))
             } else {
-                let why = format!("{n} {what} cannot be divided among {} ranks", self.world);
-                Err(tensor.place(Error::argument(why)))
+                Err(fail(format!("{n} {what} cannot be divided among {} ranks", self.world)))
             }
         };
-        let split = self.split(tensor.name());
-        let bits = tensor.dtype().bits().unwrap_or(0);
-        if split != Split::Whole && (bits == 0 || !bits.is_multiple_of(8)) && !tensor.shape().is_empty() {
+        let split = self.split(asked.name);
+        if split != Split::Whole && asked.column_bits == 0 && !asked.shape.is_empty() {
             let why = format!("elements of {} are no whole bytes: it cannot be divided", tensor.dtype_name());
-            return Err(tensor.place(Error::argument(why)));
+            return Err(fail(why));
         }
-        match (split, tensor.shape()) {
+        match (split, asked.shape) {
             (Split::Whole, _) | (_, []) => {}
             // Several dimensions: the first is divided, and with it the rows.
             (Split::Rows, [first, .., _]) => {
@@ -88,13 +88,48 @@ impl Shard {
             }
             // A bias has one number for each row of its weight.
             (Split::Rows, [_]) | (Split::Columns, [_, .., _]) => {
-                let columns = share(tensor.columns(), "columns")?;
-                want.columns = columns.start * tensor.column_bytes()..columns.end * tensor.column_bytes();
+                let columns = share(asked.columns, "columns")?;
+                let bits = columns.start * asked.column_bits..columns.end * asked.column_bits;
+                if !bits.start.is_multiple_of(8) || !bits.end.is_multiple_of(8) && columns.end != asked.columns {
+                    return Err(fail(format!("columns {columns:?} of {} bits are no whole bytes", asked.column_bits)));
+                }
+                // Behind the last column there may be what fills its word up.
+                if columns != (0..asked.columns) {
+                    want.columns = bits.start / 8..bits.end.div_ceil(8);
+                }
             }
             // The bias of a row-parallel layer is added once, after the ranks' sums.
             (Split::Columns, [_]) => {}
         }
         Ok(want)
+    }
+}
+
+/// A tensor that is asked for: as it is stored, or as the model knows what is stored so.
+pub(super) struct Asked<'a> {
+    pub tensor: Tensor<'a>,
+    /// Its name to whoever asks.
+    pub name: &'a str,
+    pub shape: &'a [u64],
+    pub columns: u64,
+    /// Bits of a column; 0 where columns are no whole bytes, nor anything else that is divided.
+    pub column_bits: u64,
+}
+
+impl<'a> Asked<'a> {
+    /// A tensor as it is stored.
+    pub(super) fn stored(tensor: Tensor<'a>) -> Self {
+        let bits = tensor.dtype().bits().unwrap_or(0) as u64;
+        let column_bits = if bits.is_multiple_of(8) { bits } else { 0 };
+        Self { tensor, name: tensor.name(), shape: tensor.shape(), columns: tensor.columns(), column_bits }
+    }
+
+    /// All of it, or a rank's part.
+    pub(super) fn want(&self, shard: Option<&Shard>) -> Result<Want> {
+        match shard {
+            Some(shard) => shard.want(self),
+            None => Ok(Want::whole(&self.tensor)),
+        }
     }
 }
 
@@ -144,10 +179,7 @@ impl Want {
 /// All that is wanted, in the order in which a model needs it: embeddings, layers from first to last, the rest; within each as in the file,
 /// where reads are sequential.
 pub(crate) fn wants(archive: &Archive, names: Option<&[String]>, shard: Option<&Shard>) -> Result<Vec<Want>> {
-    let want = |tensor: Tensor<'_>| match shard {
-        Some(shard) => Ok((place(tensor.name()), shard.want(&tensor)?)),
-        None => Ok((place(tensor.name()), Want::whole(&tensor))),
-    };
+    let want = |tensor: Tensor<'_>| Ok((place(tensor.name()), Asked::stored(tensor).want(shard)?));
     let mut wants = match names {
         Some(names) => names.iter().map(|n| want(archive.tensor(n)?)).collect::<Result<Vec<_>>>()?,
         // What an archive of a directory holds beside its model's tensors is only loaded by name.

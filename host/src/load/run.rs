@@ -255,7 +255,7 @@ impl Driver {
                 }
                 let ok = self.keep(unit, result);
                 if ok {
-                    self.counters.decoded.fetch_add(self.job.units[unit as usize].output_bytes(), Ordering::Relaxed);
+                    self.counters.decoded.fetch_add(self.job.output_bytes(unit), Ordering::Relaxed);
                 }
                 self.scheduler.decode_done(unit, ok);
             }

@@ -19,31 +19,42 @@
 //! output       the checkpoint that is then archived, as it grows
 //! report       what it came to
 //! run          the source, tensor after tensor; λ for a target
-//! dequantize   numbers from integers and scales again
+//! stored       tensors by name, wherever they are stored
+//! layout       which of them are integers, and what it takes to read those
+//! expand       the loops that make floats of integers
+//! dequantize   a model's tensors, from integers and scales again
+//! restore      the checkpoint of plain floats that a quantized one stands for
 //! ```
 
 mod allot;
 mod checkpoint;
 mod config;
 mod dequantize;
+mod expand;
 mod feedback;
+mod layout;
 mod matrix;
 mod output;
 mod rate;
 mod report;
+mod restore;
 mod round;
 mod rules;
 mod run;
 mod scheme;
 mod statistics;
 mod step;
+mod stored;
 #[cfg(test)]
 mod testing;
 
 pub use checkpoint::Checkpoint;
-pub use dequantize::{Dequantized, Stored};
+pub use dequantize::{Dequantized, Quantized};
+pub(crate) use expand::{Scaled, View, float_bytes};
 pub use report::{QuantizeReport, TensorQuantization};
+pub use restore::decompress;
 pub use rules::{Rule, Rules};
 pub use run::{Quantizer, Target};
 pub use scheme::Format;
 pub use statistics::{Statistics, TensorStatistics};
+pub use stored::Stored;

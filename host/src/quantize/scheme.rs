@@ -58,11 +58,6 @@ pub(crate) fn pack(codes: &[i8]) -> impl Iterator<Item = u32> {
     codes.chunks(8).map(|eight| eight.iter().enumerate().fold(0, |word, (i, &code)| word | ((code + 8) as u32 & 15) << (4 * i)))
 }
 
-/// The integer number `column` of a packed row.
-pub(crate) fn unpack(words: &[u32], column: usize) -> i8 {
-    ((words[column / 8] >> (4 * (column % 8))) & 15) as i8 - 8
-}
-
 /// The scale as it is stored: the nearest BF16 that is positive and finite.
 pub(crate) fn stored_scale(scale: f32) -> bf16 {
     bf16::from_f32(scale).clamp(bf16::from_bits(1 << 7), bf16::MAX)
@@ -77,7 +72,8 @@ mod tests {
         let codes = [-8, -7, 0, 7, 1, 2, 3, 4, -1];
         let words: Vec<u32> = pack(&codes).collect();
         assert_eq!(words, [0xCBA9_F810, 0x7]);
-        assert!(codes.iter().enumerate().all(|(i, &code)| unpack(&words, i) == code));
+        let unpack = |i: usize| ((words[i / 8] >> (4 * (i % 8))) & 15) as i8 - 8;
+        assert!(codes.iter().enumerate().all(|(i, &code)| unpack(i) == code));
     }
 
     #[test]
