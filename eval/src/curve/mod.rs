@@ -185,7 +185,8 @@ mod tests {
         let archived = Stock::open(&path, Some(&model)).expect("opens");
         for (name, shape) in original.config.tensors() {
             let [before, after] = [&original.stock, &archived].map(|s| s.weights.read(&name).expect("reads"));
-            if shape.len() < 2 {
+            // Norms, and what is too small for a scale of its own.
+            if shape.iter().product::<usize>() < 4096 {
                 assert_eq!(before, after);
                 continue;
             }
