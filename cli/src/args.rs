@@ -2,9 +2,9 @@
 
 #[cfg(feature = "baseline")]
 use crate::commands::baseline;
-#[cfg(feature = "eval")]
-use crate::commands::eval;
 use crate::commands::{bench, completions, compress, decompress, inspect, quantize, verify};
+#[cfg(feature = "eval")]
+use crate::commands::{curve, eval};
 use clap::{Parser, Subcommand};
 
 const AFTER_HELP: &str = "\
@@ -56,6 +56,8 @@ pub(crate) enum Command {
     Quantize(quantize::Args),
     #[cfg(feature = "eval")]
     Eval(eval::Args),
+    #[cfg(feature = "eval")]
+    Curve(curve::Args),
     Inspect(inspect::Args),
     Bench(bench::Args),
     #[cfg(feature = "baseline")]

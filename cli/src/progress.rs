@@ -2,6 +2,7 @@
 
 use crate::interrupt;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::borrow::Cow;
 use std::io::IsTerminal;
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -14,7 +15,7 @@ pub(crate) struct Progress(ProgressBar);
 
 impl Progress {
     /// A bar that says `what` is going on; hidden if `quiet`, or where stderr is no terminal.
-    pub(crate) fn new(what: &'static str, quiet: bool) -> Self {
+    pub(crate) fn new(what: impl Into<Cow<'static, str>>, quiet: bool) -> Self {
         let shown = !quiet && std::io::stderr().is_terminal();
         let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(0), target);

@@ -11,6 +11,7 @@
 //! | perplexity, accuracy, divergence from another model | [`read`], [`Evaluation`], [`Comparison`] |
 //! | how near a sentence encoder's vectors are to another's | [`Stock::bert`], [`sentences`] |
 //! | statistics by which the model is then quantized | [`calibrate`] |
+//! | what a model loses at which size, by the quantizer and in others' formats | [`curve`], [`Peer`] |
 //!
 //! The weights are computed with as `f32` whatever they are stored as: on the CPU candle widens BF16 operands for each
 //! product anew, which costs more than reading the weights, so they are widened once, when the model is built.
@@ -20,10 +21,12 @@ mod buffer;
 mod calibrate;
 mod checkpoint;
 mod config;
+pub mod curve;
 mod fused;
 mod generate;
 mod layer;
 mod model;
+mod peers;
 mod random;
 pub mod raw;
 mod reading;
@@ -41,6 +44,7 @@ pub use checkpoint::{Checkpoint, scratch};
 pub use config::Config;
 pub use generate::{Generation, generate};
 pub use model::{Cache, Llama};
+pub use peers::{Peer, Rounded};
 pub use reading::{Comparison, Evaluation, Window, read};
 pub use synthetic::SyntheticModel;
 pub use tokenizer::Tokenizer;

@@ -9,7 +9,7 @@ use clap::ValueHint;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use wcodec_eval::{Comparison, Evaluation, Llama, Stock, read};
+use wcodec_eval::{Comparison, Config, Evaluation, Llama, Stock, read};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -86,6 +86,24 @@ pub(crate) fn text(path: &Path) -> Result<String> {
     })
 }
 
+/// A text's tokens, at least two: the first `count`, if that is given.
+pub(crate) fn tokens(stock: &Stock, config: &Config, path: &Path, count: Option<usize>) -> Result<Vec<u32>> {
+    let text = text(path)?;
+    let mut tokens = stock.tokenizer(config).and_then(|t| t.encode(&text)).map_err(failed)?;
+    if let Some(least) = count {
+        if tokens.len() < least {
+            let why = format!("{} has {} tokens, fewer than the {least} that were asked for", path.display(), tokens.len());
+            return Err(Failure::new(Exit::BadSource, why));
+        }
+        tokens.truncate(least);
+    }
+    if tokens.len() < 2 {
+        let why = format!("{} has {} tokens: at least 2 are needed to predict one", path.display(), tokens.len());
+        return Err(Failure::new(Exit::BadSource, why));
+    }
+    Ok(tokens)
+}
+
 pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     interrupt::watch();
     let paths: Vec<&PathBuf> = args.reference.iter().chain(&args.models).collect();
@@ -105,19 +123,7 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
         );
         return Err(Failure::new(Exit::BadSource, why));
     }
-    let text = text(&args.text)?;
-    let mut tokens = stocks[0].tokenizer(&configs[0]).and_then(|t| t.encode(&text)).map_err(failed)?;
-    if let Some(least) = args.tokens {
-        if tokens.len() < least {
-            let why = format!("{} has {} tokens, fewer than the {least} that were asked for", args.text.display(), tokens.len());
-            return Err(Failure::new(Exit::BadSource, why));
-        }
-        tokens.truncate(least);
-    }
-    if tokens.len() < 2 {
-        let why = format!("{} has {} tokens: at least 2 are needed to predict one", args.text.display(), tokens.len());
-        return Err(Failure::new(Exit::BadSource, why));
-    }
+    let tokens = tokens(&stocks[0], &configs[0], &args.text, args.tokens)?;
     let start = Instant::now();
     let models: Vec<Llama> = stocks.iter().zip(&configs).map(|(s, c)| s.load(c)).collect::<Result<_, _>>().map_err(failed)?;
     let progress = Progress::new("reading", quiet);

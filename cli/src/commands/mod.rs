@@ -6,6 +6,8 @@ pub(crate) mod bench;
 mod bench_load;
 pub(crate) mod completions;
 pub(crate) mod compress;
+#[cfg(feature = "eval")]
+pub(crate) mod curve;
 pub(crate) mod decompress;
 #[cfg(feature = "eval")]
 pub(crate) mod eval;
@@ -34,6 +36,8 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Command::Baseline(args) => baseline::run(args, quiet),
         #[cfg(feature = "eval")]
         Command::Eval(args) => on_pool(&|| eval::run(args, quiet)),
+        #[cfg(feature = "eval")]
+        Command::Curve(args) => on_pool(&|| curve::run(args, quiet)),
         Command::Quantize(args) => on_pool(&|| quantize::run(args, quiet)),
         Command::Inspect(args) => inspect::run(args),
         Command::Completions(args) => completions::run(args),

@@ -69,11 +69,20 @@ pub(crate) struct Args {
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum FormatName {
+pub(crate) enum FormatName {
     #[default]
     Int8,
     #[value(name = "int4-g128")]
     Int4,
+}
+
+impl From<FormatName> for Format {
+    fn from(name: FormatName) -> Self {
+        match name {
+            FormatName::Int8 => Self::Int8,
+            FormatName::Int4 => Self::Int4,
+        }
+    }
 }
 
 fn exception(text: &str) -> Result<(String, Rule), String> {
@@ -91,11 +100,7 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     paths::check_output(&args.input, &args.output)?;
     interrupt::watch();
     let start = Instant::now();
-    let format = match args.format {
-        FormatName::Int8 => Format::Int8,
-        FormatName::Int4 => Format::Int4,
-    };
-    let mut rules = Rules::new(format);
+    let mut rules = Rules::new(args.format.into());
     for (pattern, rule) in &args.rules {
         rules = rules.except(pattern, *rule)?;
     }
@@ -108,7 +113,13 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     let encoder = args.codec.encoder()?;
     let source = Checkpoint::open(&args.input)?;
     #[cfg(feature = "eval")]
-    let calibration = args.calibration.as_ref().map(|text| calibrate(args, text, quiet)).transpose()?;
+    let calibration = match &args.calibration {
+        Some(text) => {
+            let stock = wcodec_eval::Stock::open(&args.input, None).map_err(super::eval::failed)?;
+            Some(calibrate(&stock, text, args.calibration_tokens, quiet)?)
+        }
+        None => None,
+    };
     let progress = Progress::new("quantizing", quiet);
     let callback = progress.callback();
     let quantizer = Quantizer::new(rules);
@@ -124,20 +135,24 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     print(args, &report, start, quiet)
 }
 
-/// Measures the model on a text.
+/// Measures a model on the first `count` tokens of a text.
 #[cfg(feature = "eval")]
-fn calibrate(args: &Args, text: &std::path::Path, quiet: bool) -> Result<wcodec_eval::Calibration> {
+pub(crate) fn calibrate(
+    stock: &wcodec_eval::Stock,
+    text: &std::path::Path,
+    count: usize,
+    quiet: bool,
+) -> Result<wcodec_eval::Calibration> {
     use super::eval::failed;
-    let stock = wcodec_eval::Stock::open(&args.input, None).map_err(failed)?;
     let config = stock.llama().map_err(|e| failed(e).with_hint("without --calibration any model can be quantized"))?;
     let text = super::eval::text(text)?;
     let mut tokens = stock.tokenizer(&config).and_then(|t| t.encode(&text)).map_err(failed)?;
-    tokens.truncate(args.calibration_tokens);
+    tokens.truncate(count);
     let progress = Progress::new("measuring", quiet);
     let callback = progress.callback();
     let weights: u64 = config.tensors().iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum();
     let go_on = |share: f64| callback((share * weights as f64) as u64, weights).is_continue();
-    wcodec_eval::calibrate(&stock, &config, &tokens, &go_on).map_err(failed)
+    wcodec_eval::calibrate(stock, &config, &tokens, &go_on).map_err(failed)
 }
 
 fn print(args: &Args, report: &QuantizeReport, start: Instant, quiet: bool) -> Result<()> {

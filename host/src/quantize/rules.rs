@@ -52,7 +52,7 @@ impl Rules {
     ///
     /// # Errors
     /// An exception asks for what cannot be: integers of what is no matrix of floats, or has no groups.
-    pub(crate) fn of(&self, name: &str, dtype: Dtype, shape: &[u64]) -> Result<Rule> {
+    pub fn of(&self, name: &str, dtype: Dtype, shape: &[u64]) -> Result<Rule> {
         let exception = self.exceptions.iter().rev().find(|(pattern, _)| pattern.matches(name)).map(|&(_, rule)| rule);
         let possible = matches!(dtype, Dtype::BF16 | Dtype::F16 | Dtype::F32) && name.ends_with(".weight");
         let (rows, columns) = match *shape {
