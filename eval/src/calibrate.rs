@@ -362,3 +362,29 @@ impl Calibration {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_did_not_occur_are_expected_as_the_model_does() {
+        let mut lookups = vec![Lookups::default(); 5];
+        (0..90).for_each(|_| lookups[0].add(0.1));
+        (0..8).for_each(|_| lookups[1].add(0.5));
+        lookups[2].add(4.0);
+        lookups[3].add(2.0);
+        let found = expected(&lookups, &[0.9, 0.08, 0.001, 0.001, 0.018], 100.0);
+        // What occurs often is what was counted, nearly: a fiftieth is what rare rows have.
+        assert!((found[0] / (0.9 * 0.1) - 1.0).abs() < 0.7, "{found:?}");
+        // What did not occur: half of what the model expects, with the gradients of what occurred once.
+        assert!((found[4] / (0.5 * 0.018 * 3.0) - 1.0).abs() < 1e-5, "{found:?}");
+        // What occurred once, by half and half.
+        assert!((found[2] / (0.5 * (0.01 + 0.001) * (4.0 + 2.0 * 3.0) / 3.0) - 1.0).abs() < 1e-5, "{found:?}");
+        assert!(found[2] > found[3]);
+        // A text without rare rows.
+        let common = expected(&lookups[..2], &[0.5, 0.5], 98.0);
+        assert!(common.iter().all(|v| v.is_finite() && *v > 0.0), "{common:?}");
+        assert_eq!(expected(&[Lookups::default()], &[0.1], 1.0), [0.0]);
+    }
+}
