@@ -41,7 +41,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     calibration: Option<PathBuf>,
     /// Tokens of that text that are used, at most
-    #[arg(long, value_name = "N", default_value_t = 16384, requires = "calibration")]
+    #[arg(long, value_name = "N", default_value_t = 32768, requires = "calibration")]
     calibration_tokens: usize,
     /// Read no more than the text's first tokens
     #[arg(long, value_name = "N")]

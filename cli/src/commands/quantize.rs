@@ -53,7 +53,7 @@ pub(crate) struct Args {
     calibration: Option<PathBuf>,
     /// Tokens of that text that are used, at most
     #[cfg(feature = "eval")]
-    #[arg(long, value_name = "N", default_value_t = 16384, requires = "calibration")]
+    #[arg(long, value_name = "N", default_value_t = 32768, requires = "calibration")]
     calibration_tokens: usize,
     /// An exception: PATTERN=keep, PATTERN=int8 or PATTERN=int4; may be given several times
     #[arg(long = "rule", value_name = "PATTERN=RULE", value_parser = exception)]
