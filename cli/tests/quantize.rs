@@ -59,6 +59,28 @@ fn a_model_is_itself_and_its_quantized_form_nearly() {
 }
 
 #[test]
+fn a_model_is_measured_by_its_own_text_where_there_is_none() {
+    let directory = model();
+    let at = directory.path();
+    let quantize = |output: &str, more: &[&str]| {
+        let mut arguments = vec!["quantize", "model", output, "--lambda", "1e-3", "--calibration-tokens", "2048", "--json"];
+        arguments.extend(more);
+        json(wcodec(at, &arguments))
+    };
+    assert_eq!(quantize("own.wcodec", &[])["calibrated"], true);
+    assert_eq!(quantize("again.wcodec", &[])["calibrated"], true);
+    let read = |name: &str| std::fs::read(at.join(name)).expect("written");
+    assert!(read("own.wcodec") == read("again.wcodec"), "the same each time");
+    assert_eq!(quantize("none.wcodec", &["--uncalibrated"])["calibrated"], false);
+    fails(at, &["quantize", "model", "a.wcodec", "--uncalibrated", "--calibration", "text"], 2, "cannot be used with");
+    fails(at, &["quantize", "model", "a.wcodec", "--calibration-tokens", "100"], 4, "at least 2048");
+    // What is quantized already is refused before it is measured.
+    let (code, _, error) = run(&mut wcodec(at, &["decompress", "own.wcodec", "quantized"]));
+    assert_eq!(code, 0, "{error}");
+    fails(at, &["quantize", "quantized", "a.wcodec"], 4, "quantized already");
+}
+
+#[test]
 fn bad_input_is_told() {
     let directory = model();
     let at = directory.path();
@@ -78,9 +100,11 @@ fn bad_input_is_told() {
     let config = std::fs::read_to_string(at.join("model/config.json")).expect("there");
     std::fs::write(at.join("model/config.json"), config.replace("\"llama\"", "\"mamba\"")).expect("written");
     fails(&["eval", "model", "--text", "text"], 4, "mamba");
-    fails(&["quantize", "model", "a.wcodec", "--calibration", "text"], 4, "without --calibration");
+    fails(&["quantize", "model", "a.wcodec", "--calibration", "text"], 4, "with --uncalibrated");
     let (code, _, error) = run(&mut wcodec(at, &["quantize", "model", "a.wcodec"]));
     assert_eq!(code, 0, "{error}");
+    assert!(error.contains("not measured") && error.contains("mamba"), "{error}");
+    fails(&["quantize", "model", "a.wcodec"], 7, "--force");
 }
 
 #[test]

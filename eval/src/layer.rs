@@ -153,6 +153,16 @@ impl Layer {
         Ok((t.inputs, Gradients { q, k, v, o: middle, gate, up, down: gradient.clone(), input }))
     }
 
+    /// What the layer makes of a token of each of several texts, texts × hidden: `attend` is given its queries, keys and values, and says what the heads see.
+    pub(crate) fn step(&self, x: &Tensor, attend: impl FnOnce(Tensor, Tensor, Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        let normed = norm(x, &self.attention_norm, self.eps)?;
+        let seen = attend(times(&normed, &self.q)?, times(&normed, &self.k)?, times(&normed, &self.v)?)?;
+        let middle = add(times(&seen, &self.o)?, x)?;
+        let inner = norm(&middle, &self.inner_norm, self.eps)?;
+        let down = gated(&times(&inner, &self.gate)?, &times(&inner, &self.up)?)?;
+        add(times(&down, &self.down)?, &middle)
+    }
+
     fn trace(&self, x: &Tensor, positions: &Positions) -> Result<Trace> {
         let (length, _) = x.dims2()?;
         let (kv_heads, group, dim) = (self.kv_heads, self.heads / self.kv_heads, self.dim);

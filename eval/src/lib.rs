@@ -10,6 +10,7 @@
 //! | open a model whatever its weights are stored as | [`Stock`] |
 //! | perplexity, accuracy, divergence from another model | [`read`], [`Evaluation`], [`Comparison`] |
 //! | how near a sentence encoder's vectors are to another's | [`Stock::bert`], [`sentences`] |
+//! | a text by the model itself, where there is no other | [`sample`] |
 //! | statistics by which the model is then quantized | [`calibrate`] |
 //! | what a model loses at which size, by the quantizer and in others' formats | [`curve`], [`Peer`] |
 //!
@@ -30,6 +31,7 @@ mod peers;
 mod random;
 pub mod raw;
 mod reading;
+mod sample;
 pub mod sentences;
 mod synthetic;
 #[cfg(test)]
@@ -46,6 +48,7 @@ pub use generate::{Generation, generate};
 pub use model::{Cache, Llama};
 pub use peers::{Peer, Rounded};
 pub use reading::{Comparison, Evaluation, Window, read};
+pub use sample::sample;
 pub use synthetic::SyntheticModel;
 pub use tokenizer::Tokenizer;
 pub use weights::{Stock, Weights};

@@ -1,7 +1,8 @@
 //! `wcodec curve`: loss against size, by the quantizer and in others' formats.
 
+use super::calibration::CalibrationArgs;
 use super::eval::{failed, tokens};
-use super::quantize::{FormatName, calibrate};
+use super::quantize::FormatName;
 use crate::failure::{Exit, Failure, Result};
 use crate::progress::Progress;
 use crate::{interrupt, output};
@@ -17,7 +18,7 @@ use wcodec_eval::curve::{Candidate, Original, Point, csv, measure, svg};
 const AFTER_HELP: &str = "\
 Examples:
   wcodec curve models/smollm2 --text models/text/evaluation.txt --calibration models/text/calibration.txt --output curve
-  wcodec curve models/smollm2 --text models/text/evaluation.txt --tokens 4096 --bpw 3,4,5 --output curve
+  wcodec curve models/smollm2 --text models/text/evaluation.txt --tokens 4096 --bpw 3,4,5 --uncalibrated --output curve
 
 Written are rate_distortion.csv and rate_distortion.svg. For each number of bits the model is quantized as by `wcodec quantize`, and rounded uniformly: every matrix to
 one step, the same share of its root mean square for all, its integers coded as ours are. Others' formats are llama.cpp's Q4_0, Q5_0, Q6_K (Q8_0 where rows do not
@@ -27,7 +28,7 @@ Sizes of archives are those of the whole files, others' those of all tensors wit
 
 /// Draw what a model loses at which size, quantized here and elsewhere
 ///
-/// One text says what each form of the model is worth, and another, if there is one, what its weights are: once for all points.
+/// One text says what each form of the model is worth, another what its weights are: once for all points.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
@@ -37,12 +38,8 @@ pub(crate) struct Args {
     /// The text that all forms of the model read
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     text: PathBuf,
-    /// A text to measure by what depends on which weights; without it, errors count relative to each tensor
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    calibration: Option<PathBuf>,
-    /// Tokens of that text that are used, at most
-    #[arg(long, value_name = "N", default_value_t = 32768, requires = "calibration")]
-    calibration_tokens: usize,
+    #[command(flatten)]
+    measured: CalibrationArgs,
     /// Read no more than the text's first tokens
     #[arg(long, value_name = "N")]
     tokens: Option<usize>,
@@ -89,8 +86,7 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     let original = Original::open(&args.model).map_err(failed)?;
     let tokens = tokens(&original.stock, &original.config, &args.text, args.tokens)?;
     std::fs::create_dir_all(&args.output).map_err(|e| io("creating", &args.output, e))?;
-    let calibration =
-        args.calibration.as_ref().map(|text| calibrate(&original.stock, text, args.calibration_tokens, quiet)).transpose()?;
+    let calibration = args.measured.measure(&original.stock, quiet)?;
     // Archives are as large as the model, so that they are where the result will be.
     let temporary = tempfile::Builder::new().prefix(".wcodec-curve-").tempdir_in(&args.output);
     let temporary = temporary.map_err(|e| io("creating a directory in", &args.output, e))?;

@@ -4,6 +4,8 @@
 pub(crate) mod baseline;
 pub(crate) mod bench;
 mod bench_load;
+#[cfg(feature = "eval")]
+mod calibration;
 pub(crate) mod completions;
 pub(crate) mod compress;
 #[cfg(feature = "eval")]

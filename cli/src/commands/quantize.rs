@@ -1,7 +1,9 @@
 //! `wcodec quantize`.
 
+#[cfg(feature = "eval")]
+use super::calibration::CalibrationArgs;
 use crate::codec::CodecArgs;
-use crate::failure::Result;
+use crate::failure::{Exit, Failure, Result};
 use crate::progress::Progress;
 use crate::{interrupt, output, paths};
 use clap::{ValueEnum, ValueHint};
@@ -20,8 +22,8 @@ What the archive restores is a checkpoint in compressed-tensors' layout: INT8 wi
 divide). Norms, biases and whatever is no matrix stay as they are; embeddings and lm_head become INT8 in either format. --rule makes exceptions; of several that
 match the last counts.
 
-With --calibration the loss is nats a token on that text, without it the share of the model's squared weights. Without a target, the archive has 0.65 of the flat
-checkpoint's size.";
+Language models that `wcodec eval` knows are measured first: on the text of --calibration, or else on one that they write themselves, which takes some minutes. Other models,
+and with --uncalibrated all, are quantized by their weights alone, at a fraction of the quality. Without a target, the archive has 0.65 of the flat checkpoint's size.";
 
 /// Quantize a model so that its integers take few bits, and archive it
 ///
@@ -47,14 +49,9 @@ pub(crate) struct Args {
     /// Loss that a bit for each weight may cost
     #[arg(long, value_name = "L", group = "target")]
     lambda: Option<f64>,
-    /// A text to measure by what depends on which weights; of language models that `wcodec eval` knows
     #[cfg(feature = "eval")]
-    #[arg(long, value_name = "TEXT", value_hint = ValueHint::FilePath)]
-    calibration: Option<PathBuf>,
-    /// Tokens of that text that are used, at most
-    #[cfg(feature = "eval")]
-    #[arg(long, value_name = "N", default_value_t = 32768, requires = "calibration")]
-    calibration_tokens: usize,
+    #[command(flatten)]
+    measured: CalibrationArgs,
     /// An exception: PATTERN=keep, PATTERN=int8 or PATTERN=int4; may be given several times
     #[arg(long = "rule", value_name = "PATTERN=RULE", value_parser = exception)]
     rules: Vec<(String, Rule)>,
@@ -98,6 +95,9 @@ fn exception(text: &str) -> Result<(String, Rule), String> {
 
 pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     paths::check_output(&args.input, &args.output)?;
+    if args.output.exists() && !args.force {
+        return Err(Failure::new(Exit::Exists, format!("{} exists", args.output.display())).with_hint("--force replaces it"));
+    }
     interrupt::watch();
     let start = Instant::now();
     let mut rules = Rules::new(args.format.into());
@@ -113,12 +113,10 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     let encoder = args.codec.encoder()?;
     let source = Checkpoint::open(&args.input)?;
     #[cfg(feature = "eval")]
-    let calibration = match &args.calibration {
-        Some(text) => {
-            let stock = wcodec_eval::Stock::open(&args.input, None).map_err(super::eval::failed)?;
-            Some(calibrate(&stock, text, args.calibration_tokens, quiet)?)
-        }
-        None => None,
+    let calibration = match wcodec_eval::Stock::open(&args.input, None) {
+        // What has no floats to quantize is not measured first: that takes minutes, and then it is refused.
+        Ok(stock) if quantizes(&rules, &source)? => args.measured.measure(&stock, quiet)?,
+        _ => None,
     };
     let progress = Progress::new("quantizing", quiet);
     let callback = progress.callback();
@@ -135,24 +133,12 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     print(args, &report, start, quiet)
 }
 
-/// Measures a model on the first `count` tokens of a text.
+/// Whether there is a tensor to quantize.
 #[cfg(feature = "eval")]
-pub(crate) fn calibrate(
-    stock: &wcodec_eval::Stock,
-    text: &std::path::Path,
-    count: usize,
-    quiet: bool,
-) -> Result<wcodec_eval::Calibration> {
-    use super::eval::failed;
-    let config = stock.llama().map_err(|e| failed(e).with_hint("without --calibration any model can be quantized"))?;
-    let text = super::eval::text(text)?;
-    let mut tokens = stock.tokenizer(&config).and_then(|t| t.encode(&text)).map_err(failed)?;
-    tokens.truncate(count);
-    let progress = Progress::new("measuring", quiet);
-    let callback = progress.callback();
-    let weights: u64 = config.tensors().iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum();
-    let go_on = |share: f64| callback((share * weights as f64) as u64, weights).is_continue();
-    wcodec_eval::calibrate(stock, &config, &tokens, &go_on).map_err(failed)
+fn quantizes(rules: &Rules, source: &Checkpoint) -> Result<bool> {
+    let found = source.tensors().map(|(name, dtype, shape)| rules.of(name, dtype, shape)).collect::<Result<Vec<_>, _>>();
+    let found = found.map_err(|e| e.with_path(source.path()))?;
+    Ok(found.iter().any(|rule| matches!(rule, Rule::Quantize(_))))
 }
 
 fn print(args: &Args, report: &QuantizeReport, start: Instant, quiet: bool) -> Result<()> {

@@ -1,0 +1,73 @@
+//! What a model is measured by before it is quantized: a text, or one that it writes itself.
+
+use super::eval::{failed, text};
+use crate::failure::Result;
+use crate::output;
+use crate::progress::Progress;
+use clap::ValueHint;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use wcodec_eval::{Calibration, Config, Stock};
+
+/// Tokens of each text that a model writes: as many as are measured together.
+const LENGTH: usize = 256;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CalibrationArgs {
+    /// A text to measure by what depends on which weights; of language models that `wcodec eval` knows. Without it they write one themselves
+    #[arg(long, value_name = "TEXT", value_hint = ValueHint::FilePath)]
+    pub calibration: Option<PathBuf>,
+    /// Tokens of that text that are used, at most
+    #[arg(long, value_name = "N", default_value_t = 32768)]
+    calibration_tokens: usize,
+    /// Measure nothing: errors count relative to each tensor's weights
+    #[arg(long, conflicts_with = "calibration")]
+    uncalibrated: bool,
+}
+
+impl CalibrationArgs {
+    /// Measures a model; `None` where it is not to be, or cannot be and need not.
+    pub(crate) fn measure(&self, stock: &Stock, quiet: bool) -> Result<Option<Calibration>> {
+        if self.uncalibrated {
+            return Ok(None);
+        }
+        let (config, tokens) = match &self.calibration {
+            Some(path) => {
+                let hint = "with --uncalibrated any model can be quantized";
+                let config = stock.llama().map_err(|e| failed(e).with_hint(hint))?;
+                let text = text(path)?;
+                let mut tokens = stock.tokenizer(&config).and_then(|t| t.encode(&text)).map_err(failed)?;
+                tokens.truncate(self.calibration_tokens);
+                (config, tokens)
+            }
+            None => match stock.llama() {
+                Ok(config) => {
+                    let tokens = self.written(stock, &config, quiet)?;
+                    (config, tokens)
+                }
+                Err(e) => {
+                    output::note(format!("not measured, errors count relative to each tensor's weights: {e}"));
+                    return Ok(None);
+                }
+            },
+        };
+        let progress = Progress::new("measuring", quiet);
+        let callback = progress.callback();
+        let go_on = parts(&config, callback);
+        wcodec_eval::calibrate(stock, &config, &tokens, &go_on).map(Some).map_err(failed)
+    }
+
+    /// A text by the model itself.
+    fn written(&self, stock: &Stock, config: &Config, quiet: bool) -> Result<Vec<u32>> {
+        let progress = Progress::new("writing a text to measure by", quiet);
+        let callback = progress.callback();
+        let go_on = parts(config, callback);
+        wcodec_eval::sample(stock, config, self.calibration_tokens / LENGTH, LENGTH, &go_on).map_err(failed)
+    }
+}
+
+/// A bar that counts weights, for what tells a share.
+fn parts(config: &Config, callback: impl Fn(u64, u64) -> ControlFlow<()> + Sync) -> impl Fn(f64) -> bool + Sync {
+    let weights: u64 = config.tensors().iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum();
+    move |share| callback((share * weights as f64) as u64, weights).is_continue()
+}
