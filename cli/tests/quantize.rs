@@ -81,6 +81,38 @@ fn a_model_is_measured_by_its_own_text_where_there_is_none() {
 }
 
 #[test]
+fn perplexity_stays_within_a_limit() {
+    let directory = model();
+    let at = directory.path();
+    let text = ["--calibration", "text", "--calibration-tokens", "2048"];
+    let quantize = |most: &str| {
+        let arguments = ["quantize", "model", "out.wcodec", "--force", "--json", "--max-ppl-increase", most];
+        json(wcodec(at, &[&arguments[..], &text].concat()))
+    };
+    let number = |report: &serde_json::Value, name: &str| report[name].as_f64().expect("a number");
+    let [fine, coarse] = ["0.2", "5"].map(|most| {
+        let report = quantize(most);
+        let increase = report["perplexity_increase"][0].as_f64().expect("a number");
+        assert!(100.0 * increase <= most.parse().expect("a number"), "{most}: {increase}");
+        assert_eq!(number(&report, "archive_bytes"), at.join("out.wcodec").metadata().expect("written").len() as f64);
+        report
+    });
+    assert!(number(&fine, "archive_bytes") > number(&coarse, "archive_bytes"));
+    let fails = |arguments: &[&str], code, words| {
+        fails(at, &[&["quantize", "model", "a.wcodec", "--max-ppl-increase"], arguments].concat(), code, words);
+        assert!(!at.join("a.wcodec").exists());
+    };
+    fails(&["0.1"], 2, "--calibration");
+    fails(&["0", "--calibration", "text"], 2, "above 0");
+    fails(&["0.1", "--calibration", "text"], 4, "at least 2048 are needed");
+    fails(&[&["1e-9", "--format", "int4-g128"], &text[..]].concat(), 2, "the nearest that can");
+    let left = std::fs::read_dir(at)
+        .expect("reads")
+        .filter(|e| e.as_ref().expect("an entry").file_name().to_string_lossy().starts_with('.'));
+    assert_eq!(left.count(), 0);
+}
+
+#[test]
 fn bad_input_is_told() {
     let directory = model();
     let at = directory.path();

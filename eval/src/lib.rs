@@ -32,6 +32,7 @@ mod random;
 pub mod raw;
 mod reading;
 mod sample;
+mod search;
 pub mod sentences;
 mod synthetic;
 #[cfg(test)]
@@ -49,6 +50,7 @@ pub use model::{Cache, Llama};
 pub use peers::{Peer, Rounded};
 pub use reading::{Comparison, Evaluation, Window, read};
 pub use sample::sample;
+pub use search::coarsest_within;
 pub use synthetic::SyntheticModel;
 pub use tokenizer::Tokenizer;
 pub use weights::{Stock, Weights};

@@ -25,19 +25,25 @@ pub(crate) struct CalibrationArgs {
     uncalibrated: bool,
 }
 
+/// What a model was measured by.
+pub(crate) struct Measured {
+    pub statistics: Calibration,
+    /// What the text has after the tokens that were measured by.
+    pub rest: Vec<u32>,
+}
+
 impl CalibrationArgs {
-    /// Measures a model; `None` where it is not to be, or cannot be and need not.
-    pub(crate) fn measure(&self, stock: &Stock, quiet: bool) -> Result<Option<Calibration>> {
+    /// Measures a model; `None` where it is not to be, or cannot be and need not. With `spare` a quarter of the text is left over.
+    pub(crate) fn measure(&self, stock: &Stock, spare: bool, quiet: bool) -> Result<Option<Measured>> {
         if self.uncalibrated {
             return Ok(None);
         }
-        let (config, tokens) = match &self.calibration {
+        let (config, mut tokens) = match &self.calibration {
             Some(path) => {
                 let hint = "with --uncalibrated any model can be quantized";
                 let config = stock.llama().map_err(|e| failed(e).with_hint(hint))?;
                 let text = text(path)?;
-                let mut tokens = stock.tokenizer(&config).and_then(|t| t.encode(&text)).map_err(failed)?;
-                tokens.truncate(self.calibration_tokens);
+                let tokens = stock.tokenizer(&config).and_then(|t| t.encode(&text)).map_err(failed)?;
                 (config, tokens)
             }
             None => match stock.llama() {
@@ -51,10 +57,13 @@ impl CalibrationArgs {
                 }
             },
         };
+        let most = if spare { tokens.len() / 4 * 3 } else { tokens.len() };
+        let rest = tokens.split_off(self.calibration_tokens.min(most));
         let progress = Progress::new("measuring", quiet);
         let callback = progress.callback();
         let go_on = parts(&config, callback);
-        wcodec_eval::calibrate(stock, &config, &tokens, &go_on).map(Some).map_err(failed)
+        let statistics = wcodec_eval::calibrate(stock, &config, &tokens, &go_on).map_err(failed)?;
+        Ok(Some(Measured { statistics, rest }))
     }
 
     /// A text by the model itself.

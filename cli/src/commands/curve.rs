@@ -86,12 +86,12 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     let original = Original::open(&args.model).map_err(failed)?;
     let tokens = tokens(&original.stock, &original.config, &args.text, args.tokens)?;
     std::fs::create_dir_all(&args.output).map_err(|e| io("creating", &args.output, e))?;
-    let calibration = args.measured.measure(&original.stock, quiet)?;
+    let measured = args.measured.measure(&original.stock, false, quiet)?;
     // Archives are as large as the model, so that they are where the result will be.
     let temporary = tempfile::Builder::new().prefix(".wcodec-curve-").tempdir_in(&args.output);
     let temporary = temporary.map_err(|e| io("creating a directory in", &args.output, e))?;
     let archives = if args.keep { &*args.output } else { temporary.path() };
-    let statistics = calibration.as_ref().map(|known| known as &dyn Statistics);
+    let statistics = measured.as_ref().map(|known| &known.statistics as &dyn Statistics);
     let mut candidates = quantized(args, &original, statistics, archives, quiet)?;
     candidates.extend(Peer::ALL.map(Candidate::peer));
     let progress = Progress::new("reading", quiet);

@@ -16,6 +16,8 @@ pub(crate) mod eval;
 pub(crate) mod inspect;
 pub(crate) mod quantize;
 pub(crate) mod verify;
+#[cfg(feature = "eval")]
+mod within;
 
 use crate::args::{Cli, Command};
 use crate::failure::{Exit, Failure, Result};

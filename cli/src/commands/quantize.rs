@@ -1,7 +1,7 @@
 //! `wcodec quantize`.
 
 #[cfg(feature = "eval")]
-use super::calibration::CalibrationArgs;
+use super::{calibration::CalibrationArgs, within::Within};
 use crate::codec::CodecArgs;
 use crate::failure::{Exit, Failure, Result};
 use crate::progress::Progress;
@@ -52,6 +52,10 @@ pub(crate) struct Args {
     #[cfg(feature = "eval")]
     #[command(flatten)]
     measured: CalibrationArgs,
+    /// By how many per cent the perplexity may rise, on the rest of the text of --calibration: as small as that permits, in up to eight tries
+    #[cfg(feature = "eval")]
+    #[arg(long, value_name = "X", group = "target", requires = "calibration", value_parser = percent)]
+    max_ppl_increase: Option<f64>,
     /// An exception: PATTERN=keep, PATTERN=int8 or PATTERN=int4; may be given several times
     #[arg(long = "rule", value_name = "PATTERN=RULE", value_parser = exception)]
     rules: Vec<(String, Rule)>,
@@ -63,6 +67,14 @@ pub(crate) struct Args {
     /// Print one JSON object instead of a summary
     #[arg(long)]
     json: bool,
+}
+
+#[derive(serde::Serialize)]
+struct Report<'a> {
+    #[serde(flatten)]
+    report: &'a QuantizeReport,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    perplexity_increase: Option<[f64; 2]>,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -79,6 +91,14 @@ impl From<FormatName> for Format {
             FormatName::Int8 => Self::Int8,
             FormatName::Int4 => Self::Int4,
         }
+    }
+}
+
+#[cfg(feature = "eval")]
+fn percent(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(percent) if percent > 0.0 && percent.is_finite() => Ok(percent),
+        _ => Err("expected per cent, above 0".into()),
     }
 }
 
@@ -112,25 +132,32 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     };
     let encoder = args.codec.encoder()?;
     let source = Checkpoint::open(&args.input)?;
+    let quantizer = Quantizer::new(rules.clone()).encoder(encoder.overwrite(args.force));
     #[cfg(feature = "eval")]
-    let calibration = match wcodec_eval::Stock::open(&args.input, None) {
+    let stock = wcodec_eval::Stock::open(&args.input, None);
+    #[cfg(feature = "eval")]
+    let measured = match &stock {
         // What has no floats to quantize is not measured first: that takes minutes, and then it is refused.
-        Ok(stock) if quantizes(&rules, &source)? => args.measured.measure(&stock, quiet)?,
+        Ok(stock) if quantizes(&rules, &source)? => args.measured.measure(stock, args.max_ppl_increase.is_some(), quiet)?,
         _ => None,
     };
-    let progress = Progress::new("quantizing", quiet);
-    let callback = progress.callback();
-    let quantizer = Quantizer::new(rules);
     #[cfg(feature = "eval")]
-    let quantizer = match &calibration {
-        Some(statistics) => quantizer.statistics(statistics),
+    let quantizer = match &measured {
+        Some(measured) => quantizer.statistics(&measured.statistics),
         None => quantizer,
     };
-    let quantizer =
-        quantizer.encoder(encoder.overwrite(args.force)).on_progress(move |_: &str, done, total| callback(done, total));
+    #[cfg(feature = "eval")]
+    if let (Some(most), Some(measured), Ok(stock)) = (args.max_ppl_increase, &measured, &stock) {
+        let within = Within { stock, source: &source, quantizer, rest: &measured.rest, most, quiet };
+        let (report, increase) = within.run(&args.output, args.force)?;
+        return print(args, &report, Some(increase), start, quiet);
+    }
+    let progress = Progress::new("quantizing", quiet);
+    let callback = progress.callback();
+    let quantizer = quantizer.on_progress(move |_: &str, done, total| callback(done, total));
     let report = quantizer.run(&source, target, &args.output)?;
     drop(progress);
-    print(args, &report, start, quiet)
+    print(args, &report, None, start, quiet)
 }
 
 /// Whether there is a tensor to quantize.
@@ -141,9 +168,10 @@ fn quantizes(rules: &Rules, source: &Checkpoint) -> Result<bool> {
     Ok(found.iter().any(|rule| matches!(rule, Rule::Quantize(_))))
 }
 
-fn print(args: &Args, report: &QuantizeReport, start: Instant, quiet: bool) -> Result<()> {
+/// With `increase`, by which share perplexity rose, and half of its 95 % interval.
+fn print(args: &Args, report: &QuantizeReport, increase: Option<[f64; 2]>, start: Instant, quiet: bool) -> Result<()> {
     if args.json {
-        return output::print_json(report);
+        return output::print_json(&Report { report, perplexity_increase: increase });
     }
     if quiet {
         return Ok(());
@@ -171,5 +199,8 @@ fn print(args: &Args, report: &QuantizeReport, start: Instant, quiet: bool) -> R
         report.lambda,
         output::time(start.elapsed())
     );
+    if let Some([increase, off]) = increase.map(|pair| pair.map(|v| 100.0 * v)) {
+        text += &format!("perplexity {increase:+.3} % (± {off:.3}) on what the text has beside\n");
+    }
     output::print(text)
 }
