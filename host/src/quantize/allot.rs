@@ -16,10 +16,11 @@ pub(crate) struct Sample {
     format: Format,
     /// Weights of the tensor.
     pub elements: u64,
-    rows: Vec<SampledRow>,
+    groups: Vec<SampledGroup>,
 }
 
-struct SampledRow {
+/// Weights that share a step.
+struct SampledGroup {
     weights: Vec<f32>,
     largest: f32,
     rms: f32,
@@ -32,27 +33,28 @@ impl Sample {
     pub(crate) fn of(values: &[f32], columns: usize, format: Format, sensitivity: &Sensitivity, moment: f32) -> Self {
         let count = values.len() / columns;
         let taken = (SAMPLE / columns).clamp(1, count.max(1)).min(count);
-        let row = |i: usize| {
-            let number = i * count / taken;
+        let group = format.group(columns).unwrap_or(columns);
+        let groups = (0..taken).map(|i| i * count / taken).flat_map(|number| {
             let row = &values[number * columns..][..columns];
-            let (largest, rms) = facts(row);
-            let stride = columns.div_ceil(SAMPLE);
-            let weights = row.iter().step_by(stride).copied().collect();
-            SampledRow { weights, largest, rms, sensitivity: sensitivity.rows[number] * moment }
-        };
-        Self { format, elements: values.len() as u64, rows: (0..taken).map(row).collect() }
+            row.chunks_exact(group).map(move |group| {
+                let (largest, rms) = facts(group);
+                let weights = group.iter().step_by(columns.div_ceil(SAMPLE)).copied().collect();
+                SampledGroup { weights, largest, rms, sensitivity: sensitivity.rows[number] * moment }
+            })
+        });
+        Self { format, elements: values.len() as u64, groups: groups.collect() }
     }
 
     /// Bits of the whole tensor at a λ.
     pub(crate) fn bits(&self, lambda: f32) -> f64 {
         let (low, high) = self.format.range();
         let (mut histogram, mut seen) = ([0u32; 256], 0u64);
-        for row in &self.rows {
-            let step = bounded(ideal(lambda, row.sensitivity), row.largest, row.rms, high).max(f32::MIN_POSITIVE);
-            for w in &row.weights {
+        for group in &self.groups {
+            let step = bounded(ideal(lambda, group.sensitivity), group.largest, group.rms, high).max(f32::MIN_POSITIVE);
+            for w in &group.weights {
                 histogram[(w / step).round().clamp(low as f32, high as f32) as i8 as u8 as usize] += 1;
             }
-            seen += row.weights.len() as u64;
+            seen += group.weights.len() as u64;
         }
         entropy(&histogram) as f64 * self.elements as f64 / seen.max(1) as f64
     }
