@@ -52,7 +52,9 @@ impl CalibrationArgs {
                     (config, tokens)
                 }
                 Err(e) => {
-                    output::note(format!("not measured, errors count relative to each tensor's weights: {e}"));
+                    if !quiet {
+                        output::note(format!("not measured, errors count relative to each tensor's weights: {e}"));
+                    }
                     return Ok(None);
                 }
             },
