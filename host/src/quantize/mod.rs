@@ -10,6 +10,7 @@
 //! scheme       INT8 per row, INT4 in groups: ranges, names, packing
 //! statistics   what is known of a tensor's inputs and outputs, and the sensitivities of its rows that follow
 //! allot        steps from λ: the same slope of loss against rate everywhere
+//! search       the λ of a size
 //! step         the step of a row, or the scale of a group, by trial
 //! rate         bits of each integer, from frequency tables as the codec makes them
 //! feedback     what the columns still to come can make good of an error
@@ -42,6 +43,7 @@ mod round;
 mod rules;
 mod run;
 mod scheme;
+mod search;
 mod statistics;
 mod step;
 mod stored;

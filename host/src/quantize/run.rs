@@ -9,6 +9,7 @@ use super::rate::Contexts;
 use super::report::{QuantizeReport, TensorQuantization};
 use super::rules::{Rule, Rules};
 use super::scheme::Format;
+use super::search::Search;
 use super::statistics::{Sensitivity, Statistics};
 use super::step::facts;
 use crate::dtype::Dtype;
@@ -143,11 +144,8 @@ impl<'a> Quantizer<'a> {
         }
         let mut lambda = lambda_for(&plan.samples, integers);
         let elements: f64 = plan.samples.iter().map(|s| s.elements as f64).sum();
-        // The nearest sizes on either side of what is aimed at, each with the logarithm of its λ.
-        let aim = wanted * (1.0 - 0.4 * NEAR);
-        let (mut smaller, mut larger): (Option<(f64, f64)>, Option<(f64, f64)>) = (None, None);
-        // Bits less for twice the λ: a bit a weight is a factor of four, until two tries say otherwise.
-        let (mut slope, mut before) = (0.5 * elements.max(1.0), None::<(f64, f64)>);
+        // A little below.
+        let mut search = Search::new(wanted * (1.0 - 0.4 * NEAR), elements);
         let mut best: Option<Archived> = None;
         for attempt in 1.. {
             let archive = self.once(source, &plan, lambda, output)?;
@@ -161,22 +159,7 @@ impl<'a> Quantizer<'a> {
             if (-NEAR..=0.0).contains(&off) || attempt == TRIES {
                 break;
             }
-            let here = ((lambda as f64).log2(), got);
-            if got < aim {
-                smaller = Some(smaller.filter(|s| s.1 > got).unwrap_or(here));
-            } else {
-                larger = Some(larger.filter(|l| l.1 < got).unwrap_or(here));
-            }
-            if let Some(before) = before.replace(here) {
-                let found = (before.1 - got) / (here.0 - before.0);
-                slope = if found.is_finite() { found.clamp(0.05 * elements, elements) } else { slope };
-            }
-            let next = match (smaller, larger) {
-                // Between the two.
-                (Some(s), Some(l)) if s.1 < l.1 => l.0 + (s.0 - l.0) * ((l.1 - aim) / (l.1 - s.1)).clamp(0.1, 0.9),
-                _ => here.0 + ((got - aim) / slope).clamp(-6.0, 6.0),
-            };
-            lambda = next.exp2() as f32;
+            lambda = search.next(lambda, got);
         }
         match best {
             Some(best) => best.persist(output),
