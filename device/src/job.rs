@@ -136,8 +136,10 @@ pub struct FilterJob {
     pub with_classes: u8,
     /// Classes that there are.
     pub classes: u8,
+    /// Bits of a float's fraction, or 0: see [`Values`](crate::filter::Values).
+    pub fraction: u8,
     /// Zero.
-    pub reserved: [u8; 10],
+    pub reserved: [u8; 9],
 }
 
 impl FilterJob {

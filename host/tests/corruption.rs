@@ -251,8 +251,10 @@ fn forged_filters() {
         Owned::smooth("i8", Dtype::I8, [43, 54], 1),
         Owned::smooth("bf16", Dtype::BF16, [40, 53], 2),
         Owned::smooth("i32", Dtype::I32, [35, 60], 3),
+        Owned::waves("f16", Dtype::F16, [40, 53], 4),
     ];
     let archive = encode_max(&tensors);
+    assert!(oracle::decode(&archive).unwrap().filters.contains(&10));
     let truth = tensors.iter().flat_map(|t| t.data.clone()).collect();
     let s = Sample { name: "filters", map: Map::of(&archive), truth, source: None, archive };
     assert!(s.verifies(&s.archive) && s.map.records.iter().all(|r| s.archive[r.at + 62] == 4));

@@ -14,6 +14,7 @@ mod contexts;
 mod damage;
 #[path = "parity/filters.rs"]
 mod filters;
+mod oracle;
 #[path = "parity/progressive.rs"]
 mod progressive;
 #[path = "parity/quantized.rs"]

@@ -1,10 +1,12 @@
 //! Filters, one value at a time: integers that wrap, predictions, 8 × 8 transforms, and how a tile says which of them it has.
 
+mod linear;
 mod map;
 pub mod modes;
 mod predict;
 mod transform;
 
+pub use linear::{NEIGHBOURS, Values, WEIGHT_BYTES, WEIGHT_SHIFT, Weights};
 pub use map::{Map, unzigzag, zigzag};
 pub use predict::{Near, Plane, Predictor, guess, on_plane};
 pub use transform::{SIDE, Transform, band, forward_line, inverse_line};

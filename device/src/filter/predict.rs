@@ -27,10 +27,12 @@ pub enum Predictor {
     Median,
     /// The parabola through the three above.
     TopParabola,
+    /// A sum of eight neighbours' values, with weights of the block's own: see [`Values`](super::Values).
+    Linear,
 }
 
 impl Predictor {
-    /// All but planes.
+    /// All that know nothing but the neighbours.
     pub const FROM_NEIGHBOURS: [Self; 9] = [
         Self::None,
         Self::Left,
@@ -57,6 +59,7 @@ impl Predictor {
             7 => Self::TopLine,
             8 => Self::Median,
             9 => Self::TopParabola,
+            10 => Self::Linear,
             _ => return None,
         })
     }
@@ -86,6 +89,12 @@ pub struct Near {
     pub top2: i32,
     /// The third above.
     pub top3: i32,
+    /// Above the second to the left.
+    pub corner_left: i32,
+    /// Above the one above to the left.
+    pub corner_top: i32,
+    /// To the left of that.
+    pub corner2: i32,
 }
 
 impl Near {
@@ -108,32 +117,41 @@ impl Near {
             left2: if c > 1 { self.left2 } else { left },
             top2,
             top3: if r > 2 { self.top3 } else { top2 },
+            ..self
         }
     }
 
-    /// Those of the value in row `r`, column `c` of a tile whose rows are `columns` long.
+    /// Those of the value in row `r`, column `c` of a tile whose rows are `columns` long, of which those outside the tile are 0.
     #[inline(always)]
-    pub fn of(values: &[i32], columns: usize, r: usize, c: usize) -> Self {
+    pub fn around(values: &[i32], columns: usize, r: usize, c: usize) -> Self {
         let at = r * columns + c;
         let before = |back: usize, there: bool| if there { values[at - back] } else { 0 };
-        let near = Self {
+        Self {
             left: before(1, c > 0),
             top: before(columns, r > 0),
             corner: before(columns + 1, c > 0 && r > 0),
             left2: before(2, c > 1),
             top2: before(2 * columns, r > 1),
             top3: before(3 * columns, r > 2),
-        };
-        near.inside(r, c)
+            corner_left: before(columns + 2, c > 1 && r > 0),
+            corner_top: before(2 * columns + 1, c > 0 && r > 1),
+            corner2: before(2 * columns + 2, c > 1 && r > 1),
+        }
+    }
+
+    /// [`around`](Self::around), as those predictors take it that know no weights.
+    #[inline(always)]
+    pub fn of(values: &[i32], columns: usize, r: usize, c: usize) -> Self {
+        Self::around(values, columns, r, c).inside(r, c)
     }
 }
 
-/// Predictions of neighbours alone, by `predictor`.
+/// Predictions of neighbours alone, by `predictor`; 0 by those that need more.
 #[inline(always)]
 pub fn guess(ring: Ring, predictor: Predictor, n: Near) -> i32 {
     let twice = |x: i32| x.wrapping_mul(2);
     ring.wrap(match predictor {
-        Predictor::None | Predictor::Planar => 0,
+        Predictor::None | Predictor::Planar | Predictor::Linear => 0,
         Predictor::Left => n.left,
         Predictor::Top => n.top,
         // The sum's half, without the sum.

@@ -3,7 +3,7 @@
 //! ```text
 //! heads     32 bytes at a time: a byte begins a block's mode unless the one before does and has its flag, so it does where the bytes
 //!           with flags right before it are even in number, which one ballot tells all lanes
-//! planes    32 blocks at a time: a ballot tells how many planes lie before a block's
+//! planes    32 blocks at a time: ballots tell how many planes, and weights, lie before a block's
 //! classes   a nibble a block; then what is left must be zeros, fewer than 16
 //! ```
 //!
@@ -12,11 +12,18 @@
 use super::bands;
 use super::intrinsics::{ballot, global, lane_id, lanes_below, sync_warp};
 use crate::filter::modes::plane_bytes;
-use crate::filter::{Predictor, Ring};
+use crate::filter::{Map, Predictor, Ring, Values, WEIGHT_BYTES};
 use crate::job::{FilterJob, MODE_BYTES, status};
 
-/// The last predictor that there is.
-const LAST: u32 = Predictor::TopParabola as u32;
+/// The last predictor that a tile may have.
+#[inline(always)]
+fn last(job: &FilterJob) -> u32 {
+    let map = Map::from_u8(job.map).unwrap_or(Map::Signed);
+    match Values::new(map, Ring::new(job.bits as u32), job.fraction as u32) {
+        Some(_) => Predictor::Linear as u32,
+        None => Predictor::TopParabola as u32,
+    }
+}
 
 /// Ones at the top of `bits`.
 #[inline(always)]
@@ -62,7 +69,7 @@ pub(super) unsafe fn read(job: &FilterJob) -> u32 {
 /// Reads `said` modes and stores each in its block's place, the only one in the first's; returns where they end.
 #[inline(always)]
 unsafe fn heads(job: &FilterJob, said: u32) -> Option<u32> {
-    let (lane, below) = (lane_id(), lanes_below());
+    let (lane, below, last_predictor) = (lane_id(), lanes_below(), last(job));
     // The chunk's first byte; modes that begin before it; whether one begins there.
     let (mut at, mut found, mut begins) = (0, 0, true);
     while at < job.modes_len {
@@ -81,7 +88,7 @@ unsafe fn heads(job: &FilterJob, said: u32) -> Option<u32> {
         let transforms = if flagged { unsafe { byte(job, i + 1) } } else { 0 };
         let end = i + 1 + flagged as u32;
         // No field of the transforms may be 3.
-        let impossible = mode & 127 > LAST || transforms & transforms >> 1 & 0x55 != 0 || end > job.modes_len;
+        let impossible = mode & 127 > last_predictor || transforms & transforms >> 1 & 0x55 != 0 || end > job.modes_len;
         if ballot(mine && impossible) != 0 {
             return None;
         }
@@ -102,7 +109,7 @@ unsafe fn heads(job: &FilterJob, said: u32) -> Option<u32> {
     None
 }
 
-/// Notes for each block, of `count`, where its plane lies, the first of which would begin `at` a byte; returns where they end.
+/// Notes for each block, of `count`, where its plane or its weights lie, the first of which would begin `at` a byte; returns where they end.
 #[inline(always)]
 unsafe fn planes(job: &FilterJob, mut at: u32, count: u32) -> Option<u32> {
     let (value, slope) = plane_bytes(Ring::new(job.bits as u32));
@@ -123,11 +130,13 @@ unsafe fn planes(job: &FilterJob, mut at: u32, count: u32) -> Option<u32> {
             _ => unsafe { global::load1(place) },
         };
         let planar = ballot(mode & 255 == Predictor::Planar as u32);
+        let linear = ballot(mode & 255 == Predictor::Linear as u32);
+        let taken = |lanes: u32| (planar & lanes).count_ones() * bytes + (linear & lanes).count_ones() * WEIGHT_BYTES as u32;
         if i < count {
             // SAFETY: as above.
-            unsafe { global::store2(place, [mode, at + (planar & below).count_ones() * bytes]) };
+            unsafe { global::store2(place, [mode, at + taken(below)]) };
         }
-        at += planar.count_ones() * bytes;
+        at += taken(u32::MAX);
         if at > job.modes_len {
             return None;
         }

@@ -13,7 +13,7 @@
 use super::intrinsics::{global, lane_id, shuffle_up, sync_warp};
 use super::numbers::{Block, load, load_anywhere, store_anywhere};
 use crate::filter::modes::{plane_bytes, signed};
-use crate::filter::{Map, Near, Plane, Predictor, Ring, guess, on_plane, unzigzag};
+use crate::filter::{Map, Near, Plane, Predictor, Ring, Values, Weights, guess, on_plane, unzigzag};
 use crate::job::{FilterJob, MODE_BYTES};
 
 /// Reads the plane of block `i`.
@@ -36,6 +36,18 @@ unsafe fn plane(job: &FilterJob, ring: Ring, i: u32) -> Plane {
     }
 }
 
+/// Reads the weights of block `i`.
+#[inline(always)]
+unsafe fn weights(job: &FilterJob, i: u32) -> Weights {
+    // SAFETY: by the caller's contract.
+    unsafe {
+        let at = job.modes + global::load1(job.blocks + i as u64 * MODE_BYTES as u64 + 4) as u64;
+        let byte = |n: usize| global::load_byte(at + n as u64) << (8 * (n % 4));
+        let word = |n: usize| byte(4 * n) | byte(4 * n + 1) | byte(4 * n + 2) | byte(4 * n + 3);
+        Weights([word(0), word(1), word(2), word(3)])
+    }
+}
+
 /// Undoes the predictions of a tile whose modes have been read and whose transforms are undone. All 32 lanes call it.
 ///
 /// # Safety
@@ -44,6 +56,7 @@ unsafe fn plane(job: &FilterJob, ring: Ring, i: u32) -> Plane {
 pub(super) unsafe fn undo<const BITS: u32>(job: &FilterJob) {
     let ring = Ring::new(BITS);
     let map = Map::from_u8(job.map).unwrap_or(Map::Signed);
+    let values = Values::new(map, ring, job.fraction as u32);
     let (height, width, across) = job.grid();
     let lane = lane_id();
     let row_bytes = job.columns as u64 * BITS as u64 / 8;
@@ -59,7 +72,7 @@ pub(super) unsafe fn undo<const BITS: u32>(job: &FilterJob) {
             map.apply(ring, ring.wrap(element as i32))
         };
         let (mut value, mut near) = (0, Near::default());
-        let (mut predictor, mut on) = (Predictor::None, [0; 3]);
+        let (mut predictor, mut on, mut times) = (Predictor::None, [0; 3], Weights::default());
         let mut low = 0;
         let steps = job.columns + 31.min(job.rows - first - 1);
         let mut step = 0;
@@ -75,7 +88,17 @@ pub(super) unsafe fn undo<const BITS: u32>(job: &FilterJob) {
             if r >= job.rows || c >= job.columns {
                 continue;
             }
-            near = Near { left: value, left2: near.left, corner: near.top, top, top2, top3 };
+            near = Near {
+                left: value,
+                left2: near.left,
+                corner: near.top,
+                corner_left: near.corner,
+                corner_top: near.top2,
+                corner2: near.corner_top,
+                top,
+                top2,
+                top3,
+            };
             if lane == 0 {
                 near.top = if r > 0 { above(1, c) } else { 0 };
                 near.top2 = if r > 1 { above(2, c) } else { 0 };
@@ -89,10 +112,14 @@ pub(super) unsafe fn undo<const BITS: u32>(job: &FilterJob) {
                     if predictor == Predictor::Planar {
                         on = plane(job, ring, block);
                     }
+                    if predictor == Predictor::Linear {
+                        times = weights(job, block);
+                    }
                 }
             }
             let prediction = match predictor {
                 Predictor::Planar => on_plane(ring, on, (r % height) as usize, (c % width) as usize),
+                Predictor::Linear => values.map_or(0, |v| v.guess(times, near.all(r as usize, c as usize))),
                 p => guess(ring, p, near.inside(r as usize, c as usize)),
             };
             // SAFETY: a number of the tile.

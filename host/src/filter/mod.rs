@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! map        elements to integers in the order of their values
-//! predict    from the left, from above, from a plane
+//! predict    from the left, from above, from a plane, from eight neighbours' values
 //! transform  of 8 × 8 residuals
 //! modes      what each block of a tile went through, as it is stored
 //! ```
@@ -16,7 +16,7 @@ use map::Map;
 use modes::Modes;
 use predict::Predictor;
 use transform::{SIDE, Transform};
-pub(crate) use wcodec_device::filter::{BANDS, CLASSES, Ring};
+pub(crate) use wcodec_device::filter::{BANDS, CLASSES, Ring, Values};
 use wcodec_device::planes::Layout;
 
 /// Bytes of parameters before the tables.
@@ -27,6 +27,8 @@ const HEAD: usize = 16;
 pub(crate) struct Filter {
     pub map: Map,
     pub ring: Ring,
+    /// Bits of a float's fraction; 0 where numbers stand for themselves, and in files from before weights.
+    pub fraction: u8,
     /// Classes of blocks; 0 where blocks have none.
     pub classes: usize,
     /// Number of the frequency table for each plane, band and class.
@@ -39,8 +41,12 @@ impl Filter {
         let (head, rest) = params.split_first_chunk::<HEAD>().ok_or("no parameters of filters")?;
         let Layout::Columns(size @ (1 | 2 | 4)) = layout else { return Err("filters of a layout that has none") };
         let (map, bits, classes) = (Map::from_u8(head[0]).ok_or("an unknown map of filters")?, head[1], head[2] as usize);
-        if bits != 8 * size && (bits, size) != (4, 1) || classes > CLASSES || head[3..].iter().any(|&b| b != 0) {
+        if bits != 8 * size && (bits, size) != (4, 1) || classes > CLASSES || head[4..].iter().any(|&b| b != 0) {
             return Err("impossible parameters of filters");
+        }
+        let (ring, fraction) = (Ring::new(bits as u32), head[3]);
+        if fraction != 0 && Values::new(map, ring, fraction as u32).is_none() {
+            return Err("an impossible fraction of filtered numbers");
         }
         let used = 2 * BANDS * size as usize * classes;
         if rest.len() != used.next_multiple_of(16) || rest[used..].iter().any(|&b| b != 0) {
@@ -50,16 +56,21 @@ impl Filter {
         if numbers.iter().any(|&n| n as usize >= tables) {
             return Err("a filter's class without a frequency table");
         }
-        Ok(Self { map, ring: Ring::new(bits as u32), classes, tables: numbers })
+        Ok(Self { map, ring, fraction, classes, tables: numbers })
     }
 
     /// The parameters, as [`read`](Self::read) takes them.
     pub(crate) fn write(&self) -> Vec<u8> {
-        let mut params = vec![self.map as u8, self.ring.bits() as u8, self.classes as u8];
+        let mut params = vec![self.map as u8, self.ring.bits() as u8, self.classes as u8, self.fraction];
         params.resize(HEAD, 0);
         params.extend(self.tables.iter().flat_map(|n| n.to_le_bytes()));
         params.resize(params.len().next_multiple_of(16), 0);
         params
+    }
+
+    /// What numbers stand for; `None` where no predictor may ask.
+    pub(crate) fn values(&self) -> Option<Values> {
+        Values::new(self.map, self.ring, self.fraction as u32)
     }
 
     /// Elements in so many bytes.
@@ -76,13 +87,13 @@ impl Filter {
     /// Turns a tile of residuals, without gaps, back into elements.
     pub(crate) fn undo(&self, modes: &Modes, values: &mut Vec<i32>, bytes: &mut [u8]) {
         map::read_residuals(self.ring, bytes, values);
-        undo(self.ring, modes, values);
+        undo(self.ring, self.values(), modes, values);
         map::write(self.map, self.ring, values, bytes);
     }
 }
 
-/// Turns residuals into values.
-pub(crate) fn undo(ring: Ring, modes: &Modes, values: &mut [i32]) {
+/// Turns residuals into numbers, which stand for what `meaning` says.
+pub(crate) fn undo(ring: Ring, meaning: Option<Values>, modes: &Modes, values: &mut [i32]) {
     modes.sub_blocks(|_, kind, r, c| {
         if kind != Transform::None {
             with_sub_block(values, modes.columns, r, c, |block| transform::inverse(ring, kind, block));
@@ -100,6 +111,11 @@ pub(crate) fn undo(ring: Ring, modes: &Modes, values: &mut [i32]) {
                     let row = &mut values[r * modes.columns..][columns];
                     for (i, value) in row.iter_mut().enumerate() {
                         *value = ring.add(*value, predict::on_plane(ring, block.plane, r % height, i));
+                    }
+                }
+                Predictor::Linear => {
+                    if let Some(meaning) = meaning {
+                        predict::rebuild_linear(ring, meaning, block.weights, values, modes.columns, r, columns);
                     }
                 }
                 p => predict::rebuild(ring, p, values, modes.columns, r, columns),

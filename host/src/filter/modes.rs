@@ -1,10 +1,10 @@
 //! Modes: what each block of a tile went through, as the tile's directory entry and the head of its payload say it.
 //!
 //! Directory: how (0: not filtered, 1: one mode for all blocks, 2: one for each), shape, units of 16 bytes that the modes take (`u16`),
-//! whether there are classes, three zeros. Modes: for each block the predictor, + 128 if a byte of transforms follows; then the planes; then
+//! whether there are classes, three zeros. Modes: for each block the predictor, + 128 if a byte of transforms follows; then planes and weights; then
 //! the classes, two to a byte; zeros to a multiple of 16.
 
-use super::predict::{Plane, Predictor};
+use super::predict::{Plane, Predictor, WEIGHT_BYTES, Weights};
 use super::transform::{SIDE, Transform, band};
 use super::{CLASSES, Filter, Ring};
 use crate::container::base_contexts::TileContexts;
@@ -20,6 +20,8 @@ pub(crate) struct Block {
     pub transforms: [Transform; 4],
     /// Where the predictor is `Planar`.
     pub plane: Plane,
+    /// Where the predictor is `Linear`.
+    pub weights: Weights,
 }
 
 /// What a tile's blocks went through, in raster order.
@@ -90,6 +92,9 @@ impl Modes {
         for block in &mut blocks {
             let byte = take(1)?[0];
             block.predictor = Predictor::from_u8(byte & 127).ok_or("unknown predictor")?;
+            if block.predictor == Predictor::Linear && filter.values().is_none() {
+                return Err("weights of numbers of which nothing tells what they stand for");
+            }
             if byte & 128 != 0 {
                 let packed = take(1)?[0];
                 for (i, kind) in block.transforms.iter_mut().enumerate() {
@@ -101,8 +106,15 @@ impl Modes {
             blocks = vec![blocks[0]; count];
         }
         let (value, slope) = plane_bytes(filter.ring);
-        for block in blocks.iter_mut().filter(|b| b.predictor == Predictor::Planar) {
-            block.plane = [signed(take(value)?), signed(take(slope)?), signed(take(slope)?)];
+        for block in &mut blocks {
+            match block.predictor {
+                Predictor::Planar => block.plane = [signed(take(value)?), signed(take(slope)?), signed(take(slope)?)],
+                Predictor::Linear => {
+                    let words = take(WEIGHT_BYTES)?.as_chunks::<4>().0;
+                    block.weights.0.iter_mut().zip(words).for_each(|(word, &b)| *word = u32::from_le_bytes(b));
+                }
+                _ => {}
+            }
         }
         let mut classes = Vec::new();
         if with_classes {
@@ -129,9 +141,15 @@ impl Modes {
             out.extend((packed != 0).then_some(packed));
         }
         let (value, slope) = plane_bytes(ring);
-        for block in self.blocks.iter().filter(|b| b.predictor == Predictor::Planar) {
-            for (x, bytes) in block.plane.iter().zip([value, slope, slope]) {
-                out.extend_from_slice(&x.to_le_bytes()[..bytes]);
+        for block in &self.blocks {
+            match block.predictor {
+                Predictor::Planar => {
+                    for (x, bytes) in block.plane.iter().zip([value, slope, slope]) {
+                        out.extend_from_slice(&x.to_le_bytes()[..bytes]);
+                    }
+                }
+                Predictor::Linear => out.extend(block.weights.0.iter().flat_map(|w| w.to_le_bytes())),
+                _ => {}
             }
         }
         out.extend(self.classes.chunks(2).map(|two| two[0] | two.get(1).map_or(0, |high| high << 4)));
@@ -201,7 +219,13 @@ mod tests {
 
     fn filter(bits: u32) -> Filter {
         let classes = 5;
-        Filter { map: Map::Signed, ring: Ring::new(bits), classes, tables: vec![0; 4 * classes * (bits as usize).div_ceil(8)] }
+        Filter {
+            map: Map::Signed,
+            ring: Ring::new(bits),
+            fraction: 0,
+            classes,
+            tables: vec![0; 4 * classes * (bits as usize).div_ceil(8)],
+        }
     }
 
     fn modes() -> impl Strategy<Value = (Modes, u32)> {
@@ -217,14 +241,21 @@ mod tests {
                 let ring = Ring::new(bits);
                 let slope = |x: u64| signed(&(x as i32).to_le_bytes()[..plane_bytes(ring).1]);
                 let mut block = |_: usize| {
-                    let predictor = Predictor::from_u8(below(10) as u8).unwrap();
+                    let predictor = Predictor::from_u8(below(11) as u8).unwrap();
                     let transforms = [0; 4].map(|_| Transform::from_u8(below(3) as u8).unwrap());
                     let plane = [ring.wrap(below(1 << 31) as i32), slope(below(1 << 31)), slope(below(1 << 31))];
-                    Block { predictor, transforms, plane: if predictor == Predictor::Planar { plane } else { [0; 3] } }
+                    let mut block = Block { predictor, transforms, ..Block::default() };
+                    match predictor {
+                        Predictor::Planar => block.plane = plane,
+                        Predictor::Linear => block.weights.0 = block.weights.0.map(|_| below(1 << 32) as u32),
+                        _ => {}
+                    }
+                    block
                 };
                 let mut blocks: Vec<Block> = (0..count).map(&mut block).collect();
                 if alike {
-                    blocks = vec![Block { predictor: Predictor::Top, plane: [0; 3], ..blocks[0] }; count];
+                    blocks =
+                        vec![Block { predictor: Predictor::Top, transforms: blocks[0].transforms, ..Block::default() }; count];
                 }
                 let classes = if classes { (0..count).map(|_| below(5) as u8).collect() } else { vec![] };
                 (Modes { rows, columns, shape, blocks, classes }, bits)
@@ -260,7 +291,7 @@ mod tests {
                 x = x.wrapping_mul(1664525).wrapping_add(1013904223);
                 ring.wrap((x >> 3) as i32)
             }).collect();
-            super::super::undo(ring, &modes, &mut values);
+            super::super::undo(ring, filter(bits).values(), &modes, &mut values);
             prop_assert!(values.iter().all(|&v| ring.wrap(v) == v));
             if !modes.classes.is_empty() {
                 let mut contexts = Vec::new();
@@ -277,6 +308,13 @@ mod tests {
             let filter = filter(bits);
             let params = filter.write();
             assert_eq!(Filter::read(&params, Layout::Columns(layout), 1).unwrap(), filter);
+            for (fraction, there) in [(0, true), (7, bits == 16), (8, bits == 16), (15, false), (23, bits == 32)] {
+                let floats = Filter { map: Map::Float, fraction, ..filter.clone() };
+                let read = Filter::read(&floats.write(), Layout::Columns(layout), 1);
+                assert!(if there { read.as_ref() == Ok(&floats) } else { read.is_err() }, "{bits} {fraction}");
+                // Files from before weights do not say.
+                assert_eq!(floats.values().is_some(), there && fraction > 0);
+            }
             assert!(Filter::read(&params, Layout::Columns(layout), 0).is_err());
             assert!(Filter::read(&params, Layout::Columns(3), 1).is_err());
             assert!(Filter::read(&params, Layout::Bf16, 1).is_err());

@@ -6,6 +6,7 @@ use super::{Record, Result, ensure, take, u16_at};
 pub(super) struct Filter {
     map: u8,
     bits: u32,
+    fraction: u32,
     classes: usize,
     tables: Vec<usize>,
 }
@@ -16,8 +17,8 @@ pub(super) struct Modes {
     columns: usize,
     height: usize,
     width: usize,
-    /// Predictor, transforms, plane.
-    blocks: Vec<(u8, [u8; 4], [i64; 3])>,
+    /// Predictor, transforms, plane or weights.
+    blocks: Vec<(u8, [u8; 4], Vec<i64>)>,
     classes: Option<Vec<usize>>,
 }
 
@@ -31,13 +32,16 @@ impl Filter {
         ensure(matches!(r.layout, 1 | 2 | 4), "filters of a layout that has none")?;
         ensure(p.len() >= 16 && r.tools & 1 == 0, "filters and contexts, or no parameters")?;
         let (bits, classes, planes) = (u32::from(p[1]), usize::from(p[2]), usize::from(r.layout));
-        ensure(p[0] <= 2 && classes <= 16 && p[3..16].iter().all(|&b| b == 0), "parameters of filters")?;
+        ensure(p[0] <= 2 && classes <= 16 && p[4..16].iter().all(|&b| b == 0), "parameters of filters")?;
         ensure(bits == 8 * u32::from(r.layout) || bits == 4 && r.layout == 1, "bits of filters")?;
+        let fraction = u32::from(p[3]);
+        let exponent = bits as i64 - 1 - i64::from(fraction);
+        ensure(fraction == 0 || p[0] == 1 && (1..=8).contains(&exponent), "the fraction of filters")?;
         let used = 16 + 8 * classes * planes;
         ensure(p.len() == used.next_multiple_of(16) && p[used..].iter().all(|&b| b == 0), "length of the parameters")?;
         let tables_of: Vec<usize> = (0..4 * classes * planes).map(|i| usize::from(u16_at(p, 16 + 2 * i))).collect();
         ensure(tables_of.iter().all(|&n| n < tables), "a class's table")?;
-        Ok(Self { map: p[0], bits, classes, tables: tables_of })
+        Ok(Self { map: p[0], bits, fraction, classes, tables: tables_of })
     }
 
     fn wrap(&self, x: i64) -> i64 {
@@ -61,16 +65,24 @@ impl Filter {
             let mode = take(&mut rest, 1)?[0];
             let transforms = if mode >= 128 { take(&mut rest, 1)?[0] } else { 0 };
             let transforms = [0, 1, 2, 3].map(|i| transforms >> (2 * i) & 3);
-            ensure(mode % 128 <= 9 && !transforms.contains(&3), "a block's mode")?;
-            blocks.push((mode % 128, transforms, [0; 3]));
+            let last = if self.map == 1 && self.fraction == 0 { 9 } else { 10 };
+            ensure(mode % 128 <= last && !transforms.contains(&3), "a block's mode")?;
+            blocks.push((mode % 128, transforms, vec![]));
         }
         if entry[0] == 1 {
-            blocks = vec![blocks[0]; count];
+            blocks = vec![blocks[0].clone(); count];
         }
         let a = u64::from(self.bits.div_ceil(8));
-        for block in blocks.iter_mut().filter(|b| b.0 == 4) {
+        for block in &mut blocks {
             let slope = (2 * a).min(4);
-            block.2 = [signed(take(&mut rest, a)?), signed(take(&mut rest, slope)?), signed(take(&mut rest, slope)?)];
+            let sizes = match block.0 {
+                4 => vec![a, slope, slope],
+                10 => vec![2; 8],
+                _ => vec![],
+            };
+            for n in sizes {
+                block.2.push(signed(take(&mut rest, n)?));
+            }
         }
         let mut classes = None;
         if entry[4] == 1 {
@@ -144,7 +156,7 @@ impl Filter {
     }
 
     fn prediction(&self, m: &Modes, x: &[Vec<i64>], r: usize, c: usize) -> i64 {
-        let (predictor, _, [a, b, s]) = m.blocks[m.block(r, c)];
+        let (predictor, _, given) = &m.blocks[m.block(r, c)];
         let (left, top) = match (c > 0, r > 0) {
             (true, true) => (x[r][c - 1], x[r - 1][c]),
             (true, false) => (x[r][c - 1], x[r][c - 1]),
@@ -160,7 +172,7 @@ impl Filter {
             1 => left,
             2 => top,
             3 => (left + top) >> 1,
-            4 => a + ((b * (c % m.width) as i64 + s * (r % m.height) as i64 + 128) >> 8),
+            4 => given[0] + ((given[1] * (c % m.width) as i64 + given[2] * (r % m.height) as i64 + 128) >> 8),
             5 => left + top - corner,
             6 => 2 * left - left2,
             7 => 2 * top - top2,
@@ -169,11 +181,42 @@ impl Filter {
                 three.sort_unstable();
                 three[1]
             }
+            10 => self.weighted(given, x, r, c),
             _ => 3 * top - 3 * top2 + top3,
         }
     }
 
-    /// Section 7.5: inverts the transform of the sub-block at row r, column c.
+    /// Section 7.4: a weighted sum of values.
+    fn weighted(&self, weights: &[i64], x: &[Vec<i64>], r: usize, c: usize) -> i64 {
+        let places = [(0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2), (2, 1), (2, 2)];
+        let near = places.map(|(up, back)| if r >= up && c >= back { x[r - up][c - back] } else { 0 });
+        let sum = |of: [i64; 8]| (weights.iter().zip(of).map(|(w, a)| w * a).sum::<i64>() + 2048).div_euclid(4096);
+        let half = 1i64 << (self.bits - 1);
+        if self.map != 1 {
+            return sum(near).clamp(-half, half - 1);
+        }
+        let one = 1i64 << self.fraction;
+        let magnitude = |n: i64| if n < 0 { -1 - n } else { n };
+        let exponent = |n: i64| (magnitude(n) / one).max(1);
+        let part = |n: i64| {
+            let below = magnitude(n) % one + if magnitude(n) < one { 0 } else { one };
+            if n < 0 { -below } else { below }
+        };
+        let highest = near.iter().map(|&n| exponent(n)).max().unwrap();
+        let aligned = near.map(|n| (part(n) << (29 - self.fraction)).div_euclid(1 << (highest - exponent(n)).min(31)));
+        let sum = sum(aligned);
+        let (mut length, mut left) = (0, sum.abs());
+        while left > 0 {
+            (length, left) = (length + 1, left / 2);
+        }
+        let own = (highest + length - 30).max(1);
+        let excess = own - highest + 29 - i64::from(self.fraction);
+        let units = if excess > 0 { (sum.abs() + (1 << (excess - 1))) / (1 << excess) } else { sum.abs() * (1 << -excess) };
+        let nearest = ((own - 1) * one + units).min(half - 1);
+        if sum < 0 { -1 - nearest } else { nearest }
+    }
+
+    /// Section 7.6: inverts the transform of the sub-block at row r, column c.
     fn invert(&self, kind: u8, x: &mut [Vec<i64>], r: usize, c: usize) {
         for j in 0..8 {
             let column: Vec<i64> = (0..8).map(|i| x[r + i][c + j]).collect();

@@ -2,6 +2,7 @@
 
 use super::damage::damage_of;
 use super::suite::check_archive;
+use crate::oracle;
 use crate::support::target::Target;
 use crate::support::*;
 use wcodec::Dtype;
@@ -26,6 +27,11 @@ fn filtered(archive: &[u8]) -> u64 {
     open(archive).report().unwrap().iter().map(|t| t.filtered).sum()
 }
 
+/// Whether a block of the archive is predicted by weights.
+fn weighted(archive: &[u8]) -> bool {
+    oracle::decode(archive).unwrap().filters.contains(&10)
+}
+
 /// Smooth tensors in shapes that meet every kind of tile: rows that are not aligned, fewer or more than lanes, edges within blocks.
 pub(crate) fn types(target: Target) {
     const SHAPES: [[u64; 2]; 6] = [[75, 83], [1, 5000], [3, 9000], [900, 3], [130, 301], [40, 128]];
@@ -34,6 +40,12 @@ pub(crate) fn types(target: Target) {
         let tensors: Vec<_> = SHAPES.iter().enumerate().map(smooth).collect();
         let archive = encode_max(&tensors);
         assert!(filtered(&archive) >= 3, "{dtype:?}: {}", filtered(&archive));
+        check_archive(target, &archive, &tensors);
+        let waves = |(i, &shape)| Owned::waves(&format!("{dtype:?} {shape:?}"), dtype, shape, i as u64);
+        let tensors: Vec<_> = SHAPES.iter().enumerate().map(waves).collect();
+        let archive = encode_max(&tensors);
+        // Without a sign, waves fall apart where they would be negative.
+        assert!(weighted(&archive) || dtype == Dtype::U16, "{dtype:?}");
         check_archive(target, &archive, &tensors);
     }
     let tensors = [nibbles([90, 70], 1), nibbles([33, 203], 2), nibbles([2, 4000], 3)];
@@ -49,6 +61,7 @@ pub(crate) fn damage(target: Target, cases: usize) {
             let shape = rng.pick(&[[48, 72], [33, 130], [70, 41], [3, 1000]]);
             let tensor = match rng.below(5) {
                 0 => nibbles(shape, rng.next()),
+                1 | 2 => Owned::waves("t", rng.pick(&SMOOTH), shape, rng.next()),
                 _ => Owned::smooth("t", rng.pick(&SMOOTH), shape, rng.next()),
             };
             let archive = encode_max(&[tensor]);

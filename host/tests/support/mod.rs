@@ -254,6 +254,21 @@ impl Owned {
         Self { name: name.into(), dtype, shape: shape.into(), data }
     }
 
+    /// Waves that turn from row to row and fade: what weights of neighbours' values find, and nothing else does.
+    pub fn waves(name: &str, dtype: Dtype, shape: [u64; 2], seed: u64) -> Self {
+        let mut rng = Numbers(seed);
+        let [a, b, fade] = [0; 3].map(|_| 0.3 + 0.5 * rng.unit());
+        let bytes = dtype.bits().unwrap() as usize / 8;
+        let element = |i: u64| {
+            let (y, x) = ((i / shape[1]) as f64, (i % shape[1]) as f64);
+            let value = 0.7 * (a * x + b * y).cos() * (-0.04 * fade * (x % 60.0 + y % 40.0)).exp();
+            let value = if float_bits(dtype).is_some() { value } else { 0.17 * value };
+            number(dtype, value).to_le_bytes()[..bytes].to_vec()
+        };
+        let data = (0..shape[0] * shape[1]).flat_map(element).collect();
+        Self { name: name.into(), dtype, shape: shape.into(), data }
+    }
+
     pub fn input(&self) -> TensorInput<'_> {
         TensorInput { name: &self.name, dtype: self.dtype, shape: &self.shape, data: &self.data }
     }

@@ -23,25 +23,20 @@ pub fn made(name: &str, dtype: Dtype, shape: &[u64], of: impl Fn(usize, usize) -
     Owned { name: name.into(), dtype, shape: shape.into(), data: data.collect() }
 }
 
-/// Filters of the Gabor bank, channels of each, and rows and columns of these.
-pub const GABOR: [usize; 4] = [64, 3, 31, 31];
-
-/// What is in row `row` (of all filters and channels) and column `c` of the Gabor bank, the largest about `scale`.
-pub fn gabor_at(scale: f64, row: usize, c: usize) -> f64 {
-    let [_, channels, rows, columns] = GABOR;
-    let (filter, channel) = (row / rows / channels, row / rows % channels);
-    let middle = |i: usize, n: usize| i as f64 - (n / 2) as f64;
-    let (y, x) = (middle(row % rows, rows), middle(c, columns));
-    let turn = filter as f64 * std::f64::consts::PI / 16.0;
-    let wave = 5.0 + (filter / 16) as f64 * 3.0;
-    let (u, v) = (x * turn.cos() + y * turn.sin(), y * turn.cos() - x * turn.sin());
-    let sigma = 0.7 * wave;
-    let phase = channel as f64 * 0.7;
-    scale * (-(u * u + 0.5 * v * v) / (2.0 * sigma * sigma)).exp() * (std::f64::consts::TAU * u / wave + phase).cos()
-}
-
-/// The bank in a type.
+/// A bank of Gabor filters in a type: waves of 64 directions and lengths under bells, in three phases.
 pub fn gabor(name: &str, dtype: Dtype) -> Owned {
+    const SHAPE: [u64; 4] = [64, 3, 31, 31];
+    let [_, channels, rows, columns] = SHAPE.map(|n| n as usize);
     let scale = if dtype == Dtype::I8 { 127.0 } else { 0.3 };
-    made(name, dtype, &GABOR.map(|n| n as u64), |row, c| gabor_at(scale, row, c))
+    made(name, dtype, &SHAPE, |row, c| {
+        let (filter, channel) = (row / rows / channels, row / rows % channels);
+        let middle = |i: usize, n: usize| i as f64 - (n / 2) as f64;
+        let (y, x) = (middle(row % rows, rows), middle(c, columns));
+        let turn = filter as f64 * std::f64::consts::PI / 16.0;
+        let wave = 5.0 + (filter / 16) as f64 * 3.0;
+        let (u, v) = (x * turn.cos() + y * turn.sin(), y * turn.cos() - x * turn.sin());
+        let sigma = 0.7 * wave;
+        let phase = channel as f64 * 0.7;
+        scale * (-(u * u + 0.5 * v * v) / (2.0 * sigma * sigma)).exp() * (std::f64::consts::TAU * u / wave + phase).cos()
+    })
 }

@@ -81,6 +81,6 @@ pub(super) const KERNELS: [Kernel; 24] = [
     other("map_scales", 0, 6),
     other("read_modes", 0, 6),
     other("undo_differences", 0, 4),
-    other("undo_predictions", 0, 4),
+    other("undo_predictions", 0, 3),
     other("undo_transforms", 0, 5),
 ];

@@ -128,7 +128,8 @@ impl Plan {
             shape: shape as u8,
             with_classes: with_classes as u8,
             classes: filter.classes as u8,
-            reserved: [0; 10],
+            fraction: filter.fraction,
+            reserved: [0; 9],
         });
         Ok((contexts, TileJob { output: residuals, stride: tile.width as u64, ..job }))
     }
