@@ -73,7 +73,7 @@ fn a_model_is_measured_by_its_own_text_where_there_is_none() {
     assert!(read("own.wcodec") == read("again.wcodec"), "the same each time");
     assert_eq!(quantize("none.wcodec", &["--uncalibrated"])["calibrated"], false);
     fails(at, &["quantize", "model", "a.wcodec", "--uncalibrated", "--calibration", "text"], 2, "cannot be used with");
-    fails(at, &["quantize", "model", "a.wcodec", "--calibration-tokens", "100"], 4, "at least 2048");
+    fails(at, &["quantize", "model", "a.wcodec", "--calibration-tokens", "100"], 2, "at least 2048");
     // What is quantized already is refused before it is measured.
     let (code, _, error) = run(&mut wcodec(at, &["decompress", "own.wcodec", "quantized"]));
     assert_eq!(code, 0, "{error}");
@@ -124,6 +124,7 @@ fn bad_input_is_told() {
     fails(&["quantize", "model", "a.wcodec", "--target-bpw", "5", "--lambda", "1"], 2, "cannot be used with");
     fails(&["quantize", "model", "a.wcodec", "--rule", "*=int3"], 2, "int3");
     fails(&["quantize", "absent", "a.wcodec"], 3, "absent");
+    fails(&["quantize", "model", "a.wcodec", "--target-ratio", "nan"], 2, "above 0");
     fails(&["eval", "model", "--text", "short", "--tokens", "100"], 4, "9 tokens");
     fails(&["eval", "model", "--text", "binary"], 4, "binary");
     fails(&["eval", "model", "--text", "absent"], 3, "absent");
@@ -137,6 +138,42 @@ fn bad_input_is_told() {
     assert_eq!(code, 0, "{error}");
     assert!(error.contains("not measured") && error.contains("mamba"), "{error}");
     fails(&["quantize", "model", "a.wcodec"], 7, "--force");
+}
+
+/// A weight that is no number is told of with its place before anything is measured, also where the tensor would stay as it is.
+#[test]
+fn what_is_no_number_is_not_measured() {
+    let directory = model();
+    let at = directory.path();
+    let path = at.join("model/model.safetensors");
+    let mut file = std::fs::read(&path).expect("there");
+    let data = 8 + u64::from_le_bytes(*file.first_chunk().expect("a length")) as usize;
+    let header: serde_json::Value = serde_json::from_slice(&file[8..data]).expect("JSON");
+    let [first, end] = [0, 1].map(|i| header["model.norm.weight"]["data_offsets"][i].as_u64().expect("an offset") as usize);
+    // All ones: no number in any type of floats.
+    file[data + first..data + end].fill(0xff);
+    std::fs::write(&path, file).expect("written");
+    for more in [&[][..], &["--calibration", "text", "--calibration-tokens", "2048"]] {
+        let arguments = [&["quantize", "model", "a.wcodec", "--lambda", "1e-3"], more].concat();
+        let (code, _, said) = run(&mut wcodec(at, &arguments));
+        let told = ["model.norm.weight", "model.safetensors", "NaN", "--uncalibrated"].iter().all(|words| said.contains(words));
+        assert!(code == 4 && told && !said.contains("writing"), "{said}");
+        assert!(!at.join("a.wcodec").exists());
+    }
+    let (code, _, said) = run(&mut wcodec(at, &["quantize", "model", "a.wcodec", "--lambda", "1e-3", "--uncalibrated"]));
+    assert_eq!(code, 0, "{said}");
+}
+
+/// A calibration text is never left unread without a word.
+#[test]
+fn what_cannot_be_read_for_measuring_is_told() {
+    let directory = model();
+    let at = directory.path();
+    std::fs::remove_file(at.join("model/config.json")).expect("removed");
+    fails(at, &["quantize", "model", "a.wcodec", "--calibration", "text"], 4, "config.json");
+    assert!(!at.join("a.wcodec").exists());
+    let (code, _, said) = run(&mut wcodec(at, &["quantize", "model", "a.wcodec", "--lambda", "1e-3"]));
+    assert!(code == 0 && said.contains("not measured") && said.contains("config.json"), "{said}");
 }
 
 #[test]

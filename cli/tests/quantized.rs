@@ -137,6 +137,9 @@ fn decompress_to_floats() {
     let said: Value = serde_json::from_str(&said).expect("JSON");
     assert_eq!((&said["dequantized"], &said["source_bytes"]), (&true.into(), &read(&out).len().into()));
     failure(7, wcodec(["decompress", "--dequantize", "bf16"]).args([&archive, &out]));
+    let before = read(&out);
+    success(wcodec(["decompress", "--dequantize", "bf16", "--force"]).args([&archive, &out]));
+    assert!(read(&out) == before);
     assert_eq!(run(wcodec(["decompress", "--dequantize", "int8"]).args([&archive, &out])).0, 2);
     let (_, plain) = place.archived();
     let said = failure(2, wcodec(["decompress", "--dequantize", "bf16"]).args([&plain, &place.path("x")]));

@@ -17,8 +17,8 @@ use wcodec::quantize::{Statistics, TensorStatistics};
 
 /// Tokens that go through the model together.
 const WINDOW: usize = 256;
-/// Tokens below which a text says too little.
-const LEAST: usize = 2048;
+/// Fewest tokens that say anything.
+pub const LEAST_TOKENS: usize = 2048;
 /// How many matrices of moments are kept in memory: as many as a layer has.
 const KEPT: usize = 4;
 
@@ -163,9 +163,9 @@ fn in_order<T: Send>(
 /// # Errors
 /// Too few tokens; another architecture; weights and temporary files that cannot be read.
 pub fn calibrate(stock: &Stock, config: &Config, tokens: &[u32], progress: &(dyn Fn(f64) -> bool + Sync)) -> Result<Calibration> {
-    if tokens.len() < LEAST {
+    if tokens.len() < LEAST_TOKENS {
         return Err(format!(
-            "the calibration text has {} tokens: at least {LEAST} are needed to measure anything by",
+            "the calibration text has {} tokens: at least {LEAST_TOKENS} are needed to measure anything by",
             tokens.len()
         )
         .into());
@@ -375,7 +375,7 @@ mod tests {
         lookups[2].add(4.0);
         lookups[3].add(2.0);
         let found = expected(&lookups, &[0.9, 0.08, 0.001, 0.001, 0.018], 100.0);
-        // What occurs often is what was counted, nearly: a fiftieth is what rare rows have.
+        // What occurs often is what was counted, in its order of magnitude: two that rare rows lend it, with their larger gradients, are a good half more.
         assert!((found[0] / (0.9 * 0.1) - 1.0).abs() < 0.7, "{found:?}");
         // What did not occur: half of what the model expects, with the gradients of what occurred once.
         assert!((found[4] / (0.5 * 0.018 * 3.0) - 1.0).abs() < 1e-5, "{found:?}");

@@ -31,7 +31,7 @@ impl Checkpoint {
         let tokenizer = directory.join("tokenizer.json");
         // A real tokenizer has the 256 bytes and more.
         let bytes = config.vocab_size == 256 && !tokenizer.exists();
-        let tokenizer = if bytes { Tokenizer::Bytes } else { Tokenizer::from_file(&tokenizer)? };
+        let tokenizer = if bytes { Tokenizer::Bytes } else { Tokenizer::from_file(&tokenizer, config.vocab_size)? };
         Ok(Self { weights, config, tokenizer })
     }
 

@@ -42,14 +42,14 @@ mod weights;
 
 pub use bert::{Bert, BertConfig, SyntheticBert};
 pub use buffer::Buffer;
-pub use calibrate::{Calibration, calibrate};
+pub use calibrate::{Calibration, LEAST_TOKENS, calibrate};
 pub use checkpoint::{Checkpoint, scratch};
 pub use config::Config;
 pub use generate::{Generation, generate};
 pub use model::{Cache, Llama};
 pub use peers::{Peer, Rounded};
 pub use reading::{Comparison, Evaluation, Window, read};
-pub use sample::sample;
+pub use sample::{sample, sample_bytes};
 pub use search::coarsest_within;
 pub use synthetic::SyntheticModel;
 pub use tokenizer::Tokenizer;

@@ -149,9 +149,8 @@ impl Stock {
 
     fn tokenizer_of(&self, vocabulary: usize) -> Result<Tokenizer> {
         match self.file("tokenizer.json") {
-            Ok(bytes) => {
-                Tokenizer::from_bytes(&bytes).map_err(|e| format!("the tokenizer of {}: {e}", self.path.display()).into())
-            }
+            Ok(bytes) => Tokenizer::from_bytes(&bytes, vocabulary)
+                .map_err(|e| format!("the tokenizer of {}: {e}", self.path.display()).into()),
             Err(_) if vocabulary == 256 => Ok(Tokenizer::Bytes),
             Err(e) => Err(e),
         }

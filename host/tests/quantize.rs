@@ -273,6 +273,23 @@ fn what_cannot_be_quantized_is_named() {
     assert!(error.to_string().contains("no tensor to quantize"), "{error}");
 }
 
+/// What stays as it is counts as it is coded: no target is refused, nor missed, because of what it takes in the source.
+#[test]
+fn kept_tensors_count_as_they_are_coded() {
+    let model = vec![
+        ("a.weight", Dtype::BF16, vec![512, 512], normal(11, 512 * 512)),
+        ("b.weight", Dtype::BF16, vec![512, 512], normal(12, 512 * 512)),
+    ];
+    let case = Case::new(&model);
+    let quantizer = Quantizer::new(Rules::new(Format::Int8).except("b.weight", Rule::Keep).unwrap());
+    // 6 bits for each number that is quantized; uncompressed, the other tensor alone would take more.
+    let report = case.quantize(&quantizer, Target::Ratio(0.7), "a.wcodec").unwrap();
+    assert!((0.68..0.701).contains(&report.ratio()), "{}", report.ratio());
+    let error = case.quantize(&quantizer, Target::Ratio(0.95), "b.wcodec").unwrap_err();
+    assert!(error.to_string().contains("the nearest that can"), "{error}");
+    assert!(!case.at("b.wcodec").exists());
+}
+
 #[test]
 fn an_existing_output_stays() {
     let case = Case::new(&model());

@@ -18,11 +18,26 @@ pub(crate) struct CalibrationArgs {
     #[arg(long, value_name = "TEXT", value_hint = ValueHint::FilePath)]
     pub calibration: Option<PathBuf>,
     /// Tokens of that text that are used, at most
-    #[arg(long, value_name = "N", default_value_t = 32768)]
+    #[arg(long, value_name = "N", default_value_t = 32768, value_parser = enough)]
     calibration_tokens: usize,
     /// Measure nothing: errors count relative to each tensor's weights
     #[arg(long, conflicts_with = "calibration")]
     uncalibrated: bool,
+}
+
+/// As many tokens as say anything.
+fn enough(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(tokens) if tokens >= wcodec_eval::LEAST_TOKENS => Ok(tokens),
+        _ => Err(format!("expected a number of tokens, at least {}", wcodec_eval::LEAST_TOKENS)),
+    }
+}
+
+/// Bytes of memory that can be had without swapping, where the system tells.
+fn available() -> Option<u64> {
+    let told = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = told.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    Some(1024 * line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()?)
 }
 
 /// What a model was measured by.
@@ -33,21 +48,40 @@ pub(crate) struct Measured {
 }
 
 impl CalibrationArgs {
-    /// Measures a model; `None` where it is not to be, or cannot be and need not. With `spare` a quarter of the text is left over.
+    /// Whether anything is to be measured.
+    pub(crate) fn wanted(&self) -> bool {
+        !self.uncalibrated
+    }
+
+    /// Measures a model; `None` where it cannot be and need not. With `spare` a quarter of the text is left over.
     pub(crate) fn measure(&self, stock: &Stock, spare: bool, quiet: bool) -> Result<Option<Measured>> {
-        if self.uncalibrated {
-            return Ok(None);
-        }
         let (config, mut tokens) = match &self.calibration {
             Some(path) => {
                 let hint = "with --uncalibrated any model can be quantized";
                 let config = stock.llama().map_err(|e| failed(e).with_hint(hint))?;
                 let text = text(path)?;
                 let tokens = stock.tokenizer(&config).and_then(|t| t.encode(&text)).map_err(failed)?;
+                if tokens.len() < wcodec_eval::LEAST_TOKENS {
+                    let least = wcodec_eval::LEAST_TOKENS;
+                    let (path, n) = (path.display(), tokens.len());
+                    return Err(failed(
+                        format!("{path} has {n} tokens: at least {least} are needed to measure anything by").into(),
+                    ));
+                }
                 (config, tokens)
             }
             None => match stock.llama() {
                 Ok(config) => {
+                    let (takes, available) = (wcodec_eval::sample_bytes(&config, LENGTH), available());
+                    if available.is_some_and(|available| takes > available) {
+                        if !quiet {
+                            let takes = output::bytes(takes);
+                            output::note(format!(
+                                "not measured, errors count relative to each tensor's weights: to write a text itself the model takes {takes} of memory, which there is not; --calibration TEXT takes a layer at a time"
+                            ));
+                        }
+                        return Ok(None);
+                    }
                     let tokens = self.written(stock, &config, quiet)?;
                     (config, tokens)
                 }

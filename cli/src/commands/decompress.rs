@@ -101,24 +101,26 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
         args.base.apply(&mut archive)?;
         args.device.apply(&mut archive)?;
         let progress = Progress::new("decompressing", quiet);
-        if let Some(float) = args.dequantize {
+        let directory = SingleDirectory::of(&archive)?;
+        if directory.is_none() {
             paths::check_output(&args.archive, &args.output)?;
-            let bytes = quantize::decompress(&archive, float.into(), &args.output, args.force, progress.callback())?;
-            let mut summary = Summary::bytes(bytes, archive.archive_bytes());
-            summary.dequantized = true;
-            summary
-        } else if let Some(directory) = SingleDirectory::of(&archive)? {
-            Summary::of(directory.decompress(&args.output, args.force, progress.callback())?)
-        } else {
-            paths::check_output(&args.archive, &args.output)?;
-            let report = archive.decompress_file(&args.output, args.force, progress.callback())?;
-            let level = args.planes.and_then(|planes| archive.levels().get(planes).copied());
-            let coarse_planes = level.filter(|_| !archive.is_exact()).map(|level| level.planes);
-            let archive_bytes = level.map_or(archive.archive_bytes(), |level| level.end);
-            let mut summary = Summary::bytes(report.bytes, archive_bytes);
-            summary.coarse_planes = coarse_planes;
-            summary
         }
+        let level = args.planes.and_then(|planes| archive.levels().get(planes).copied());
+        let archive_bytes = level.map_or(archive.archive_bytes(), |level| level.end);
+        let mut summary = match (args.dequantize, directory) {
+            (Some(float), _) => {
+                let bytes = quantize::decompress(&archive, float.into(), &args.output, args.force, progress.callback())?;
+                let mut summary = Summary::bytes(bytes, archive_bytes);
+                summary.dequantized = true;
+                summary
+            }
+            (None, Some(directory)) => Summary::of(directory.decompress(&args.output, args.force, progress.callback())?),
+            (None, None) => {
+                Summary::bytes(archive.decompress_file(&args.output, args.force, progress.callback())?.bytes, archive_bytes)
+            }
+        };
+        summary.coarse_planes = level.filter(|_| !archive.is_exact()).map(|level| level.planes);
+        summary
     };
     summary.took(start.elapsed());
     summary.print((&args.archive, &args.output), (summary.archive_bytes, summary.source_bytes), args.json, quiet)

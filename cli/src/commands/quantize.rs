@@ -41,10 +41,10 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t)]
     format: FormatName,
     /// Bits of the archive for each weight of the model, everything included
-    #[arg(long, value_name = "B", group = "target")]
+    #[arg(long, value_name = "B", group = "target", value_parser = positive)]
     target_bpw: Option<f64>,
     /// The archive's size as a share of the flat quantized checkpoint's
-    #[arg(long, value_name = "R", group = "target")]
+    #[arg(long, value_name = "R", group = "target", value_parser = positive)]
     target_ratio: Option<f64>,
     /// Loss that a bit for each weight may cost
     #[arg(long, value_name = "L", group = "target")]
@@ -94,6 +94,13 @@ impl From<FormatName> for Format {
     }
 }
 
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number > 0.0 && number.is_finite() => Ok(number),
+        _ => Err("expected a number above 0".into()),
+    }
+}
+
 #[cfg(feature = "eval")]
 fn percent(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
@@ -137,8 +144,18 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     let stock = wcodec_eval::Stock::open(&args.input, None);
     #[cfg(feature = "eval")]
     let measured = match &stock {
-        // What has no floats to quantize is not measured first: that takes minutes, and then it is refused.
-        Ok(stock) if quantizes(&rules, &source)? => args.measured.measure(stock, args.max_ppl_increase.is_some(), quiet)?,
+        // What has no floats to quantize, or some that are no numbers, is not measured first: that takes minutes, and then it is refused.
+        Ok(stock) if args.measured.wanted() && quantizes(&rules, &source)? => {
+            source.refuse_non_finite()?;
+            args.measured.measure(stock, args.max_ppl_increase.is_some(), quiet)?
+        }
+        Err(e) if args.measured.calibration.is_some() => {
+            return Err(Failure::new(Exit::BadSource, format!("the model cannot be measured: {e}")));
+        }
+        Err(e) if args.measured.wanted() && !quiet => {
+            output::note(format!("not measured, errors count relative to each tensor's weights: {e}"));
+            None
+        }
         _ => None,
     };
     #[cfg(feature = "eval")]

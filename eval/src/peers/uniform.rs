@@ -63,7 +63,7 @@ pub(crate) fn archive(original: &Original, relative: f64, encoder: &Encoder, out
 
 /// The integers of a matrix and their scale: its root mean square's share, or more if its largest weight would not be within ±127 steps.
 fn round(values: &[f32], relative: f64) -> (Vec<i8>, bf16) {
-    let square: f64 = values.par_iter().map(|&w| w as f64 * w as f64).sum();
+    let square: f64 = values.iter().map(|&w| w as f64 * w as f64).sum();
     let rms = (square / values.len().max(1) as f64).sqrt();
     let least = super::largest(values) as f64 / 127.0;
     let scale = bf16::from_f64((relative * rms).max(least));

@@ -254,7 +254,8 @@ impl Loader {
     }
 
     /// Bytes of buffers at most: read, pinned and staging memory together. (Not the index, nor the tensors themselves; nor the planes of a progressive
-    /// archive, of which each thread holds those of one part, nor the scales of integers that become floats.)
+    /// archive, of which each thread holds those of one part, nor the scales of integers that become floats,
+    /// of which each thread holds a band of tiles, 4 MiB where the encoder made them, 16 MiB at most.)
     pub fn budget(mut self, bytes: u64) -> Self {
         self.budget = Some(bytes);
         self
@@ -279,7 +280,7 @@ impl Loader {
     }
 
     /// Hands out what a quantized checkpoint stands for: `NAME.weight` as floats of type `to` (BF16, F16 or F32) instead of integers and scales, each the
-    /// nearest to its integer times its scale, ties to even. That is INT8 with a scale for each row and INT4 packed in groups, in the names of
+    /// nearest to its integer times its scale (as FP32 rounds that), ties to even. That is INT8 with a scale for each row and INT4 packed in groups, in the names of
     /// compressed-tensors, as [`Quantizer`](crate::quantize::Quantizer) makes them; whatever else there is comes as it is. Names
     /// ([`tensors`](Self::tensors)), shards and memory are those of the floats. Each thread has a few tiles of integers at a time, nothing has all of them.
     ///

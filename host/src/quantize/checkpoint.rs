@@ -102,10 +102,28 @@ impl Checkpoint {
         let entry = self.entry(number);
         let values = widen(entry.dtype, &self.read(number)?)
             .ok_or_else(|| Error::argument(format!("{} are no floats", entry.dtype_name)).with_tensor(&entry.name))?;
+        self.finite(number, values, "it cannot be quantized; an exception may keep the tensor as it is")
+    }
+
+    /// Refuses tensors of floats that are not all finite: nothing can be measured of such a model.
+    ///
+    /// # Errors
+    /// There is one, with its file and where it lies; what cannot be read.
+    pub fn refuse_non_finite(&self) -> Result<()> {
+        for number in 0..self.len() {
+            if let Some(values) = widen(self.entry(number).dtype, &self.read(number)?) {
+                self.finite(number, values, "such a model cannot be measured, only quantized without (--uncalibrated)")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finite(&self, number: usize, values: Vec<f32>, what_then: &str) -> Result<Vec<f32>> {
+        let entry = self.entry(number);
         if let Some(at) = values.par_iter().position_first(|v| !v.is_finite()) {
             let path = &self.files[self.tensors[number].0].0;
             let size = entry.len / values.len() as u64;
-            let why = format!("weight {at} is {}: it cannot be quantized; an exception may keep the tensor as it is", values[at]);
+            let why = format!("weight {at} is {}: {what_then}", values[at]);
             return Err(Error::bad_source(why).with_path(path).with_tensor(&entry.name).at(entry.offset + at as u64 * size));
         }
         Ok(values)

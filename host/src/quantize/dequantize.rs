@@ -149,8 +149,8 @@ impl<S: Stored> Dequantized<S> {
         Ok(Scaled { format: integers.format, columns, groups, scales })
     }
 
-    /// A tensor's bytes: integers become floats of type `to` (BF16, F16 or F32), each the nearest to its integer times its scale; what has none stays as
-    /// it is.
+    /// A tensor's bytes: integers become floats of type `to` (BF16, F16 or F32), each the nearest to its integer times its scale, as FP32 rounds that;
+    /// what has none stays as it is.
     ///
     /// # Errors
     /// No tensor of that name; another type; a number that is too large for the type; what cannot be read.

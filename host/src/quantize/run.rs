@@ -13,7 +13,7 @@ use super::search::Search;
 use super::statistics::{Sensitivity, Statistics};
 use super::step::facts;
 use crate::dtype::Dtype;
-use crate::encode::Encoder;
+use crate::encode::{Encoder, TensorInput};
 use crate::error::{Error, Result};
 use crate::output::{directory_of, put_in_place, refuse_existing};
 use crate::progress::Flow;
@@ -36,6 +36,10 @@ pub enum Target {
 
 /// How near to its target a size comes, and how often that is tried.
 const NEAR: f64 = 0.006;
+/// An archive above its target by more than this is none that was asked for.
+const MISSED: f64 = 1.02;
+/// Bytes of a tensor that stays as it is, below which it is taken to be coded in as many.
+const SMALL: u64 = 1 << 16;
 const TRIES: usize = 6;
 
 type Progress = Arc<dyn Fn(&str, u64, u64) -> Flow + Send + Sync>;
@@ -146,7 +150,7 @@ impl<'a> Quantizer<'a> {
         let elements: f64 = plan.samples.iter().map(|s| s.elements as f64).sum();
         // A little below.
         let mut search = Search::new(wanted * (1.0 - 0.4 * NEAR), elements);
-        let mut best: Option<Archived> = None;
+        let (mut best, mut before): (Option<Archived>, f64) = (None, 0.0);
         for attempt in 1.. {
             let archive = self.once(source, &plan, lambda, output)?;
             let got = 8.0 * archive.report.archive_bytes as f64;
@@ -156,13 +160,17 @@ impl<'a> Quantizer<'a> {
             if best.as_ref().is_none_or(|b| key(got) < key(8.0 * b.report.archive_bytes as f64)) {
                 best = Some(archive);
             }
-            if (-NEAR..=0.0).contains(&off) || attempt == TRIES {
+            let again = std::mem::replace(&mut before, got) == got;
+            if (-NEAR..=0.0).contains(&off) || attempt == TRIES || again {
                 break;
             }
             lambda = search.next(lambda, got);
         }
         match best {
-            Some(best) => best.persist(output),
+            Some(best) => {
+                let got = 8.0 * best.report.archive_bytes as f64;
+                if got > MISSED * wanted { Err(unreachable(got - plan.kept_bits)) } else { best.persist(output) }
+            }
             None => Err(Error::argument("nothing was tried")),
         }
     }
@@ -187,7 +195,7 @@ impl<'a> Quantizer<'a> {
             let entry = source.entry(number);
             let Rule::Quantize(format) = plan.rules[number] else {
                 plan.flat_bytes += entry.len;
-                plan.kept_bits += 8.0 * entry.len as f64;
+                plan.kept_bits += 8.0 * self.kept(source, number)? as f64;
                 continue;
             };
             let (rows, columns) = (entry.shape[0], entry.shape[1]);
@@ -203,6 +211,22 @@ impl<'a> Quantizer<'a> {
             }
         }
         Ok(plan)
+    }
+
+    /// Bytes that a tensor takes which stays as it is.
+    fn kept(&self, source: &Checkpoint, number: usize) -> Result<u64> {
+        let entry = source.entry(number);
+        if entry.len < SMALL {
+            return Ok(entry.len);
+        }
+        let data = source.read(number)?;
+        let tensor = TensorInput { name: &entry.name, dtype: entry.dtype, shape: &entry.shape, data: &data };
+        let mut archive = std::io::Cursor::new(Vec::new());
+        match self.encoder.encode_tensors(&[tensor], &mut archive) {
+            Ok(_) => Ok(archive.get_ref().len() as u64),
+            // Types that only files have.
+            Err(_) => Ok(entry.len),
+        }
     }
 
     /// What a tensor's errors cost, and what can be made good.

@@ -32,10 +32,11 @@ impl Search {
     /// What to try after `lambda` came to `bits`.
     pub(crate) fn next(&mut self, lambda: f32, bits: f64) -> f32 {
         let here = Tried { price: (lambda as f64).log2(), bits };
-        if bits < self.aim {
-            self.smaller = Some(self.smaller.filter(|s| s.bits > bits).unwrap_or(here));
-        } else {
-            self.larger = Some(self.larger.filter(|l| l.bits < bits).unwrap_or(here));
+        let side = if bits < self.aim { &mut self.smaller } else { &mut self.larger };
+        // Within the two nearest, yet farther from the aim than the one on its side: sizes are not even there, and the same place would come again.
+        let uneven = side.is_some_and(|s| (s.bits - self.aim).abs() <= (bits - self.aim).abs());
+        if !uneven {
+            *side = Some(here);
         }
         if let Some(before) = self.before.replace(here) {
             let found = (before.bits - bits) / (here.price - before.price);
@@ -44,6 +45,11 @@ impl Search {
             }
         }
         let next = match (self.smaller, self.larger) {
+            (Some(s), Some(l)) if uneven => {
+                // Half way to the other side.
+                let other = if bits < self.aim { l } else { s };
+                0.5 * (here.price + other.price)
+            }
             (Some(s), Some(l)) if s.bits < l.bits => {
                 l.price + (s.price - l.price) * ((l.bits - self.aim) / (l.bits - s.bits)).clamp(0.1, 0.9)
             }
@@ -76,6 +82,20 @@ mod tests {
         assert_eq!(tries(|octaves| 1e6 * (5.0 - 0.5 * octaves)), 2);
         assert!(tries(|octaves| 1e6 * (5.0 - 0.15 * octaves)) <= 3);
         assert!(tries(|octaves| 1e6 * (2.0 + 4.0 / (1.0 + (0.4 * octaves - 1.0).exp()))) <= 6);
+    }
+
+    #[test]
+    fn what_is_not_monotone_comes_not_twice() {
+        // A larger price, and more bits for it.
+        let mut search = Search::new(4e6, 1e6);
+        let mut lambda = search.next(1.0, 5e6);
+        let smaller = lambda;
+        lambda = search.next(lambda, 3.9e6);
+        let between = lambda;
+        lambda = search.next(lambda, 3.8e6);
+        assert!(lambda != between && lambda < between && lambda < smaller, "{lambda} {between} {smaller}");
+        let again = search.next(lambda, 3.7e6);
+        assert!(again < lambda && again > 1.0, "{again} {lambda}");
     }
 
     #[test]
