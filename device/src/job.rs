@@ -97,7 +97,7 @@ pub struct ContextSet {
     pub bias: i32,
 }
 
-/// Bytes of what `read_modes` leaves of each block: predictor, transforms, class, 0; then where its plane lies in the modes.
+/// Bytes of what `read_modes` leaves of each block: predictor, transforms, class, 0; then where its plane or its weights lie in the modes.
 pub const MODE_BYTES: usize = 8;
 
 /// A filtered tile, for three kernels: `read_modes`, then, once its residuals are decoded, `undo_transforms` and `undo_predictions`.

@@ -252,6 +252,8 @@ fn forged_filters() {
         Owned::smooth("bf16", Dtype::BF16, [40, 53], 2),
         Owned::smooth("i32", Dtype::I32, [35, 60], 3),
         Owned::waves("f16", Dtype::F16, [40, 53], 4),
+        Owned::waves("f32", Dtype::F32, [40, 53], 5),
+        Owned::waves("i8", Dtype::I8, [45, 53], 6),
     ];
     let archive = encode_max(&tensors);
     assert!(oracle::decode(&archive).unwrap().filters.contains(&10));
@@ -261,6 +263,17 @@ fn forged_filters() {
     for r in &s.map.records {
         forge(&s, r.at + 62..r.at + 64, |b| s.map.fix_all(b));
         forge(&s, r.directory.clone(), |b| s.map.fix_all(b));
+        // Fractions of floats that there are, and some that there are not.
+        for fraction in 0..=255 {
+            let mut forged = s.archive.clone();
+            forged[r.directory.start + 3] = fraction;
+            s.map.fix_all(&mut forged);
+            if Archive::from_bytes(&forged[..]).is_ok() {
+                let outcomes: Vec<_> = on_every_backend(&forged).into_iter().map(|(_, a)| decoded(&a).ok()).collect();
+                assert!(outcomes.windows(2).all(|w| w[0] == w[1]), "{fraction}: backends differ");
+            }
+            assert_eq!(oracle::decode(&forged).is_ok(), s.verifies(&forged), "{fraction}");
+        }
         // The modes, and some of what follows.
         let tile = &r.tiles[0];
         forge(&s, tile.start..tile.end.min(tile.start + 300), |b| s.map.fix_all(b));

@@ -140,11 +140,15 @@ fn odd_sizes_and_threads() {
         smooth("tall", Dtype::BF16, [9000, 3], 5),
         smooth("small", Dtype::I32, [4, 4], 6),
         smooth("empty", Dtype::I32, [0, 4], 7),
+        Owned::waves("waves", Dtype::F16, [75, 83], 10),
+        Owned::waves("whole waves", Dtype::I16, [75, 83], 11),
+        Owned::waves("a wave", Dtype::F32, [2, 9000], 12),
         Owned::new("noise", Dtype::U8, &[300, 300], Fill::Random, 8),
         Owned::new("constant", Dtype::I16, &[300, 300], Fill::Constant, 9),
     ];
     let archive = encode_max(&tensors);
     let truth = oracle::decode(&archive).unwrap();
+    assert!(truth.filters.contains(&10));
     for (backend, a) in on_every_backend(&archive) {
         for ((t, (_, bytes)), theirs) in tensors.iter().zip(a.decode_all().unwrap()).zip(&truth.tensors) {
             assert!(t.data == bytes && t.data == theirs.bytes, "{} on {}", t.name, backend.name());

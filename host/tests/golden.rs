@@ -195,6 +195,8 @@ fn every_golden_decodes() {
         assert!(bytes.len() < 40_000 && source.len() < 40_000);
         let truth = oracle::decode(&bytes).unwrap();
         assert!(in_memory || truth.source == source, "{name}: the oracle");
+        // A predictor that only this one is there for.
+        assert_eq!(truth.filters.contains(&10), name == "weights", "{name}");
         for mode in wanted {
             assert!(truth.modes.contains(mode), "{name}: no (layout, plane, mode) {mode:?}");
         }

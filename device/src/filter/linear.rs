@@ -36,12 +36,12 @@ pub struct Values {
 
 impl Values {
     /// Of numbers that `map` makes of elements; of floats with `fraction` bits below the leading one, otherwise 0. `None` where there is no such
-    /// type: floats have a fraction, and an exponent of 1 to 8 bits.
+    /// type: floats have a fraction, and an exponent of 2 to 8 bits.
     #[inline(always)]
     pub fn new(map: Map, ring: Ring, fraction: u32) -> Option<Self> {
         let exponent = (ring.bits() - 1).wrapping_sub(fraction);
         let there = match map {
-            Map::Float => fraction > 0 && exponent > 0 && exponent <= 8,
+            Map::Float => fraction > 0 && exponent > 1 && exponent <= 8,
             Map::Signed | Map::Unsigned => fraction == 0,
         };
         if there { Some(Self { ring, fraction }) } else { None }

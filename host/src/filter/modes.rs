@@ -308,7 +308,7 @@ mod tests {
             let filter = filter(bits);
             let params = filter.write();
             assert_eq!(Filter::read(&params, Layout::Columns(layout), 1).unwrap(), filter);
-            for (fraction, there) in [(0, true), (7, bits == 16), (8, bits == 16), (15, false), (23, bits == 32)] {
+            for (fraction, there) in [(0, true), (7, bits == 16), (8, bits == 16), (15, false), (23, bits == 32), (30, false)] {
                 let floats = Filter { map: Map::Float, fraction, ..filter.clone() };
                 let read = Filter::read(&floats.write(), Layout::Columns(layout), 1);
                 assert!(if there { read.as_ref() == Ok(&floats) } else { read.is_err() }, "{bits} {fraction}");

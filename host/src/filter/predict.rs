@@ -123,7 +123,7 @@ mod tests {
             width in 1usize..40,
             kind in prop::sample::select(vec![
                 (Map::Signed, 4, 0), (Map::Unsigned, 8, 0), (Map::Signed, 16, 0), (Map::Signed, 32, 0),
-                (Map::Float, 4, 1), (Map::Float, 8, 2), (Map::Float, 8, 3), (Map::Float, 16, 7), (Map::Float, 16, 10), (Map::Float, 32, 23),
+                (Map::Float, 4, 1), (Map::Float, 8, 2), (Map::Float, 8, 3), (Map::Float, 16, 7), (Map::Float, 16, 10), (Map::Float, 32, 23), (Map::Float, 32, 29),
             ]),
             weights in prop::array::uniform8(any::<i16>()),
         ) {
@@ -180,7 +180,9 @@ mod tests {
     fn what_numbers_stand_for_has_limits() {
         let there = |map, bits, fraction| Values::new(map, Ring::new(bits), fraction).is_some();
         assert!(there(Map::Float, 16, 7) && there(Map::Float, 32, 23) && there(Map::Signed, 32, 0));
-        assert!(![0, 6, 15, 16, 255].iter().any(|&f| there(Map::Float, 16, f)));
+        assert!(![0, 6, 14, 15, 16, 255].iter().any(|&f| there(Map::Float, 16, f)));
+        let floats: Vec<u32> = (0..300).filter(|&f| there(Map::Float, 32, f)).collect();
+        assert_eq!(floats, (23..=29).collect::<Vec<_>>());
         assert!(![1, 7, 255].iter().any(|&f| there(Map::Unsigned, 16, f)));
     }
 

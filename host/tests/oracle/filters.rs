@@ -36,7 +36,7 @@ impl Filter {
         ensure(bits == 8 * u32::from(r.layout) || bits == 4 && r.layout == 1, "bits of filters")?;
         let fraction = u32::from(p[3]);
         let exponent = bits as i64 - 1 - i64::from(fraction);
-        ensure(fraction == 0 || p[0] == 1 && (1..=8).contains(&exponent), "the fraction of filters")?;
+        ensure(fraction == 0 || p[0] == 1 && (2..=8).contains(&exponent), "the fraction of filters")?;
         let used = 16 + 8 * classes * planes;
         ensure(p.len() == used.next_multiple_of(16) && p[used..].iter().all(|&b| b == 0), "length of the parameters")?;
         let tables_of: Vec<usize> = (0..4 * classes * planes).map(|i| usize::from(u16_at(p, 16 + 2 * i))).collect();
