@@ -253,7 +253,7 @@ fn forged_filters() {
         Owned::smooth("i32", Dtype::I32, [35, 60], 3),
         Owned::waves("f16", Dtype::F16, [40, 53], 4),
         Owned::waves("f32", Dtype::F32, [40, 53], 5),
-        Owned::waves("i8", Dtype::I8, [45, 53], 6),
+        Owned::waves("i8 waves", Dtype::I8, [45, 53], 6),
     ];
     let archive = encode_max(&tensors);
     assert!(oracle::decode(&archive).unwrap().filters.contains(&10));

@@ -8,6 +8,8 @@ use std::ops::Range;
 
 /// Times that weights are fitted, each with what the one before missed.
 const ROUNDS: usize = 6;
+/// Weights that leave so much of the squares say nothing: they would save a quarter of a bit.
+const NOTHING: f64 = 0.7;
 /// Weights that at first take more than this, beside what is to be undercut, are given up.
 const HOPELESS: f32 = 1.15;
 /// What is added to squares, so that neighbours may say the same.
@@ -59,6 +61,9 @@ impl Area<'_> {
         let mut best: Option<(f32, Weights, Vec<i32>)> = None;
         for round in 0..ROUNDS {
             let factors = solve(&inputs, &importance);
+            if round == 0 && !promising(&inputs, &factors) {
+                return None;
+            }
             let weights = Weights::from(factors.map(|x| {
                 let whole = (x * f64::from(1 << WEIGHT_SHIFT)).round();
                 whole.clamp(i16::MIN.into(), i16::MAX.into()) as i16
@@ -73,8 +78,7 @@ impl Area<'_> {
                 best = Some((cost, weights, left));
             }
             for ((near, own), importance) in inputs.iter().zip(&mut importance) {
-                let guess: f64 = near.iter().zip(&factors).map(|(x, f)| x * f).sum();
-                let off = own.value - guess;
+                let off = own.value - sum(near, &factors);
                 *importance = 1.0 / (own.step * own.step + off * off);
             }
         }
@@ -93,6 +97,18 @@ impl Area<'_> {
         };
         (Near::PLACES.map(|(up, back)| value(up, back)), self.worths[r * self.width + c])
     }
+}
+
+/// The neighbours' sum, each times its factor.
+fn sum(near: &[f64; NEIGHBOURS], factors: &[f64; NEIGHBOURS]) -> f64 {
+    near.iter().zip(factors).map(|(x, f)| x * f).sum()
+}
+
+/// Whether these factors say something of the values.
+fn promising(inputs: &[([f64; NEIGHBOURS], Worth)], factors: &[f64; NEIGHBOURS]) -> bool {
+    let all: f64 = inputs.iter().map(|(_, own)| own.value * own.value).sum();
+    let left: f64 = inputs.iter().map(|(near, own)| (own.value - sum(near, factors)).powi(2)).sum();
+    left <= NOTHING * all
 }
 
 /// The factors of neighbours that miss least, each error's square as often as it is important.
