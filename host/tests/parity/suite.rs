@@ -180,7 +180,7 @@ pub(crate) fn goldens(target: Target) {
             }
         }
     }
-    assert_eq!(count, 16);
+    assert_eq!(count, 17);
 }
 
 /// Real checkpoints, whole.
