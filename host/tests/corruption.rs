@@ -269,7 +269,7 @@ fn forged_filters() {
             forged[r.directory.start + 3] = fraction;
             s.map.fix_all(&mut forged);
             if Archive::from_bytes(&forged[..]).is_ok() {
-                let outcomes: Vec<_> = on_every_backend(&forged).into_iter().map(|(_, a)| decoded(&a).ok()).collect();
+                let outcomes: Vec<_> = on_every_backend(&forged).map(|(_, a)| decoded(&a).ok()).collect();
                 assert!(outcomes.windows(2).all(|w| w[0] == w[1]), "{fraction}: backends differ");
             }
             assert_eq!(oracle::decode(&forged).is_ok(), s.verifies(&forged), "{fraction}");

@@ -1,7 +1,7 @@
 //! What a model is measured by before it is quantized: a text, or one that it writes itself.
 
 use super::eval::{failed, text};
-use crate::failure::Result;
+use crate::failure::{Exit, Failure, Result};
 use crate::output;
 use crate::progress::Progress;
 use clap::ValueHint;
@@ -53,8 +53,11 @@ impl CalibrationArgs {
         !self.uncalibrated
     }
 
-    /// Measures a model; `None` where it cannot be and need not. With `spare` a quarter of the text is left over.
+    /// Measures a model; `None` where it is not to be, or cannot be and need not. With `spare` a quarter of the text is left over.
     pub(crate) fn measure(&self, stock: &Stock, spare: bool, quiet: bool) -> Result<Option<Measured>> {
+        if !self.wanted() {
+            return Ok(None);
+        }
         let (config, mut tokens) = match &self.calibration {
             Some(path) => {
                 let hint = "with --uncalibrated any model can be quantized";
@@ -98,7 +101,7 @@ impl CalibrationArgs {
         let progress = Progress::new("measuring", quiet);
         let callback = progress.callback();
         let go_on = parts(&config, callback);
-        let statistics = wcodec_eval::calibrate(stock, &config, &tokens, &go_on).map_err(failed)?;
+        let statistics = wcodec_eval::calibrate(stock, &config, &tokens, &go_on).map_err(unmeasured)?;
         Ok(Some(Measured { statistics, rest }))
     }
 
@@ -107,8 +110,14 @@ impl CalibrationArgs {
         let progress = Progress::new("writing a text to measure by", quiet);
         let callback = progress.callback();
         let go_on = parts(config, callback);
-        wcodec_eval::sample(stock, config, self.calibration_tokens / LENGTH, LENGTH, &go_on).map_err(failed)
+        wcodec_eval::sample(stock, config, self.calibration_tokens / LENGTH, LENGTH, &go_on).map_err(unmeasured)
     }
+}
+
+/// What kept a model from being measured, and that it need not be.
+fn unmeasured(e: Box<dyn std::error::Error + Send + Sync>) -> Failure {
+    let failure = failed(e);
+    if failure.exit == Exit::Interrupted { failure } else { failure.with_hint("with --uncalibrated any model can be quantized") }
 }
 
 /// A bar that counts weights, for what tells a share.

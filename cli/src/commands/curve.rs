@@ -104,7 +104,9 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     let name = name.file_name().map_or_else(|| "the model".into(), |name| name.to_string_lossy().into_owned());
     let title = format!("{}: what is lost at which size ({} tokens)", output::plain(&name), points[0].evaluation.tokens);
     for (file, content) in files.iter().zip([csv(&points), svg(&title, &points)]) {
-        std::fs::write(file, content).map_err(|e| io("writing", file, e))?;
+        // Beside the file first: an earlier one stays until this one is whole.
+        let whole = temporary.path().join("whole");
+        std::fs::write(&whole, content).and_then(|()| std::fs::rename(&whole, file)).map_err(|e| io("writing", file, e))?;
     }
     if quiet {
         return Ok(());
