@@ -123,6 +123,11 @@ impl Config {
         }
     }
 
+    /// Numbers in all the tensors that the model reads.
+    pub fn weights(&self) -> u64 {
+        self.tensors().iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()
+    }
+
     /// The tensors that the model reads, in the order in which a forward pass wants them, with their shapes.
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
         let (hidden, inner) = (self.hidden_size, self.intermediate_size);

@@ -21,9 +21,8 @@ struct Past {
 
 /// Bytes of memory that [`sample`] takes for texts of `length` tokens: all weights, and what heads have seen.
 pub fn sample_bytes(config: &Config, length: usize) -> u64 {
-    let weights: u64 = config.tensors().iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum();
     let past = (2 * BATCH * length) as u64 * (config.kv_heads() * config.head_dim() * config.num_hidden_layers) as u64;
-    4 * (weights + past)
+    4 * (config.weights() + past)
 }
 
 /// Writes `texts` texts of `length` tokens each, one after another, the same ones each time. `progress` hears how much of the work is done, from 0 to 1, and may stop it by

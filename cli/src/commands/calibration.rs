@@ -67,9 +67,8 @@ impl CalibrationArgs {
                 if tokens.len() < wcodec_eval::LEAST_TOKENS {
                     let least = wcodec_eval::LEAST_TOKENS;
                     let (path, n) = (path.display(), tokens.len());
-                    return Err(failed(
-                        format!("{path} has {n} tokens: at least {least} are needed to measure anything by").into(),
-                    ));
+                    let why = format!("{path} has {n} tokens: at least {least} are needed to measure anything by");
+                    return Err(Failure::new(Exit::BadSource, why));
                 }
                 (config, tokens)
             }
@@ -77,21 +76,18 @@ impl CalibrationArgs {
                 Ok(config) => {
                     let (takes, available) = (wcodec_eval::sample_bytes(&config, LENGTH), available());
                     if available.is_some_and(|available| takes > available) {
-                        if !quiet {
-                            let takes = output::bytes(takes);
-                            output::note(format!(
-                                "not measured, errors count relative to each tensor's weights: to write a text itself the model takes {takes} of memory, which there is not; --calibration TEXT takes a layer at a time"
-                            ));
-                        }
+                        let takes = output::bytes(takes);
+                        let why = format!(
+                            "to write a text itself the model takes {takes} of memory, which there is not; --calibration TEXT takes a layer at a time"
+                        );
+                        note_unmeasured(quiet, why);
                         return Ok(None);
                     }
                     let tokens = self.written(stock, &config, quiet)?;
                     (config, tokens)
                 }
                 Err(e) => {
-                    if !quiet {
-                        output::note(format!("not measured, errors count relative to each tensor's weights: {e}"));
-                    }
+                    note_unmeasured(quiet, e);
                     return Ok(None);
                 }
             },
@@ -114,6 +110,13 @@ impl CalibrationArgs {
     }
 }
 
+/// Says why a model is quantized without being measured.
+pub(crate) fn note_unmeasured(quiet: bool, why: impl std::fmt::Display) {
+    if !quiet {
+        output::note(format!("not measured, errors count relative to each tensor's weights: {why}"));
+    }
+}
+
 /// What kept a model from being measured, and that it need not be.
 fn unmeasured(e: Box<dyn std::error::Error + Send + Sync>) -> Failure {
     let failure = failed(e);
@@ -122,6 +125,6 @@ fn unmeasured(e: Box<dyn std::error::Error + Send + Sync>) -> Failure {
 
 /// A bar that counts weights, for what tells a share.
 fn parts(config: &Config, callback: impl Fn(u64, u64) -> ControlFlow<()> + Sync) -> impl Fn(f64) -> bool + Sync {
-    let weights: u64 = config.tensors().iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum();
+    let weights = config.weights();
     move |share| callback((share * weights as f64) as u64, weights).is_continue()
 }

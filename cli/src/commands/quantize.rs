@@ -1,7 +1,10 @@
 //! `wcodec quantize`.
 
 #[cfg(feature = "eval")]
-use super::{calibration::CalibrationArgs, within::Within};
+use super::{
+    calibration::{CalibrationArgs, note_unmeasured},
+    within::Within,
+};
 use crate::codec::CodecArgs;
 use crate::failure::{Exit, Failure, Result};
 use crate::progress::Progress;
@@ -103,10 +106,7 @@ fn positive(text: &str) -> Result<f64, String> {
 
 #[cfg(feature = "eval")]
 fn percent(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(percent) if percent > 0.0 && percent.is_finite() => Ok(percent),
-        _ => Err("expected per cent, above 0".into()),
-    }
+    positive(text).map_err(|_| "expected per cent, above 0".into())
 }
 
 fn exception(text: &str) -> Result<(String, Rule), String> {
@@ -146,14 +146,14 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     let measured = match &stock {
         // What has no floats to quantize, or some that are no numbers, is not measured first: that takes minutes, and then it is refused.
         Ok(stock) if args.measured.wanted() && quantizes(&rules, &source)? => {
-            source.refuse_non_finite()?;
+            source.refuse_non_finite().map_err(|e| Failure::from(e).with_hint("with --uncalibrated nothing is measured"))?;
             args.measured.measure(stock, args.max_ppl_increase.is_some(), quiet)?
         }
         Err(e) if args.measured.calibration.is_some() => {
             return Err(Failure::new(Exit::BadSource, format!("the model cannot be measured: {e}")));
         }
-        Err(e) if args.measured.wanted() && !quiet => {
-            output::note(format!("not measured, errors count relative to each tensor's weights: {e}"));
+        Err(e) if args.measured.wanted() => {
+            note_unmeasured(quiet, e);
             None
         }
         _ => None,

@@ -112,7 +112,7 @@ impl Checkpoint {
     pub fn refuse_non_finite(&self) -> Result<()> {
         for number in 0..self.len() {
             if let Some(values) = widen(self.entry(number).dtype, &self.read(number)?) {
-                self.finite(number, values, "such a model cannot be measured, only quantized without (--uncalibrated)")?;
+                self.finite(number, values, "such a model cannot be measured, only quantized without")?;
             }
         }
         Ok(())
