@@ -66,6 +66,12 @@ impl Values {
         self.nearest(sum.unsigned_abs(), highest) as i32 ^ sign
     }
 
+    /// What number `n` stands for: its part, times two to the power of its exponent in a unit that all numbers share.
+    #[inline(always)]
+    pub fn worth(self, n: i32) -> (i32, i32) {
+        if self.fraction == 0 { (n, 0) } else { (self.part(n), self.exponent(magnitude(n))) }
+    }
+
     /// The exponent of a float of this magnitude; subnormals have that of the smallest which are none.
     #[inline(always)]
     fn exponent(self, magnitude: i32) -> i32 {

@@ -1,9 +1,8 @@
 //! The weights of eight neighbours that suit a block.
 
 use super::{bits, price};
-use crate::filter::map::Map;
 use crate::filter::predict::{NEIGHBOURS, Near, WEIGHT_SHIFT, Weights, residuals_linear};
-use crate::filter::{Filter, Ring, Values};
+use crate::filter::{Ring, Values};
 use std::ops::Range;
 
 /// Times that weights are fitted, each with what the one before missed.
@@ -28,16 +27,11 @@ fn power(e: i32) -> f64 {
 }
 
 impl Worth {
-    pub(super) fn of(filter: &Filter, number: i32) -> Self {
-        if filter.map != Map::Float {
-            return Self { value: number.into(), step: 1.0 };
-        }
-        let magnitude = number ^ number >> 31;
-        let field = magnitude >> filter.fraction;
-        let below = magnitude & ((1 << filter.fraction) - 1) | i32::from(field > 0) << filter.fraction;
+    pub(super) fn of(meaning: Values, number: i32) -> Self {
+        let (part, exponent) = meaning.worth(number);
         // From the middle of the exponents, so that products of squares stay numbers.
-        let step = power(field.max(1) - 128);
-        Self { value: if number < 0 { -step } else { step } * f64::from(below), step }
+        let step = power(exponent - 128);
+        Self { value: step * f64::from(part), step }
     }
 }
 

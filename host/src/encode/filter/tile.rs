@@ -46,7 +46,7 @@ const TRANSFORMS: [Transform; 2] = [Transform::Cosine, Transform::Sine];
 impl<'a> Tile<'a> {
     pub(super) fn new(filter: &Filter, values: &'a [i32], rows: usize, columns: usize) -> Self {
         let ring = filter.ring;
-        let meaning = filter.values().map(|meaning| (meaning, values.iter().map(|&x| Worth::of(filter, x)).collect()));
+        let meaning = filter.values().map(|meaning| (meaning, values.iter().map(|&x| Worth::of(meaning, x)).collect()));
         let left: Vec<Vec<i32>> = Predictor::FROM_NEIGHBOURS
             .iter()
             .map(|&p| {
