@@ -64,6 +64,16 @@ pub(crate) struct Gradients {
     pub input: Tensor,
 }
 
+/// Attention's parts.
+struct Attention {
+    normed: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    weights: Tensor,
+    o: Tensor,
+}
+
 /// What the way back needs of the way there.
 struct Trace {
     inputs: Inputs,
@@ -163,23 +173,39 @@ impl Layer {
         add(times(&down, &self.down)?, &middle)
     }
 
-    fn trace(&self, x: &Tensor, positions: &Positions) -> Result<Trace> {
+    /// What goes into o, given what goes into the layer.
+    pub(crate) fn attend(&self, x: &Tensor, positions: &Positions) -> Result<Tensor> {
+        Ok(self.attention(x, positions)?.o)
+    }
+
+    /// What goes into down, given what attention made of `x`.
+    pub(crate) fn activate(&self, middle: &Tensor) -> Result<Tensor> {
+        let inner = norm(middle, &self.inner_norm, self.eps)?;
+        gated(&times(&inner, &self.gate)?, &times(&inner, &self.up)?)
+    }
+
+    fn attention(&self, x: &Tensor, positions: &Positions) -> Result<Attention> {
         let (length, _) = x.dims2()?;
         let (kv_heads, group, dim) = (self.kv_heads, self.heads / self.kv_heads, self.dim);
-        let attention = norm(x, &self.attention_norm, self.eps)?;
+        let normed = norm(x, &self.attention_norm, self.eps)?;
         let rotate = |x: &Tensor| rotary_emb::rope(&x.unsqueeze(0)?, &positions.cos, &positions.sin)?.squeeze(0);
-        let q = rotate(&self.split(&times(&attention, &self.q)?, self.heads)?)?.reshape((kv_heads, group * length, dim))?;
-        let k = rotate(&self.split(&times(&attention, &self.k)?, kv_heads)?)?;
-        let v = self.split(&times(&attention, &self.v)?, kv_heads)?;
+        let q = rotate(&self.split(&times(&normed, &self.q)?, self.heads)?)?.reshape((kv_heads, group * length, dim))?;
+        let k = rotate(&self.split(&times(&normed, &self.k)?, kv_heads)?)?;
+        let v = self.split(&times(&normed, &self.v)?, kv_heads)?;
         let weights = q.matmul(&k.t()?.contiguous()?)?;
         weights.inplace_op1(&CausalSoftmax { scale: (dim as f32).sqrt().recip(), queries: length })?;
         let o = self.merge(&weights.matmul(&v)?.reshape((self.heads, length, dim))?)?;
+        Ok(Attention { normed, q, k, v, weights, o })
+    }
+
+    fn trace(&self, x: &Tensor, positions: &Positions) -> Result<Trace> {
+        let Attention { normed, q, k, v, weights, o } = self.attention(x, positions)?;
         let middle = add(times(&o, &self.o)?, x)?;
         let inner = norm(&middle, &self.inner_norm, self.eps)?;
         let (gate, up) = (times(&inner, &self.gate)?, times(&inner, &self.up)?);
         let down = gated(&gate, &up)?;
         let output = add(times(&down, &self.down)?, &middle)?;
-        Ok(Trace { inputs: Inputs { attention, o, inner, down }, q, k, v, attention: weights, middle, gate, up, output })
+        Ok(Trace { inputs: Inputs { attention: normed, o, inner, down }, q, k, v, attention: weights, middle, gate, up, output })
     }
 
     /// tokens × (heads · dim) to heads × tokens × dim.

@@ -12,15 +12,18 @@
 //! | how near a sentence encoder's vectors are to another's | [`Stock::bert`], [`sentences`] |
 //! | a text by the model itself, where there is no other | [`sample`] |
 //! | statistics by which the model is then quantized | [`calibrate`] |
+//! | what layers can make good of what those before them lost | [`Compensator`] |
 //! | what a model loses at which size, by the quantizer and in others' formats | [`curve`], [`Peer`] |
 //!
 //! The weights are computed with as `f32` whatever they are stored as: on the CPU candle widens BF16 operands for each
 //! product anew, which costs more than reading the weights, so they are widened once, when the model is built.
 
+mod activations;
 mod bert;
 mod buffer;
 mod calibrate;
 mod checkpoint;
+mod compensate;
 mod config;
 pub mod curve;
 mod fused;
@@ -44,6 +47,7 @@ pub use bert::{Bert, BertConfig, SyntheticBert};
 pub use buffer::Buffer;
 pub use calibrate::{Calibration, LEAST_TOKENS, calibrate};
 pub use checkpoint::{Checkpoint, scratch};
+pub use compensate::Compensator;
 pub use config::Config;
 pub use generate::{Generation, generate};
 pub use model::{Cache, Llama};

@@ -7,7 +7,8 @@ use crate::progress::Progress;
 use clap::ValueHint;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use wcodec_eval::{Calibration, Config, Stock};
+use wcodec::quantize::Quantizer;
+use wcodec_eval::{Calibration, Compensator, Config, Stock};
 
 /// Tokens of each text that a model writes: as many as are measured together.
 const LENGTH: usize = 256;
@@ -41,10 +42,18 @@ fn available() -> Option<u64> {
 }
 
 /// What a model was measured by.
-pub(crate) struct Measured {
-    pub statistics: Calibration,
+pub(crate) struct Measured<'a> {
+    statistics: Calibration,
+    compensator: Compensator<'a>,
     /// What the text has after the tokens that were measured by.
     pub rest: Vec<u32>,
+}
+
+impl Measured<'_> {
+    /// A quantizer that knows it.
+    pub(crate) fn inform<'a>(&'a self, quantizer: Quantizer<'a>) -> Quantizer<'a> {
+        quantizer.statistics(&self.statistics).compensation(&self.compensator)
+    }
 }
 
 impl CalibrationArgs {
@@ -54,7 +63,7 @@ impl CalibrationArgs {
     }
 
     /// Measures a model; `None` where it is not to be, or cannot be and need not. With `spare` a quarter of the text is left over.
-    pub(crate) fn measure(&self, stock: &Stock, spare: bool, quiet: bool) -> Result<Option<Measured>> {
+    pub(crate) fn measure<'a>(&self, stock: &'a Stock, spare: bool, quiet: bool) -> Result<Option<Measured<'a>>> {
         if !self.wanted() {
             return Ok(None);
         }
@@ -98,7 +107,8 @@ impl CalibrationArgs {
         let callback = progress.callback();
         let go_on = parts(&config, callback);
         let statistics = wcodec_eval::calibrate(stock, &config, &tokens, &go_on).map_err(unmeasured)?;
-        Ok(Some(Measured { statistics, rest }))
+        let compensator = Compensator::new(&*stock.weights, config.clone(), &tokens).map_err(unmeasured)?;
+        Ok(Some(Measured { statistics, compensator, rest }))
     }
 
     /// A text by the model itself.

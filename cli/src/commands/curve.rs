@@ -1,6 +1,6 @@
 //! `wcodec curve`: loss against size, by the quantizer and in others' formats.
 
-use super::calibration::CalibrationArgs;
+use super::calibration::{CalibrationArgs, Measured};
 use super::eval::{failed, tokens};
 use super::quantize::FormatName;
 use crate::failure::{Exit, Failure, Result};
@@ -10,7 +10,7 @@ use clap::ValueHint;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use wcodec::quantize::{Format, Quantizer, Rules, Statistics, Target};
+use wcodec::quantize::{Format, Quantizer, Rules, Target};
 use wcodec::{Encoder, ErrorKind};
 use wcodec_eval::Peer;
 use wcodec_eval::curve::{Candidate, Original, Point, csv, measure, svg};
@@ -91,8 +91,7 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     let temporary = tempfile::Builder::new().prefix(".wcodec-curve-").tempdir_in(&args.output);
     let temporary = temporary.map_err(|e| io("creating a directory in", &args.output, e))?;
     let archives = if args.keep { &*args.output } else { temporary.path() };
-    let statistics = measured.as_ref().map(|known| &known.statistics as &dyn Statistics);
-    let mut candidates = quantized(args, &original, statistics, archives, quiet)?;
+    let mut candidates = quantized(args, &original, measured.as_ref(), archives, quiet)?;
     candidates.extend(Peer::ALL.map(Candidate::peer));
     let progress = Progress::new("reading", quiet);
     let callback = progress.callback();
@@ -124,7 +123,7 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
 fn quantized(
     args: &Args,
     original: &Original,
-    statistics: Option<&dyn Statistics>,
+    measured: Option<&Measured<'_>>,
     archives: &Path,
     quiet: bool,
 ) -> Result<Vec<Candidate>> {
@@ -137,8 +136,8 @@ fn quantized(
             let progress = Progress::new(format!("quantizing, {} at {bits} bits", format.name()), quiet);
             let callback = progress.callback();
             let mut quantizer = Quantizer::new(Rules::new(format));
-            if let Some(statistics) = statistics {
-                quantizer = quantizer.statistics(statistics);
+            if let Some(measured) = measured {
+                quantizer = measured.inform(quantizer);
             }
             let quantizer = quantizer.encoder(encoder.clone()).on_progress(move |_: &str, done, total| callback(done, total));
             let report = quantizer.run(&original.checkpoint, Target::BitsPerWeight(bits), &archive);

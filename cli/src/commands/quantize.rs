@@ -160,7 +160,7 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     };
     #[cfg(feature = "eval")]
     let quantizer = match &measured {
-        Some(measured) => quantizer.statistics(&measured.statistics),
+        Some(measured) => measured.inform(quantizer),
         None => quantizer,
     };
     #[cfg(feature = "eval")]

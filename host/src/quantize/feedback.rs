@@ -65,7 +65,7 @@ impl Feedback {
 }
 
 /// Cholesky's factor of the lower triangle, in place, panel by panel (Golub, Van Loan: *Matrix Computations*, 4.2); whether the matrix is positive definite.
-fn cholesky(a: &mut [f32], n: usize) -> bool {
+pub(super) fn cholesky(a: &mut [f32], n: usize) -> bool {
     let backend = Backend::best();
     for first in (0..n).step_by(PANEL) {
         let last = (first + PANEL).min(n);
@@ -107,7 +107,7 @@ impl Body for Columns<'_> {
 }
 
 #[inline(always)]
-fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<32>(), b.as_chunks::<32>());
     let mut sums = [0f32; 32];
     for (a, b) in a.iter().zip(b) {

@@ -43,6 +43,24 @@ pub(crate) struct Quantized {
     pub square_error: f64,
 }
 
+impl Quantized {
+    /// What the integers stand for, with a scale for each `group`.
+    pub(crate) fn weights(&self, group: usize) -> Vec<f32> {
+        let scaled = |(codes, scale): (&[i8], &bf16)| {
+            let scale = scale.to_f32();
+            codes.iter().map(move |&code| code as f32 * scale).collect::<Vec<_>>()
+        };
+        self.codes.chunks_exact(group).zip(&self.scales).flat_map(scaled).collect()
+    }
+
+    /// Takes the errors of weights to be those from `values`, where these are not what was quantized.
+    pub(crate) fn measure_errors(&mut self, values: &[f32], weights: &[f32]) {
+        let errors = || values.iter().zip(weights).map(|(v, w)| (v - w).abs());
+        self.largest_error = errors().fold(0.0, f32::max);
+        self.square_error = errors().map(|e| e as f64 * e as f64).sum();
+    }
+}
+
 impl Matrix<'_> {
     /// Quantizes it. Weights are finite.
     pub(crate) fn quantize(&self) -> Quantized {

@@ -14,6 +14,7 @@
 //! step         the step of a row, or the scale of a group, by trial
 //! rate         bits of each integer, from frequency tables as the codec makes them
 //! feedback     what the columns still to come can make good of an error
+//! compensation what a matrix can make good of what was lost before it
 //! round        a row's integers
 //! matrix       a tensor: rounded and counted in turns until tables and integers agree
 //! config       the quantization_config that other engines read
@@ -29,6 +30,7 @@
 
 mod allot;
 mod checkpoint;
+mod compensation;
 mod config;
 mod dequantize;
 mod expand;
@@ -51,6 +53,7 @@ mod stored;
 mod testing;
 
 pub use checkpoint::Checkpoint;
+pub use compensation::{Compensation, Lost};
 pub use dequantize::{Dequantized, Quantized};
 pub(crate) use expand::{Scaled, View, float_bytes};
 pub use report::{QuantizeReport, TensorQuantization};

@@ -1,4 +1,4 @@
-//! The quantized checkpoint: a safetensors file that grows tensor by tensor, since all names and shapes are known before the first.
+//! The quantized checkpoint: a safetensors file that is filled tensor by tensor, in any order, since all names and shapes are known before the first.
 
 use super::checkpoint::Checkpoint;
 use super::config::{Module, quantization_config};
@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::source::spliced::header;
 use serde_json::Value;
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// The file that the tensors go to.
@@ -24,6 +24,9 @@ type Piece = (String, &'static str, Vec<u64>, u64);
 pub(crate) struct Output {
     file: BufWriter<File>,
     path: PathBuf,
+    /// Where each of the source's tensors begins.
+    places: Vec<u64>,
+    written: u64,
     /// Bytes of the whole file.
     pub bytes: u64,
 }
@@ -31,15 +34,19 @@ pub(crate) struct Output {
 impl Output {
     /// Begins a checkpoint in `directory`: the file's header, and what goes with it.
     ///
-    /// `rules` are those of the source's tensors, in its order, in which they are then added.
+    /// `rules` are those of the source's tensors, in its order.
     pub(crate) fn begin(directory: &Path, source: &Checkpoint, rules: &[Rule]) -> Result<Self> {
         let config = quantization_config(&modules(source, rules));
         if let Some(from) = source.directory() {
             carry(from.files(), source.path(), directory, &config)?;
         }
         let mut pieces: Vec<(String, String, Vec<u64>, u64)> = Vec::new();
+        let mut places = Vec::with_capacity(rules.len());
+        let mut end = 0;
         for (number, rule) in rules.iter().enumerate() {
             let entry = source.entry(number);
+            let first = pieces.len();
+            places.push(end);
             match *rule {
                 Rule::Keep => pieces.push((entry.name.clone(), entry.dtype_name.clone(), entry.shape.clone(), entry.len)),
                 Rule::Quantize(format) => {
@@ -47,6 +54,7 @@ impl Output {
                     pieces.extend(own.map(|(name, dtype, shape, len)| (name, dtype.to_owned(), shape, len)));
                 }
             }
+            end += pieces[first..].iter().map(|p| p.3).sum::<u64>();
         }
         let mut names = std::collections::HashSet::new();
         if let Some(twice) = pieces.iter().find(|p| !names.insert(p.0.as_str())) {
@@ -55,21 +63,24 @@ impl Output {
         }
         let metadata = [("format", "pt".to_owned()), ("quantization_config", config.to_string())];
         let header = header(&metadata, pieces.iter().map(|p| (p.0.as_str(), p.1.as_str(), &p.2[..], p.3)));
-        let bytes = header.len() as u64 + pieces.iter().map(|p| p.3).sum::<u64>();
+        places.iter_mut().for_each(|place| *place += header.len() as u64);
         let path = directory.join(FILE);
         let file = File::create(&path).map_err(|e| Error::io("creating", e).with_path(&path))?;
-        let mut output = Self { file: BufWriter::with_capacity(1 << 20, file), path, bytes };
+        let bytes = header.len() as u64 + end;
+        let mut output = Self { file: BufWriter::with_capacity(1 << 20, file), path, places, written: 0, bytes };
         output.write(&header)?;
         Ok(output)
     }
 
-    /// Adds a tensor that stays as it is.
-    pub(crate) fn keep(&mut self, bytes: &[u8]) -> Result<()> {
+    /// Adds the source's tensor `number`, which stays as it is.
+    pub(crate) fn keep(&mut self, number: usize, bytes: &[u8]) -> Result<()> {
+        self.at(number)?;
         self.write(bytes)
     }
 
-    /// Adds a tensor of integers with its scales.
-    pub(crate) fn add(&mut self, shape: &[u64], format: Format, quantized: &Quantized) -> Result<()> {
+    /// Adds the source's tensor `number` as integers with its scales. Tensors may come in any order.
+    pub(crate) fn add(&mut self, number: usize, shape: &[u64], format: Format, quantized: &Quantized) -> Result<()> {
+        self.at(number)?;
         let scales: Vec<u8> = quantized.scales.iter().flat_map(|s| s.to_le_bytes()).collect();
         match format {
             Format::Int8 => {
@@ -91,13 +102,23 @@ impl Output {
     pub(crate) fn finish(mut self) -> Result<PathBuf> {
         let size = self.file.flush().and_then(|()| self.file.get_ref().metadata()).map(|m| m.len());
         match size {
-            Ok(size) if size == self.bytes => Ok(self.path),
-            Ok(size) => Err(Error::new(crate::ErrorKind::Io, format!("{size} bytes were written where {} belong", self.bytes))),
+            Ok(size) if size == self.bytes && self.written == self.bytes => Ok(self.path),
+            Ok(_) => {
+                let why = format!("{} bytes were written where {} belong", self.written, self.bytes);
+                Err(Error::new(crate::ErrorKind::Io, why))
+            }
             Err(e) => Err(Error::io("writing", e).with_path(&self.path)),
         }
     }
 
+    /// Goes to where a tensor begins.
+    fn at(&mut self, number: usize) -> Result<()> {
+        let place = self.places[number];
+        self.file.seek(SeekFrom::Start(place)).map(drop).map_err(|e| Error::io("writing", e).with_path(&self.path))
+    }
+
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.written += bytes.len() as u64;
         self.file.write_all(bytes).map_err(|e| Error::io("writing", e).with_path(&self.path))
     }
 }

@@ -2,6 +2,7 @@
 
 use super::allot::{Sample, lambda_for, total_bits};
 use super::checkpoint::Checkpoint;
+use super::compensation::Compensation;
 use super::feedback::Feedback;
 use super::matrix::{Matrix, mean};
 use super::output::Output;
@@ -41,6 +42,8 @@ const MISSED: f64 = 1.02;
 /// Bytes of a tensor that stays as it is, below which it is taken to be coded in as many.
 const SMALL: u64 = 1 << 16;
 const TRIES: usize = 6;
+/// How often with what follows the model.
+const TRIES_FOLLOWED: usize = 2;
 
 type Progress = Arc<dyn Fn(&str, u64, u64) -> Flow + Send + Sync>;
 
@@ -50,6 +53,7 @@ pub struct Quantizer<'a> {
     rules: Rules,
     encoder: Encoder,
     statistics: Option<&'a dyn Statistics>,
+    compensation: Option<&'a dyn Compensation>,
     progress: Option<Progress>,
 }
 
@@ -64,36 +68,22 @@ struct Plan {
     kept_bits: f64,
 }
 
-/// The factors of the moments that were last needed, which tensors of the same inputs share.
-#[derive(Default)]
-struct Factors(Vec<(Arc<[f32]>, Arc<Feedback>)>);
-
-impl Factors {
-    /// Those of a sensitivity's moments.
-    fn of(&mut self, moments: Option<&Arc<[f32]>>, columns: usize) -> Arc<Feedback> {
-        let Some(moments) = moments else { return Arc::new(Feedback::none(columns)) };
-        if let Some((_, known)) = self.0.iter().find(|(m, _)| Arc::ptr_eq(m, moments)) {
-            return known.clone();
-        }
-        let new = Arc::new(Feedback::new(moments, columns));
-        // As many as a layer has kinds of inputs.
-        if self.0.len() == 4 {
-            self.0.remove(0);
-        }
-        self.0.push((moments.clone(), new.clone()));
-        new
-    }
-}
-
 impl<'a> Quantizer<'a> {
     /// A quantizer by rules.
     pub fn new(rules: Rules) -> Self {
-        Self { rules, encoder: Encoder::new(), statistics: None, progress: None }
+        Self { rules, encoder: Encoder::new(), statistics: None, compensation: None, progress: None }
     }
 
     /// Sets what is known of the tensors' inputs and outputs (default: nothing).
     pub fn statistics(mut self, statistics: &'a dyn Statistics) -> Self {
         self.statistics = Some(statistics);
+        self
+    }
+
+    /// Sets what follows the model as it is quantized, so that matrices make good what was lost before them (default: nothing). Where a size is aimed at, that is done
+    /// once its λ is known.
+    pub fn compensation(mut self, compensation: &'a dyn Compensation) -> Self {
+        self.compensation = Some(compensation);
         self
     }
 
@@ -122,8 +112,8 @@ impl<'a> Quantizer<'a> {
         let bits = |bits_per_weight: f64| bits_per_weight * plan.weights as f64;
         let wanted = match target {
             Target::Lambda(lambda) if lambda.is_finite() && lambda >= 0.0 => {
-                let archive = self.once(source, &plan, (lambda / plan.weights.max(1) as f64) as f32, output)?;
-                return archive.persist(output);
+                let lambda = (lambda / plan.weights.max(1) as f64) as f32;
+                return self.once(source, &plan, lambda, self.compensation, output)?.persist(output);
             }
             Target::BitsPerWeight(b) if b.is_finite() && b > 0.0 => bits(b),
             Target::Ratio(r) if r.is_finite() && r > 0.0 => r * 8.0 * plan.flat_bytes as f64,
@@ -151,8 +141,11 @@ impl<'a> Quantizer<'a> {
         // A little below.
         let mut search = Search::new(wanted * (1.0 - 0.4 * NEAR), elements);
         let (mut best, mut before): (Option<Archived>, f64) = (None, 0.0);
-        for attempt in 1.. {
-            let archive = self.once(source, &plan, lambda, output)?;
+        // What follows the model takes its time: first without.
+        let (mut followed, mut attempt) = (None, 0);
+        loop {
+            attempt += 1;
+            let archive = self.once(source, &plan, lambda, followed, output)?;
             let got = 8.0 * archive.report.archive_bytes as f64;
             let off = (got - wanted) / wanted;
             // Below the target, the larger; above it, the smaller.
@@ -162,7 +155,15 @@ impl<'a> Quantizer<'a> {
             }
             let again = std::mem::replace(&mut before, got) == got;
             if (-NEAR..=0.0).contains(&off) || attempt == TRIES || again {
-                break;
+                if followed.is_some() || self.compensation.is_none() {
+                    break;
+                }
+                // With it a size is another by a per mille.
+                followed = self.compensation;
+                attempt = TRIES - TRIES_FOLLOWED;
+                lambda = best.as_ref().map_or(lambda, |b| (b.report.lambda / plan.weights.max(1) as f64) as f32);
+                (best, before) = (None, 0.0);
+                continue;
             }
             lambda = search.next(lambda, got);
         }
@@ -190,7 +191,7 @@ impl<'a> Quantizer<'a> {
             };
             return Err(Error::bad_source(why).with_path(source.path()));
         }
-        let (mut factors, mut done) = (Factors::default(), 0);
+        let mut done = 0;
         for number in 0..plan.rules.len() {
             let entry = source.entry(number);
             let Rule::Quantize(format) = plan.rules[number] else {
@@ -204,7 +205,7 @@ impl<'a> Quantizer<'a> {
             plan.kept_bits += 16.0 * (rows * groups) as f64;
             if !matches!(target, Target::Lambda(_)) {
                 let values = source.read_finite(number)?;
-                let (sensitivity, feedback) = self.sensitivity(source, number, &values, plan.weights, &mut factors)?;
+                let (sensitivity, feedback) = self.sensitivity(source, number, &values, plan.weights)?;
                 plan.samples.push(Sample::of(&values, columns as usize, format, &sensitivity, mean(&feedback.weights)));
                 done += values.len() as u64;
                 self.report("looking", done, plan.weights)?;
@@ -230,14 +231,7 @@ impl<'a> Quantizer<'a> {
     }
 
     /// What a tensor's errors cost, and what can be made good.
-    fn sensitivity(
-        &self,
-        source: &Checkpoint,
-        number: usize,
-        values: &[f32],
-        weights: u64,
-        factors: &mut Factors,
-    ) -> Result<(Sensitivity, Arc<Feedback>)> {
+    fn sensitivity(&self, source: &Checkpoint, number: usize, values: &[f32], weights: u64) -> Result<(Sensitivity, Feedback)> {
         let entry = source.entry(number);
         let (rows, columns) = (entry.shape[0] as usize, entry.shape[1] as usize);
         let known = match self.statistics {
@@ -260,12 +254,22 @@ impl<'a> Quantizer<'a> {
                 Sensitivity::relative(rows, square, weights)
             }
         };
-        let feedback = factors.of(sensitivity.moments.as_ref(), columns);
+        let feedback = match &sensitivity.moments {
+            Some(moments) => Feedback::new(moments, columns),
+            None => Feedback::none(columns),
+        };
         Ok((sensitivity, feedback))
     }
 
     /// Quantizes everything at a λ and archives it beside the output.
-    fn once(&self, source: &Checkpoint, plan: &Plan, lambda: f32, output: &Path) -> Result<Archived> {
+    fn once(
+        &self,
+        source: &Checkpoint,
+        plan: &Plan,
+        lambda: f32,
+        compensation: Option<&dyn Compensation>,
+        output: &Path,
+    ) -> Result<Archived> {
         let temporary = tempfile::Builder::new().prefix(".wcodec-").suffix(".tmp").tempdir_in(directory_of(output));
         let temporary = temporary.map_err(|e| Error::io("creating a directory beside the output", e).with_path(output))?;
         let model = temporary.path().join("model");
@@ -282,30 +286,49 @@ impl<'a> Quantizer<'a> {
             loss: 0.0,
             calibrated: self.statistics.is_some(),
         };
-        let (mut factors, mut done) = (Factors::default(), 0);
-        for (number, rule) in plan.rules.iter().enumerate() {
+        let mut order: Vec<usize> = (0..plan.rules.len()).collect();
+        if let Some(compensation) = compensation {
+            compensation.begin()?;
+            order.sort_by_key(|&number| compensation.place(&source.entry(number).name));
+        }
+        let mut done = 0;
+        for number in order {
             let entry = source.entry(number);
             done += entry.shape.iter().product::<u64>();
-            let Rule::Quantize(format) = *rule else {
+            let Rule::Quantize(format) = plan.rules[number] else {
                 report.kept += 1;
-                checkpoint.keep(&source.read(number)?)?;
+                checkpoint.keep(number, &source.read(number)?)?;
                 continue;
             };
             let values = source.read_finite(number)?;
-            let (sensitivity, feedback) = self.sensitivity(source, number, &values, plan.weights, &mut factors)?;
+            let (sensitivity, feedback) = self.sensitivity(source, number, &values, plan.weights)?;
             let columns = entry.shape[1] as usize;
-            let quantized = Matrix {
-                values: &values,
+            let group = format.group(columns).unwrap_or(columns);
+            let mut aims = std::borrow::Cow::Borrowed(&values);
+            if let Some(lost) = compensation.map_or(Ok(None), |c| c.lost(&entry.name))? {
+                if !lost.fits(values.len(), columns) {
+                    let why = format!("what was lost before it is not that of {} × {columns} weights", entry.shape[0]);
+                    return Err(Error::argument(why).with_tensor(&entry.name));
+                }
+                lost.compensate(aims.to_mut(), columns);
+            }
+            let mut quantized = Matrix {
+                values: &aims,
                 columns,
                 format,
-                group: format.group(columns).unwrap_or(columns),
+                group,
                 sensitivity: &sensitivity,
                 feedback: &feedback,
                 lambda,
                 contexts: if self.encoder.options.effort.units().is_empty() { Contexts::Tiles } else { Contexts::Classes },
             }
             .quantize();
-            checkpoint.add(&entry.shape, format, &quantized)?;
+            if let Some(compensation) = compensation {
+                let became = quantized.weights(group);
+                quantized.measure_errors(&values, &became);
+                compensation.became(&entry.name, became)?;
+            }
+            checkpoint.add(number, &entry.shape, format, &quantized)?;
             let tensor = summary(&entry.name, &entry.shape, format, &values, &quantized);
             report.loss += tensor.loss;
             report.tensors.push(tensor);

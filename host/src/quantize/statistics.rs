@@ -20,8 +20,7 @@ pub trait Statistics: Sync {
 /// Statistics of a matrix whose product with a vector of `columns` inputs has `rows` outputs.
 #[derive(Clone, Debug)]
 pub struct TensorStatistics {
-    /// Mean products of two inputs, `columns × columns`, row after row. The same allocation for tensors of the same inputs: what is made of it is made
-    /// once.
+    /// Mean products of two inputs, `columns × columns`, row after row.
     pub inputs: Arc<[f32]>,
     /// Mean square of the loss's gradient in each of the `rows` outputs, nats² a token.
     pub outputs: Vec<f32>,
