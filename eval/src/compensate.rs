@@ -1,32 +1,34 @@
 //! A Llama beside itself quantized, half a layer at a time: what the residual stream lost so far, and what the next matrix that adds to it can tell of that.
 
-use crate::activations::{Activations, WINDOW, in_order};
+use crate::activations::{Activations, WINDOW};
 use crate::layer::{Layer, Positions, times};
 use crate::{Config, Result, Weights};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-use wcodec::quantize::{Compensation, Lost};
+use wcodec::quantize::{Compensation, Following, Lost};
 
+/// Windows whose products are summed up together.
+const GROUP: usize = 8;
 const EMBEDDING: &str = "model.embed_tokens.weight";
 
-/// The residual stream of a model and of what it becomes, on a text.
+/// The residual streams of a model and of what it becomes, on a text.
 ///
 /// Tokens count by the inverse of their stream's mean square: what comes after a norm sees them so, and where a model keeps a few activations that are a thousand
-/// times the others', these would be all that is looked at. In memory are two layers; the streams are in temporary files.
+/// times the others', these would be all that is looked at. In memory are two layers and a group of windows; the streams are in temporary files.
 pub struct Compensator<'a> {
     weights: &'a dyn Weights,
     config: Config,
     tokens: Vec<u32>,
     positions: Positions,
-    state: Mutex<State>,
 }
 
-/// What the model became so far.
-#[derive(Default)]
-struct State {
-    /// The embedding, and tensors of layers that the streams did not go through yet.
+/// A model on its way.
+struct Way<'a> {
+    of: &'a Compensator<'a>,
+    /// The half layers whose last matrices become integers.
+    asked: Vec<usize>,
+    /// The embedding, and tensors of the layer that the streams are before, as they became.
     tensors: HashMap<String, Vec<f32>>,
     streams: Option<Streams>,
 }
@@ -64,12 +66,6 @@ fn last_of(half: usize) -> String {
     format!("model.layers.{}.{part}.weight", half / 2)
 }
 
-/// The layer of a tensor, and its name within.
-fn in_layer(tensor: &str) -> Option<(usize, &str)> {
-    let (number, part) = tensor.strip_prefix("model.layers.")?.split_once('.')?;
-    Some((number.parse().ok()?, part))
-}
-
 impl<'a> Compensator<'a> {
     /// For a model of `weights`, on a text of `tokens`, of which all whole windows of 256 are read.
     ///
@@ -82,9 +78,29 @@ impl<'a> Compensator<'a> {
         if let Some(token) = tokens.iter().find(|&&token| token as usize >= config.vocab_size) {
             return Err(format!("the text has token {token}, the model {} tokens", config.vocab_size).into());
         }
+        let shapes = config.tensors().into_iter().filter_map(|(name, _)| weights.shape(&name).map(|shape| (name, shape)));
+        let shapes: HashMap<_, _> = shapes.collect();
+        config.check(|name| shapes.get(name).map(Vec::as_slice))?;
         let tokens = tokens[..tokens.len() / WINDOW * WINDOW].to_vec();
         let positions = Positions::new(&config, WINDOW)?;
-        Ok(Self { weights, config, tokens, positions, state: Mutex::default() })
+        Ok(Self { weights, config, tokens, positions })
+    }
+
+    /// The layer of a tensor, and its name within.
+    fn in_layer<'t>(&self, tensor: &'t str) -> Option<(usize, &'t str)> {
+        let (digits, part) = tensor.strip_prefix("model.layers.")?.split_once('.')?;
+        let number: usize = digits.parse().ok()?;
+        // Not one that is written otherwise, and would be the same.
+        (number < self.config.num_hidden_layers && number.to_string() == digits).then_some((number, part))
+    }
+
+    /// The half layer that a matrix ends.
+    fn half(&self, tensor: &str) -> Option<usize> {
+        match self.in_layer(tensor)? {
+            (layer, "self_attn.o_proj.weight") => Some(2 * layer),
+            (layer, "mlp.down_proj.weight") => Some(2 * layer + 1),
+            _ => None,
+        }
     }
 
     fn windows(&self) -> usize {
@@ -138,7 +154,7 @@ impl<'a> Compensator<'a> {
         streams.at += 1;
         streams.inputs = None;
         if streams.at.is_multiple_of(2) {
-            tensors.retain(|tensor, _| in_layer(tensor).is_some_and(|(layer, _)| layer > half / 2));
+            tensors.retain(|tensor, _| self.in_layer(tensor).is_some_and(|(layer, _)| layer > half / 2));
         }
         Ok(())
     }
@@ -152,7 +168,7 @@ impl<'a> Compensator<'a> {
         let matrix = self.weights.tensor(&last_of(half))?;
         let columns = matrix.dim(1)?;
         let kept = Activations::new(WINDOW * columns)?;
-        let of = |w: usize| -> Result<[Vec<f32>; 2]> {
+        let of = |w: usize| -> Result<[Tensor; 2]> {
             let (x, y) = (streams.was.get(w, hidden)?, streams.became.get(w, hidden)?);
             let inputs = self.inputs(half, &after, &y)?;
             let sum = (times(&self.inputs(half, &before, &x)?, &matrix)? + x)?;
@@ -160,63 +176,74 @@ impl<'a> Compensator<'a> {
             streams.was.put(w, &sum)?;
             kept.put(w, &inputs)?;
             let scale = sum.sqr()?.mean_keepdim(1)?.affine(1.0, f64::from(f32::MIN_POSITIVE))?.sqrt()?.recip()?;
-            let (inputs, missing) = (inputs.broadcast_mul(&scale)?, missing.broadcast_mul(&scale)?);
-            let product = |a: &Tensor| -> Result<Vec<f32>> { Ok(a.t()?.matmul(&inputs)?.flatten_all()?.to_vec1()?) };
-            Ok([product(&inputs)?, product(&missing)?])
+            Ok([inputs.broadcast_mul(&scale)?, missing.broadcast_mul(&scale)?])
         };
-        let mut sums: Option<[Vec<f32>; 2]> = None;
-        in_order(self.windows(), of, |window| {
-            match &mut sums {
-                Some(sums) => {
-                    let pairs = sums.iter_mut().flatten().zip(window.iter().flatten());
-                    pairs.for_each(|(sum, v)| *sum += v);
-                }
-                none => *none = Some(window),
+        let mut sums = [vec![0f32; columns * columns], vec![0f32; hidden * columns]];
+        for first in (0..self.windows()).step_by(GROUP) {
+            let group = first..self.windows().min(first + GROUP);
+            let found = group.into_par_iter().map(of).collect::<Result<Vec<_>>>()?;
+            let join = |which: usize| Tensor::cat(&found.iter().map(|pair| &pair[which]).collect::<Vec<_>>(), 0);
+            let (inputs, missing) = (join(0)?, join(1)?);
+            for (sums, factor) in sums.iter_mut().zip([&inputs, &missing]) {
+                let product = factor.t()?.matmul(&inputs)?.flatten_all()?.to_vec1::<f32>()?;
+                sums.iter_mut().zip(product).for_each(|(sum, v)| *sum += v);
             }
-            Ok(())
-        })?;
-        let [inputs, products] = sums.ok_or("the text has no window")?;
+        }
+        let [inputs, products] = sums;
         streams.inputs = Some(kept);
         Ok(Lost { inputs, products, tokens: self.tokens.len() })
     }
+}
 
-    fn find(&self, tensor: &str) -> Result<Option<Lost>> {
-        let Some((layer, part)) = in_layer(tensor) else { return Ok(None) };
-        let half = match part {
-            "self_attn.o_proj.weight" => 2 * layer,
-            "mlp.down_proj.weight" => 2 * layer + 1,
-            _ => return Ok(None),
-        };
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let State { tensors, streams } = &mut *state;
-        let mut now = match streams.take() {
+impl Way<'_> {
+    /// Takes the streams to before half a layer, unless they are there or farther.
+    fn go_to(&mut self, half: usize) -> Result<&mut Streams> {
+        let streams = match &mut self.streams {
             Some(streams) => streams,
-            None => self.start(tensors)?,
+            none => none.insert(self.of.start(&self.tensors)?),
         };
-        if half < now.at || (half == now.at && now.inputs.is_some()) || layer >= self.config.num_hidden_layers {
-            *streams = Some(now);
-            return Ok(None);
+        while streams.at < half {
+            self.of.advance(streams, &mut self.tensors)?;
         }
-        while now.at < half {
-            self.advance(&mut now, tensors)?;
+        Ok(streams)
+    }
+
+    fn find(&mut self, tensor: &str) -> Result<Option<Lost>> {
+        let Some(half) = self.of.half(tensor) else { return Ok(None) };
+        let of = self.of;
+        self.go_to(half)?;
+        match &mut self.streams {
+            Some(streams) if streams.at == half && streams.inputs.is_none() => of.measure(streams, &self.tensors).map(Some),
+            _ => Ok(None),
         }
-        let lost = self.measure(&mut now, tensors)?;
-        *streams = Some(now);
-        Ok(Some(lost))
+    }
+
+    fn keep(&mut self, tensor: &str, weights: Vec<f32>) -> Result<()> {
+        match self.of.in_layer(tensor) {
+            Some((layer, _)) if self.asked.iter().any(|half| half / 2 >= layer) => {
+                // No more than a layer's are kept, whatever is asked for.
+                self.go_to(2 * layer)?;
+            }
+            None if tensor == EMBEDDING && !self.asked.is_empty() => {}
+            _ => return Ok(()),
+        }
+        self.tensors.insert(tensor.to_owned(), weights);
+        Ok(())
     }
 }
 
-impl Compensation for Compensator<'_> {
-    fn begin(&self) -> wcodec::Result<()> {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State::default();
-        Ok(())
-    }
+/// An error of the library's.
+fn failed(e: impl std::fmt::Display, tensor: &str) -> wcodec::Error {
+    let why = format!("following the model as it is quantized: {e}");
+    wcodec::Error::new(wcodec::ErrorKind::Io, why).with_tensor(tensor)
+}
 
+impl Compensation for Compensator<'_> {
     fn place(&self, tensor: &str) -> usize {
         if tensor == EMBEDDING {
             return 0;
         }
-        match in_layer(tensor) {
+        match self.in_layer(tensor) {
             Some((layer, "self_attn.o_proj.weight")) => 4 * layer + 2,
             Some((layer, "mlp.down_proj.weight")) => 4 * layer + 4,
             Some((layer, part)) => 4 * layer + if part.starts_with("self_attn") { 1 } else { 3 },
@@ -224,18 +251,19 @@ impl Compensation for Compensator<'_> {
         }
     }
 
-    fn lost(&self, tensor: &str) -> wcodec::Result<Option<Lost>> {
-        self.find(tensor).map_err(|e| {
-            let why = format!("following the model as it is quantized: {e}");
-            wcodec::Error::new(wcodec::ErrorKind::Io, why).with_tensor(tensor)
-        })
+    fn begin(&self, quantized: &dyn Fn(&str) -> bool) -> wcodec::Result<Box<dyn Following + '_>> {
+        let asked = (0..2 * self.config.num_hidden_layers).filter(|&half| quantized(&last_of(half))).collect();
+        Ok(Box::new(Way { of: self, asked, tensors: HashMap::new(), streams: None }))
+    }
+}
+
+impl Following for Way<'_> {
+    fn lost(&mut self, tensor: &str) -> wcodec::Result<Option<Lost>> {
+        self.find(tensor).map_err(|e| failed(e, tensor))
     }
 
-    fn became(&self, tensor: &str, weights: Vec<f32>) -> wcodec::Result<()> {
-        if tensor == EMBEDDING || in_layer(tensor).is_some() {
-            self.state.lock().unwrap_or_else(PoisonError::into_inner).tensors.insert(tensor.to_owned(), weights);
-        }
-        Ok(())
+    fn became(&mut self, tensor: &str, weights: Vec<f32>) -> wcodec::Result<()> {
+        self.keep(tensor, weights).map_err(|e| failed(e, tensor))
     }
 }
 

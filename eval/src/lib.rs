@@ -37,6 +37,7 @@ mod reading;
 mod sample;
 mod search;
 pub mod sentences;
+mod sums;
 mod synthetic;
 #[cfg(test)]
 mod tests;

@@ -107,9 +107,9 @@ fn naive(config: &Config, tensors: &Tensors, window: &[u32]) -> (Vec<Vec<f32>>, 
 fn nothing_is_lost_where_nothing_changed() {
     let case = case();
     let compensator = compensator(&case);
-    compensator.begin().expect("begins");
+    let mut way = compensator.begin(&|_| true).expect("begins");
     for half in 0..4 {
-        let lost = compensator.lost(&last_of(half)).expect("measured").expect("something");
+        let lost = way.lost(&last_of(half)).expect("measured").expect("something");
         assert_eq!(lost.tokens, 512);
         assert!(lost.products.iter().all(|&p| p.abs() < 1e-3), "{half}");
         assert!(lost.inputs.iter().step_by(if half % 2 == 0 { 65 } else { 97 }).all(|&m| m > 0.0));
@@ -120,10 +120,10 @@ fn nothing_is_lost_where_nothing_changed() {
         "lm_head.weight",
         "model.layers.7.mlp.down_proj.weight",
     ] {
-        assert!(compensator.lost(other).expect("answers").is_none(), "{other}");
+        assert!(way.lost(other).expect("answers").is_none(), "{other}");
     }
     // What it went through already.
-    assert!(compensator.lost(&o(1)).expect("answers").is_none());
+    assert!(way.lost(&o(1)).expect("answers").is_none());
 }
 
 /// An independent reading: what the residual stream lacks before the last half layer is what two whole models differ by there, and the matrix's own inputs are
@@ -132,12 +132,12 @@ fn nothing_is_lost_where_nothing_changed() {
 fn what_is_lost_is_the_difference_of_two_models() {
     let case = case();
     let compensator = compensator(&case);
-    compensator.begin().expect("begins");
+    let mut way = compensator.begin(&|_| true).expect("begins");
     let mut tensors = raw::load(std::slice::from_ref(&case.path), |_, _, _| {}).expect("loads");
     let before = tensors.clone();
     let mut names: Vec<String> =
         case.config.tensors().into_iter().map(|(name, _)| name).filter(|n| n.ends_with("weight")).collect();
-    names.retain(|name| in_layer(name).map_or(name == EMBEDDING, |(_, part)| part.contains("proj")));
+    names.retain(|name| compensator.in_layer(name).map_or(name == EMBEDDING, |(_, part)| part.contains("proj")));
     names.sort_by_key(|name| compensator.place(name));
     let last = last_of(3);
     assert_eq!((names[0].as_str(), names.last()), (EMBEDDING, Some(&last)));
@@ -147,14 +147,14 @@ fn what_is_lost_is_the_difference_of_two_models() {
             continue;
         }
         if *name == o(1) {
-            assert!(compensator.lost(name).expect("measured").is_some());
+            assert!(way.lost(name).expect("measured").is_some());
         }
         let values = disturbed(&case, name);
         let shape = case.stock.weights.shape(name).expect("a shape");
         tensors.insert(name.clone(), Tensor::from_vec(values.clone(), shape, &Device::Cpu).expect("a tensor"));
-        compensator.became(name, values).expect("kept");
+        way.became(name, values).expect("kept");
     }
-    let lost = compensator.lost(&last).expect("measured").expect("something");
+    let lost = way.lost(&last).expect("measured").expect("something");
 
     let (hidden, inner) = (case.config.hidden_size, 96);
     let mut expected = (vec![0f64; inner * inner], vec![0f64; hidden * inner]);
@@ -184,4 +184,53 @@ fn texts_that_cannot_be_followed_are_refused() {
     let new = |tokens: &[u32]| Compensator::new(&*case.stock.weights, case.config.clone(), tokens);
     assert!(new(&case.tokens[..255]).err().expect("refused").to_string().contains("255 tokens"));
     assert!(new(&[256; 512]).err().expect("refused").to_string().contains("token 256"));
+}
+
+/// Each way begins with the model as it was, whatever another one is at.
+#[test]
+fn ways_know_nothing_of_each_other() {
+    let case = case();
+    let compensator = compensator(&case);
+    let go = |way: &mut dyn Following| {
+        let name = "model.layers.0.self_attn.v_proj.weight";
+        way.became(name, disturbed(&case, name)).expect("kept");
+        let lost = way.lost(&o(0)).expect("measured").expect("something");
+        (lost.inputs, lost.products)
+    };
+    let mut first = compensator.begin(&|_| true).expect("begins");
+    let found = go(&mut *first);
+    let mut second = compensator.begin(&|_| true).expect("begins");
+    assert!(first.lost(&last_of(1)).expect("measured").is_some());
+    assert!(go(&mut *second) == found);
+    assert!(found.1.iter().any(|&p| p.abs() > 1e-3));
+}
+
+/// No more than a layer's tensors are kept, and none that nothing is asked for after.
+#[test]
+fn what_is_past_is_not_kept() {
+    let case = case();
+    let compensator = compensator(&case);
+    let last = last_of(3);
+    for (asked, most) in [(true, 7), (false, 0)] {
+        let asked = (0..4).filter(|&half| asked && last_of(half) == last).collect();
+        let mut way = Way { of: &compensator, asked, tensors: HashMap::new(), streams: None };
+        let mut names: Vec<String> =
+            case.config.tensors().into_iter().map(|(name, _)| name).filter(|n| n.contains("proj")).collect();
+        names.sort_by_key(|name| compensator.place(name));
+        for name in &names {
+            way.keep(name, disturbed(&case, name)).expect("kept");
+            assert!(way.tensors.len() <= most, "{name}: {}", way.tensors.len());
+        }
+        assert_eq!(way.streams.is_some(), most > 0);
+    }
+}
+
+#[test]
+fn names_that_are_written_otherwise_are_no_layers() {
+    let case = case();
+    let compensator = compensator(&case);
+    for (name, layer) in [("1", Some(1)), ("01", None), ("+1", None), ("2", None), ("99999999999999999999", None), ("", None)] {
+        let name = format!("model.layers.{name}.mlp.down_proj.weight");
+        assert_eq!(compensator.in_layer(&name).map(|(layer, _)| layer), layer, "{name}");
+    }
 }

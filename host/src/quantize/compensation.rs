@@ -14,28 +14,31 @@ const BATCH: usize = 8;
 /// The ridge, for as many tokens as columns, as a share of the mean moment. SmolLM2, layers alone, divergence on another text: 16,384 tokens −7 %, 49,152 −14 %.
 const RIDGE: f64 = 16.0;
 
-/// A model that is followed as its tensors become integers, one after the other.
+/// A model that can be followed as its tensors become integers, one after the other.
 pub trait Compensation: Sync {
-    /// Begins anew, with the model as it was.
-    ///
-    /// # Errors
-    /// Where what it keeps cannot be kept.
-    fn begin(&self) -> Result<()>;
-
     /// When a tensor is to be quantized: those with less go before.
     fn place(&self, tensor: &str) -> usize;
 
+    /// Begins with the model as it was. `quantized` says which tensors become integers; the others stay as they are.
+    ///
+    /// # Errors
+    /// Where what it keeps cannot be kept.
+    fn begin(&self, quantized: &dyn Fn(&str) -> bool) -> Result<Box<dyn Following + '_>>;
+}
+
+/// A model on its way, from the first tensor to the last.
+pub trait Following {
     /// What was lost so far that this tensor can make good; `None` if nothing.
     ///
     /// # Errors
     /// Where what it needs cannot be read.
-    fn lost(&self, tensor: &str) -> Result<Option<Lost>>;
+    fn lost(&mut self, tensor: &str) -> Result<Option<Lost>>;
 
-    /// The tensor's weights are these from here on. Of tensors that stay as they are nothing is said.
+    /// The tensor's weights are these from here on.
     ///
     /// # Errors
     /// Where what it keeps cannot be kept.
-    fn became(&self, tensor: &str, weights: Vec<f32>) -> Result<()>;
+    fn became(&mut self, tensor: &str, weights: Vec<f32>) -> Result<()>;
 }
 
 /// What a matrix of `columns` inputs has before it, summed over the tokens of a text.
@@ -112,7 +115,7 @@ mod tests {
         let truth: Vec<f32> = (0..rows * columns).map(|_| random()).collect();
         let mut lost = Lost { inputs: vec![0.0; columns * columns], products: vec![0.0; rows * columns], tokens };
         for _ in 0..tokens {
-            let x: Vec<f32> = (0..columns).map(|i| random() * (1.0 + i as f32)).collect();
+            let x: Vec<f32> = (0..columns).map(|i: usize| random() * if i.is_multiple_of(2) { 1.0 } else { 2.0 }).collect();
             for r in 0..rows {
                 let y = dot(&truth[r * columns..][..columns], &x) + noise * random();
                 (0..columns).for_each(|c| lost.products[r * columns + c] += y * x[c]);

@@ -53,7 +53,7 @@ mod stored;
 mod testing;
 
 pub use checkpoint::Checkpoint;
-pub use compensation::{Compensation, Lost};
+pub use compensation::{Compensation, Following, Lost};
 pub use dequantize::{Dequantized, Quantized};
 pub(crate) use expand::{Scaled, View, float_bytes};
 pub use report::{QuantizeReport, TensorQuantization};

@@ -1,6 +1,8 @@
 //! What a quantization came to.
 
+use super::matrix::Quantized;
 use super::scheme::Format;
+use super::step::facts;
 use serde::Serialize;
 
 /// A tensor that was quantized.
@@ -24,8 +26,31 @@ pub struct TensorQuantization {
     pub largest_relative_error: f32,
     /// Root mean square of the errors, as a share of that of the weights.
     pub relative_error: f64,
-    /// Predicted loss: with calibration nats a token, else the share of the model's squared weights.
+    /// Predicted loss: with calibration nats a token, else the share of the model's squared weights. Where what was lost before is made good, that of rounding alone.
     pub loss: f64,
+}
+
+impl TensorQuantization {
+    /// What became of a tensor.
+    pub(crate) fn of(name: &str, shape: &[u64], format: Format, values: &[f32], quantized: &Quantized) -> Self {
+        let (largest, rms) = facts(values);
+        let mut steps: Vec<f32> = quantized.scales.iter().map(|s| s.to_f32()).collect();
+        steps.sort_by(f32::total_cmp);
+        let share = |x: f64, of: f64| if of > 0.0 { x / of } else { 0.0 };
+        let n = values.len().max(1) as f64;
+        Self {
+            name: name.to_owned(),
+            format: format.name(),
+            rows: shape[0],
+            columns: shape[1],
+            bits_per_weight: quantized.bits / n,
+            steps: [steps[0], steps[steps.len() / 2], steps[steps.len() - 1]],
+            largest_error: quantized.largest_error,
+            largest_relative_error: share(quantized.largest_error as f64, largest as f64) as f32,
+            relative_error: share((quantized.square_error / n).sqrt(), rms as f64),
+            loss: quantized.loss,
+        }
+    }
 }
 
 /// A model that was quantized.

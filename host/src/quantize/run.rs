@@ -9,15 +9,15 @@ use super::output::Output;
 use super::rate::Contexts;
 use super::report::{QuantizeReport, TensorQuantization};
 use super::rules::{Rule, Rules};
-use super::scheme::Format;
 use super::search::Search;
 use super::statistics::{Sensitivity, Statistics};
-use super::step::facts;
 use crate::dtype::Dtype;
 use crate::encode::{Encoder, TensorInput};
 use crate::error::{Error, Result};
 use crate::output::{directory_of, put_in_place, refuse_existing};
 use crate::progress::Flow;
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use tempfile::TempPath;
@@ -43,7 +43,7 @@ const MISSED: f64 = 1.02;
 const SMALL: u64 = 1 << 16;
 const TRIES: usize = 6;
 /// How often with what follows the model.
-const TRIES_FOLLOWED: usize = 2;
+const TRIES_FOLLOWED: usize = 3;
 
 type Progress = Arc<dyn Fn(&str, u64, u64) -> Flow + Send + Sync>;
 
@@ -136,44 +136,59 @@ impl<'a> Quantizer<'a> {
         if integers < coarsest {
             return Err(unreachable(coarsest));
         }
-        let mut lambda = lambda_for(&plan.samples, integers);
+        let lambda = lambda_for(&plan.samples, integers);
         let elements: f64 = plan.samples.iter().map(|s| s.elements as f64).sum();
         // A little below.
         let mut search = Search::new(wanted * (1.0 - 0.4 * NEAR), elements);
-        let (mut best, mut before): (Option<Archived>, f64) = (None, 0.0);
-        // What follows the model takes its time: first without.
-        let (mut followed, mut attempt) = (None, 0);
-        loop {
-            attempt += 1;
-            let archive = self.once(source, &plan, lambda, followed, output)?;
-            let got = 8.0 * archive.report.archive_bytes as f64;
-            let off = (got - wanted) / wanted;
-            // Below the target, the larger; above it, the smaller.
-            let key = |got: f64| if got <= wanted { (0, wanted - got) } else { (1, got - wanted) };
-            if best.as_ref().is_none_or(|b| key(got) < key(8.0 * b.report.archive_bytes as f64)) {
-                best = Some(archive);
+        let mut best = self.nearest(source, &plan, &mut search, (lambda, wanted), None, TRIES, output)?;
+        let bits = |archive: &Archived| 8.0 * archive.report.archive_bytes as f64;
+        if self.compensation.is_some() {
+            // What follows the model takes its time: first without. With it a size is another by a per mille.
+            let lambda = (best.report.lambda / plan.weights.max(1) as f64) as f32;
+            search.restart();
+            let aim = (lambda, wanted);
+            let followed = self.nearest(source, &plan, &mut search, aim, self.compensation, TRIES_FOLLOWED, output)?;
+            if bits(&followed) <= MISSED * wanted || bits(&followed) <= bits(&best) {
+                best = followed;
             }
-            let again = std::mem::replace(&mut before, got) == got;
-            if (-NEAR..=0.0).contains(&off) || attempt == TRIES || again {
-                if followed.is_some() || self.compensation.is_none() {
-                    break;
-                }
-                // With it a size is another by a per mille.
-                followed = self.compensation;
-                attempt = TRIES - TRIES_FOLLOWED;
-                lambda = best.as_ref().map_or(lambda, |b| (b.report.lambda / plan.weights.max(1) as f64) as f32);
-                (best, before) = (None, 0.0);
-                continue;
+        }
+        if bits(&best) > MISSED * wanted { Err(unreachable(bits(&best) - plan.kept_bits)) } else { best.persist(output) }
+    }
+
+    /// Searches for the λ whose archive has the bits that are wanted, from a λ on: of those tried the largest archive that has no more, or else the smallest.
+    #[allow(clippy::too_many_arguments)]
+    fn nearest(
+        &self,
+        source: &Checkpoint,
+        plan: &Plan,
+        search: &mut Search,
+        (mut lambda, wanted): (f32, f64),
+        compensation: Option<&dyn Compensation>,
+        tries: usize,
+        output: &Path,
+    ) -> Result<Archived> {
+        // Below the target, the larger; above it, the smaller.
+        let key = |archive: &Archived| {
+            let got = 8.0 * archive.report.archive_bytes as f64;
+            if got <= wanted { (0, wanted - got) } else { (1, got - wanted) }
+        };
+        let mut best = self.once(source, plan, lambda, compensation, output)?;
+        let mut got = 8.0 * best.report.archive_bytes as f64;
+        for _ in 1..tries {
+            if (-NEAR..=0.0).contains(&((got - wanted) / wanted)) {
+                break;
             }
             lambda = search.next(lambda, got);
-        }
-        match best {
-            Some(best) => {
-                let got = 8.0 * best.report.archive_bytes as f64;
-                if got > MISSED * wanted { Err(unreachable(got - plan.kept_bits)) } else { best.persist(output) }
+            let archive = self.once(source, plan, lambda, compensation, output)?;
+            let before = std::mem::replace(&mut got, 8.0 * archive.report.archive_bytes as f64);
+            if key(&archive) < key(&best) {
+                best = archive;
             }
-            None => Err(Error::argument("nothing was tried")),
+            if got == before {
+                break;
+            }
         }
+        Ok(best)
     }
 
     /// Looks at all tensors: rules, and a sample of each where a size is aimed at.
@@ -287,12 +302,15 @@ impl<'a> Quantizer<'a> {
             calibrated: self.statistics.is_some(),
         };
         let mut order: Vec<usize> = (0..plan.rules.len()).collect();
+        let mut following = None;
         if let Some(compensation) = compensation {
-            compensation.begin()?;
             order.sort_by_key(|&number| compensation.place(&source.entry(number).name));
+            let quantized = order.iter().filter(|&&number| matches!(plan.rules[number], Rule::Quantize(_)));
+            let quantized: HashSet<&str> = quantized.map(|&number| source.entry(number).name.as_str()).collect();
+            following = Some(compensation.begin(&|tensor| quantized.contains(tensor))?);
         }
-        let mut done = 0;
-        for number in order {
+        let (mut done, mut tensors) = (0, Vec::new());
+        for &number in &order {
             let entry = source.entry(number);
             done += entry.shape.iter().product::<u64>();
             let Rule::Quantize(format) = plan.rules[number] else {
@@ -301,17 +319,17 @@ impl<'a> Quantizer<'a> {
                 continue;
             };
             let values = source.read_finite(number)?;
-            let (sensitivity, feedback) = self.sensitivity(source, number, &values, plan.weights)?;
             let columns = entry.shape[1] as usize;
             let group = format.group(columns).unwrap_or(columns);
-            let mut aims = std::borrow::Cow::Borrowed(&values);
-            if let Some(lost) = compensation.map_or(Ok(None), |c| c.lost(&entry.name))? {
+            let mut aims = Cow::Borrowed(&values);
+            if let Some(lost) = following.as_mut().map_or(Ok(None), |f| f.lost(&entry.name))? {
                 if !lost.fits(values.len(), columns) {
                     let why = format!("what was lost before it is not that of {} × {columns} weights", entry.shape[0]);
                     return Err(Error::argument(why).with_tensor(&entry.name));
                 }
                 lost.compensate(aims.to_mut(), columns);
             }
+            let (sensitivity, feedback) = self.sensitivity(source, number, &values, plan.weights)?;
             let mut quantized = Matrix {
                 values: &aims,
                 columns,
@@ -323,17 +341,20 @@ impl<'a> Quantizer<'a> {
                 contexts: if self.encoder.options.effort.units().is_empty() { Contexts::Tiles } else { Contexts::Classes },
             }
             .quantize();
-            if let Some(compensation) = compensation {
+            if let Some(following) = &mut following {
                 let became = quantized.weights(group);
                 quantized.measure_errors(&values, &became);
-                compensation.became(&entry.name, became)?;
+                following.became(&entry.name, became)?;
             }
             checkpoint.add(number, &entry.shape, format, &quantized)?;
-            let tensor = summary(&entry.name, &entry.shape, format, &values, &quantized);
+            let tensor = TensorQuantization::of(&entry.name, &entry.shape, format, &values, &quantized);
             report.loss += tensor.loss;
-            report.tensors.push(tensor);
+            tensors.push((number, tensor));
             self.report("quantizing", done, plan.weights)?;
         }
+        drop(following);
+        tensors.sort_by_key(|(number, _)| *number);
+        report.tensors = tensors.into_iter().map(|(_, tensor)| tensor).collect();
         let file = checkpoint.finish()?;
         let archive = temporary.path().join("archive.wcodec");
         if source.directory().is_some() {
@@ -365,31 +386,5 @@ impl Archived {
             .map_err(|e| Error::io("renaming the output", e).with_path(output))?;
         put_in_place(archive, output, self.overwrite)?;
         Ok(self.report)
-    }
-}
-
-fn summary(
-    name: &str,
-    shape: &[u64],
-    format: Format,
-    values: &[f32],
-    quantized: &super::matrix::Quantized,
-) -> TensorQuantization {
-    let (largest, rms) = facts(values);
-    let mut steps: Vec<f32> = quantized.scales.iter().map(|s| s.to_f32()).collect();
-    steps.sort_by(f32::total_cmp);
-    let share = |x: f64, of: f64| if of > 0.0 { x / of } else { 0.0 };
-    let n = values.len().max(1) as f64;
-    TensorQuantization {
-        name: name.to_owned(),
-        format: format.name(),
-        rows: shape[0],
-        columns: shape[1],
-        bits_per_weight: quantized.bits / n,
-        steps: [steps[0], steps[steps.len() / 2], steps[steps.len() - 1]],
-        largest_error: quantized.largest_error,
-        largest_relative_error: share(quantized.largest_error as f64, largest as f64) as f32,
-        relative_error: share((quantized.square_error / n).sqrt(), rms as f64),
-        loss: quantized.loss,
     }
 }

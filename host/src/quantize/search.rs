@@ -29,6 +29,11 @@ impl Search {
         Self { aim, elements, smaller: None, larger: None, before: None, slope: 0.5 * elements }
     }
 
+    /// Forgets what was tried, but for how sizes fall: from here on they are others.
+    pub(crate) fn restart(&mut self) {
+        (self.smaller, self.larger, self.before) = (None, None, None);
+    }
+
     /// What to try after `lambda` came to `bits`.
     pub(crate) fn next(&mut self, lambda: f32, bits: f64) -> f32 {
         let here = Tried { price: (lambda as f64).log2(), bits };

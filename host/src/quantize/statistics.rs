@@ -20,7 +20,8 @@ pub trait Statistics: Sync {
 /// Statistics of a matrix whose product with a vector of `columns` inputs has `rows` outputs.
 #[derive(Clone, Debug)]
 pub struct TensorStatistics {
-    /// Mean products of two inputs, `columns × columns`, row after row.
+    /// Mean products of two inputs, `columns × columns`, row after row; of tokens weighted by how much they matter, where that is known, and then scaled such that the sum of
+    /// squares times that of the outputs is as without weights.
     pub inputs: Arc<[f32]>,
     /// Mean square of the loss's gradient in each of the `rows` outputs, nats² a token.
     pub outputs: Vec<f32>,

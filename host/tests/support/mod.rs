@@ -7,6 +7,7 @@ pub mod base;
 pub mod contexts;
 pub mod forge;
 pub mod progressive;
+pub mod quantizable;
 pub mod structured;
 pub mod target;
 pub mod writer;
