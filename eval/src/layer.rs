@@ -168,9 +168,7 @@ impl Layer {
         let normed = norm(x, &self.attention_norm, self.eps)?;
         let seen = attend(times(&normed, &self.q)?, times(&normed, &self.k)?, times(&normed, &self.v)?)?;
         let middle = add(times(&seen, &self.o)?, x)?;
-        let inner = norm(&middle, &self.inner_norm, self.eps)?;
-        let down = gated(&times(&inner, &self.gate)?, &times(&inner, &self.up)?)?;
-        add(times(&down, &self.down)?, &middle)
+        add(times(&self.activate(&middle)?, &self.down)?, &middle)
     }
 
     /// What goes into o, given what goes into the layer.

@@ -1,6 +1,7 @@
 //! Second moments of what goes into a matrix, and squares of the gradients in what comes out.
 
 use crate::Result;
+use crate::fused::dot;
 use candle_core::{Device, Tensor};
 
 /// Sums over windows of what is measured of a matrix.
@@ -53,16 +54,6 @@ impl Sums {
         self.outputs.iter_mut().for_each(|g| *g /= count);
         (self.moments, self.outputs)
     }
-}
-
-/// Eight sums side by side, so that they can be vectors'.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
-    let mut sums = [0f32; 8];
-    for (a, b) in a.iter().zip(b) {
-        (0..8).for_each(|i| sums[i] += a[i] * b[i]);
-    }
-    sums.iter().sum::<f32>() + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f32>()
 }
 
 #[cfg(test)]

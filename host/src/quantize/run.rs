@@ -141,18 +141,17 @@ impl<'a> Quantizer<'a> {
         // A little below.
         let mut search = Search::new(wanted * (1.0 - 0.4 * NEAR), elements);
         let mut best = self.nearest(source, &plan, &mut search, (lambda, wanted), None, TRIES, output)?;
-        let bits = |archive: &Archived| 8.0 * archive.report.archive_bytes as f64;
         if self.compensation.is_some() {
             // What follows the model takes its time: first without. With it a size is another by a per mille.
             let lambda = (best.report.lambda / plan.weights.max(1) as f64) as f32;
             search.restart();
             let aim = (lambda, wanted);
             let followed = self.nearest(source, &plan, &mut search, aim, self.compensation, TRIES_FOLLOWED, output)?;
-            if bits(&followed) <= MISSED * wanted || bits(&followed) <= bits(&best) {
+            if followed.bits() <= MISSED * wanted || followed.bits() <= best.bits() {
                 best = followed;
             }
         }
-        if bits(&best) > MISSED * wanted { Err(unreachable(bits(&best) - plan.kept_bits)) } else { best.persist(output) }
+        if best.bits() > MISSED * wanted { Err(unreachable(best.bits() - plan.kept_bits)) } else { best.persist(output) }
     }
 
     /// Searches for the λ whose archive has the bits that are wanted, from a λ on: of those tried the largest archive that has no more, or else the smallest.
@@ -169,18 +168,18 @@ impl<'a> Quantizer<'a> {
     ) -> Result<Archived> {
         // Below the target, the larger; above it, the smaller.
         let key = |archive: &Archived| {
-            let got = 8.0 * archive.report.archive_bytes as f64;
+            let got = archive.bits();
             if got <= wanted { (0, wanted - got) } else { (1, got - wanted) }
         };
         let mut best = self.once(source, plan, lambda, compensation, output)?;
-        let mut got = 8.0 * best.report.archive_bytes as f64;
+        let mut got = best.bits();
         for _ in 1..tries {
             if (-NEAR..=0.0).contains(&((got - wanted) / wanted)) {
                 break;
             }
             lambda = search.next(lambda, got);
             let archive = self.once(source, plan, lambda, compensation, output)?;
-            let before = std::mem::replace(&mut got, 8.0 * archive.report.archive_bytes as f64);
+            let before = std::mem::replace(&mut got, archive.bits());
             if key(&archive) < key(&best) {
                 best = archive;
             }
@@ -381,6 +380,11 @@ struct Archived {
 }
 
 impl Archived {
+    /// Bits of the archive, everything included.
+    fn bits(&self) -> f64 {
+        8.0 * self.report.archive_bytes as f64
+    }
+
     fn persist(self, output: &Path) -> Result<QuantizeReport> {
         let archive = TempPath::try_from_path(self.directory.path().join("archive.wcodec"))
             .map_err(|e| Error::io("renaming the output", e).with_path(output))?;
