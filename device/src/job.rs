@@ -185,6 +185,28 @@ pub struct DifferenceJob {
     pub reserved: [u32; 3],
 }
 
+/// Columns of a tile whose numbers follow from those above them: `undo_trellis`, after the tile is decoded.
+#[repr(C, align(16))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct TrellisJob {
+    /// What is stored of the first column's first number.
+    pub stored: u64,
+    /// Where that number goes.
+    pub output: u64,
+    /// Bytes from one row to the next there.
+    pub stride: u64,
+    /// Bytes from one row of what is stored to the next.
+    pub pitch: u32,
+    /// Columns, a byte each.
+    pub width: u32,
+    /// Rows of the tile.
+    pub rows: u32,
+    /// The two bytes of its [`Taps`](crate::trellis::Taps), the first lowest.
+    pub taps: u32,
+    /// Zero.
+    pub reserved: [u32; 2],
+}
+
 /// A plane of bits of a tile.
 #[repr(C, align(16))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]

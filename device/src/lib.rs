@@ -15,3 +15,4 @@ pub mod kernels;
 pub mod layout;
 pub mod planes;
 pub mod rans;
+pub mod trellis;

@@ -22,9 +22,11 @@ mod scales;
 mod stream;
 mod table;
 mod transforms;
+mod trellis;
 
 use crate::job::{
-    BlockJob, CheckJob, ContextSet, CropJob, DifferenceJob, EXPANDED_BYTES, FilterJob, NumbersJob, TileJob, status,
+    BlockJob, CheckJob, ContextSet, CropJob, DifferenceJob, EXPANDED_BYTES, FilterJob, NumbersJob, TileJob, TrellisJob,
+    status,
 };
 use intrinsics::{block, lane_id, thread};
 
@@ -286,6 +288,19 @@ pub unsafe extern "ptx-kernel" fn undo_differences(jobs: *const DifferenceJob, c
     if i < count {
         // SAFETY: by contract.
         unsafe { difference::undo(&*jobs.add(i as usize)) }
+    }
+}
+
+/// Makes numbers of what a trellis stores; a warp takes a job, as many as `count`.
+///
+/// # Safety
+/// As for the decoders.
+#[unsafe(no_mangle)]
+pub unsafe extern "ptx-kernel" fn undo_trellis(jobs: *const TrellisJob, count: u32) {
+    let i = block() * crate::job::WARPS + thread() / 32;
+    if i < count {
+        // SAFETY: by contract.
+        unsafe { trellis::undo(&*jobs.add(i as usize)) }
     }
 }
 

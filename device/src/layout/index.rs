@@ -87,8 +87,10 @@ pub mod tool {
     pub const FILTERS: u8 = 4;
     /// What is decoded is the numbers' categories; records of kind [`PLANE`](super::kind::PLANE) refine them.
     pub const PROGRESSIVE: u8 = 8;
+    /// What is decoded is numbers without their lowest bits, which those above them in their column tell ([`crate::trellis`]).
+    pub const TRELLIS: u8 = 64;
     /// Every tool of this version.
-    pub const KNOWN: u8 = CONTEXTS | BASE | FILTERS | PROGRESSIVE;
+    pub const KNOWN: u8 = CONTEXTS | BASE | FILTERS | PROGRESSIVE | TRELLIS;
 }
 
 assert_offsets!(TensorRecord, 64, {

@@ -24,8 +24,10 @@ pub mod feature {
     pub const BLOCKS: u64 = 16;
     /// Blobs of planes that are [`crate::layout::PlaneMode::Deflated`].
     pub const DEFLATED: u64 = 32;
+    /// Tensors of integers without their lowest bits, which a trellis tells.
+    pub const TRELLIS: u64 = 64;
     /// Every required bit that this version understands.
-    pub const KNOWN_REQUIRED: u64 = CONTEXTS | BASE | FILTERS | PROGRESSIVE | BLOCKS | DEFLATED;
+    pub const KNOWN_REQUIRED: u64 = CONTEXTS | BASE | FILTERS | PROGRESSIVE | BLOCKS | DEFLATED | TRELLIS;
 
     /// The bits without which tensors of these tools ([`crate::layout::tool`]) cannot be read: they have the same numbers.
     pub fn of_tools(tools: u8) -> u64 {
@@ -41,6 +43,7 @@ pub mod feature {
             PROGRESSIVE => "progressive",
             BLOCKS => "blocks",
             DEFLATED => "deflated",
+            TRELLIS => "trellis",
             _ => return None,
         })
     }

@@ -8,6 +8,7 @@ use crate::container::contexts::Contexts;
 use crate::container::difference::{self, Difference};
 use crate::container::grid::{Grid, Piece, TileRect};
 use crate::container::index::Entry;
+use crate::container::trellis::{self, Trellis};
 use crate::cpu::fused::Place;
 use crate::cpu::tile::Scratch;
 use crate::cpu::view::Stores;
@@ -266,8 +267,12 @@ impl<'a> Tensor<'a> {
         }
         let damaged = |why: &str| self.place(Error::corrupt(why.to_owned()).at(self.entry.directory_off));
         let (params, classes) = bytes[..self.entry.prefix_len() as usize].split_at(16 * record.params16 as usize);
-        // Those of the difference come last.
-        let last = if self.has_base() && !self.entry.is_same() { difference::BYTES } else { 0 };
+        // Those of the difference come last, or those of the trellis: there are not both.
+        let last = match self.entry.has_trellis() {
+            true => trellis::BYTES,
+            false if self.has_base() && !self.entry.is_same() => difference::BYTES,
+            false => 0,
+        };
         let (own, last) =
             params.split_at_checked(params.len().wrapping_sub(last)).ok_or_else(|| damaged("too few parameters"))?;
         let block_contexts = self.block_contexts(own).map_err(damaged)?;
@@ -275,9 +280,10 @@ impl<'a> Tensor<'a> {
         let (contexts, base_contexts) = self.contexts(own, classes).map_err(damaged)?;
         let filter = self.filter(own).map_err(damaged)?;
         let difference = self.difference(last).map_err(damaged)?;
+        let trellis = self.entry.has_trellis().then(|| Trellis::read(last)).transpose().map_err(damaged)?;
         let (first, stride) = (self.entry.prefix_len() as usize, self.entry.directory_stride());
         let planes = if self.entry.is_tensor() { self.plane_directories()? } else { Vec::new() };
-        let directory = Directory { bytes, first, stride, contexts, base_contexts, block_contexts, difference, filter, planes };
+        let directory = Directory { bytes, first, stride, contexts, base_contexts, block_contexts, difference, filter, trellis, planes };
         if directory.len() > 0 && directory.offset(0) != 0 {
             return Err(
                 self.place(Error::corrupt("its first tile does not begin the segment").with_tile(0).at(self.entry.directory_off))
@@ -388,6 +394,8 @@ pub(crate) struct Directory<'a> {
     pub(crate) block_contexts: Option<Arc<BlockContexts>>,
     pub(crate) difference: Option<Difference>,
     pub(crate) filter: Option<Arc<Filter>>,
+    /// What tells the lowest bits of its numbers.
+    pub(crate) trellis: Option<Trellis>,
     /// Of a progressive tensor, those of its planes, as many as are decoded.
     pub(crate) planes: Vec<Directory<'a>>,
 }
@@ -396,9 +404,9 @@ impl Directory<'_> {
     /// With bytes of its own.
     pub(crate) fn into_owned(self) -> Directory<'static> {
         let planes = self.planes.into_iter().map(Directory::into_owned).collect();
-        let Self { first, stride, contexts, base_contexts, block_contexts, difference, filter, bytes, .. } = self;
+        let Self { first, stride, contexts, base_contexts, block_contexts, difference, filter, trellis, bytes, .. } = self;
         let bytes = Cow::Owned(bytes.into_owned());
-        Directory { bytes, first, stride, contexts, base_contexts, block_contexts, difference, filter, planes }
+        Directory { bytes, first, stride, contexts, base_contexts, block_contexts, difference, filter, trellis, planes }
     }
 
     fn len(&self) -> u64 {

@@ -58,6 +58,8 @@ pub struct TensorReport {
     pub planes: Vec<PlaneReport>,
     /// How it follows from the base's tensor: `same`, `xor`, `subtract`; none without a base.
     pub base: Option<&'static str>,
+    /// Whether its numbers' lowest bits are told by a trellis.
+    pub trellis: bool,
     /// Whether its planes are those of a progressive archive: categories, signs, bits from the highest down. The other reports' planes are
     /// bytes of elements.
     pub progressive: bool,
@@ -91,6 +93,7 @@ impl Tensor<'_> {
             filtered,
             planes,
             base: directory.difference.map(|d| d.method.name()),
+            trellis: entry.has_trellis(),
             progressive: entry.is_progressive(),
         })
     }

@@ -42,6 +42,8 @@ impl Tensor<'_> {
             return Ok(());
         }
         let start = directory.offset(tiles.start);
+        // What is undone is read again at once.
+        let stores = if directory.trellis.is_some() { Stores::Cached } else { stores };
         // Groups of equal size rather than full ones and a rest: a stream by itself takes almost as long as three.
         let count = tiles.end - tiles.start;
         let groups = count.div_ceil(GROUP as u64);
@@ -106,6 +108,11 @@ impl Tensor<'_> {
         }
         decode_tiles(self.archive.backend, &self.archive.index.tables, &inputs, scratch, out, stores)
             .map_err(|(t, fault)| fail(first + t as u64, fault.to_string()))?;
+        if let Some(trellis) = directory.trellis {
+            for TileInput { place, .. } in &inputs {
+                trellis.undo(self.archive.backend, &mut out[place.first..place.end()], place.width, place.stride);
+            }
+        }
         for (filter, modes, place) in filtered {
             scratch.undo(filter, &modes, &mut out[place.first..place.end()], place.width, place.stride);
         }

@@ -100,6 +100,11 @@ impl Entry {
         self.prefix_len() + self.tiles() * self.directory_stride() as u64
     }
 
+    /// Whether its numbers' lowest bits are told by those above them.
+    pub(crate) fn has_trellis(&self) -> bool {
+        self.record.tools & tool::TRELLIS != 0
+    }
+
     /// Whether its tiles may be filtered.
     pub(crate) fn is_filtered(&self) -> bool {
         self.record.tools & tool::FILTERS != 0
@@ -337,6 +342,10 @@ fn read_named(record: TensorRecord, parts: &mut Parts<'_>, name: &str) -> Result
     if record.tools & tool::FILTERS != 0 && record.tools != tool::FILTERS {
         return fail("filters and another tool, which exclude each other".into());
     }
+    let trellis = record.tools & tool::TRELLIS != 0;
+    if trellis && (record.kind != kind::TENSOR || record.tools & !tool::CONTEXTS != tool::TRELLIS) {
+        return fail("a trellis and another tool, or no tensor".into());
+    }
     if record.tools & tool::BASE != 0 {
         let same = record.params16 == 0;
         if record.kind != kind::TENSOR || (same && (record.tools != tool::BASE || record.segment_len != 0)) {
@@ -351,6 +360,9 @@ fn read_named(record: TensorRecord, parts: &mut Parts<'_>, name: &str) -> Result
         _ => return fail("its dtype's name is no UTF-8, or one too many".into()),
     };
     let Some(layout) = Layout::from_number(record.layout) else { return fail(format!("unknown layout {}", record.layout)) };
+    if trellis && layout != Layout::Columns(1) {
+        return fail("a trellis of elements that are no bytes".into());
+    }
     let shape = take(&mut parts.dims, record.ndim as usize, "shape")?.to_vec();
     let progressive = record.tools & tool::PROGRESSIVE != 0;
     if progressive {

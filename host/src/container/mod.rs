@@ -8,3 +8,4 @@ pub(crate) mod grid;
 pub(crate) mod index;
 mod planes;
 pub(crate) mod tables;
+pub(crate) mod trellis;

@@ -6,6 +6,7 @@ use super::filter::Work;
 use super::plan::{Data, Job};
 use super::split::Rows;
 use super::tile::{Scratch, Tables, encode_tile};
+use super::trellis;
 use crate::archive::BaseTensor;
 use crate::bitplanes::Form;
 use crate::checksum;
@@ -14,6 +15,7 @@ use crate::container::block_contexts::BlockContexts;
 use crate::container::contexts::Contexts;
 use crate::container::difference::{Difference, Method};
 use crate::container::grid::Piece;
+use crate::container::trellis::Trellis;
 use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::filter::modes;
@@ -43,6 +45,8 @@ pub(crate) struct Input<'a> {
     pub against: Option<Against<'a>>,
     /// How each job is filtered, where it is.
     pub filters: Vec<Option<Filter>>,
+    /// What tells the lowest bits of each job's numbers, where something does.
+    pub trellises: Vec<Option<Trellis>>,
     /// Whether blobs may be.
     pub deflates: bool,
     /// The form of each job's numbers, where they are stored plane by plane.
@@ -64,6 +68,7 @@ impl<'a> Input<'a> {
             block_contexts: jobs.iter().map(|_| None).collect(),
             against: None,
             filters: jobs.iter().map(|_| None).collect(),
+            trellises: jobs.iter().map(|_| None).collect(),
             deflates: false,
             forms: jobs.iter().map(|_| None).collect(),
             spare: Mutex::default(),
@@ -81,19 +86,30 @@ impl<'a> Input<'a> {
         self.difference(job).is_some_and(|(_, d)| d.method == Method::Same)
     }
 
-    /// What is coded of bytes `at..at + len` of job `job`.
+    /// What is coded of bytes `at..at + len` of job `job`: from the first of a row of tiles on, if it has a trellis.
     pub(crate) fn read_coded(&self, job: usize, at: u64, len: usize) -> Result<Cow<'a, [u8]>> {
         let bytes = self.read(job, at, len)?;
         Ok(self.coded(job, at, &bytes)?.map_or(bytes, |(difference, _)| Cow::Owned(difference)))
     }
 
-    /// The difference of a job's bytes from `at` on from the base's, and these; `None` where they are coded as they are.
+    /// What is coded of a job's bytes from `at` on, a difference from the base's or what a trellis stores, and these; `None` where they are coded
+    /// as they are.
     pub(crate) fn coded(&self, job: usize, at: u64, bytes: &[u8]) -> Result<Option<Coded<'a>>> {
+        let copy = || {
+            let mut coded = take(&self.spare);
+            coded.clear();
+            coded.extend_from_slice(bytes);
+            coded
+        };
+        if let Some(trellis) = self.trellises[job] {
+            let mut coded = copy();
+            let is = trellis::take(trellis, &self.jobs[job].grid, &mut coded);
+            debug_assert!(is, "looked at before");
+            return Ok(Some((coded, Cow::Borrowed(&[]))));
+        }
         let Some((tensor, difference)) = self.difference(job) else { return Ok(None) };
         let base = tensor.read(at..at + bytes.len() as u64)?;
-        let mut coded = take(&self.spare);
-        coded.clear();
-        coded.extend_from_slice(bytes);
+        let mut coded = copy();
         difference.take(&mut coded, &base);
         Ok(Some((coded, base)))
     }

@@ -18,6 +18,7 @@ mod progressive;
 mod split;
 mod stream;
 pub(crate) mod tile;
+mod trellis;
 mod write;
 
 use crate::archive::Base;

@@ -126,15 +126,24 @@ pub(crate) fn learn(input: &mut Input<'_>, effort: Effort) -> Result<Tables> {
             let record = input.layouts[job].record_bytes() as u64;
             let at = at / record * record;
             let len = (size / record * record).min(input.jobs[job].grid.bytes() - at) as usize;
-            let bytes = match &input.filters[job] {
-                Some(how) => {
-                    let grid = &input.jobs[job].grid;
-                    let rect = grid.rect(at / size * grid.tiles().unwrap_or(1) / counts[job]);
-                    let mut bytes = filter::read(input, job, rect)?;
+            // A tile, where what is coded depends on its rows.
+            let tile = || {
+                let grid = &input.jobs[job].grid;
+                let rect = grid.rect(at / size * grid.tiles().unwrap_or(1) / counts[job]);
+                filter::read(input, job, rect).map(|bytes| (rect, bytes))
+            };
+            let bytes = match (&input.filters[job], input.trellises[job]) {
+                (Some(how), _) => {
+                    let (rect, mut bytes) = tile()?;
                     filter::Work::default().filter(how, rect.rows, &mut bytes);
                     bytes.into()
                 }
-                None => input.read_coded(job, at, len)?,
+                (None, Some(trellis)) => {
+                    let (rect, mut bytes) = tile()?;
+                    let _ = trellis.take(&mut bytes, rect.width, rect.width);
+                    bytes.into()
+                }
+                (None, None) => input.read_coded(job, at, len)?,
             };
             let (mut single, mut pairs) = (Vec::new(), Vec::new());
             if let Some(form) = input.forms[job] {

@@ -1,5 +1,6 @@
 //! The container, written front to back; only the superblock is filled in at the end.
 
+use super::trellis;
 use super::base;
 use super::batch::{Input, PIECE, PieceDone, TileDone, batches, encode, encode_piece, put_back};
 use super::plan::{choose_layouts, learn};
@@ -78,6 +79,10 @@ pub(crate) fn run<'a, W: Write + Seek + Send>(
     // A safetensors file's header is small, and its archive is of version 1.0 by default.
     input.deflates = kind == source_kind::GGUF || options.effort.size_alone();
     input.layouts = choose_layouts(&input, options.effort)?;
+    // Beside no other tool but contexts.
+    if options.base.is_none() && !options.progressive {
+        input.trellises = trellis::choose(&input)?;
+    }
     // What is coded against a base is not filtered.
     if options.effort.filters() && options.filters && options.base.is_none() {
         filter::choose(&mut input)?;
@@ -199,6 +204,10 @@ impl<W: Write + Seek> Writer<'_, W> {
         if let Some((_, difference)) = self.input.difference(job) {
             params.extend(difference.write());
             tools |= tool::BASE;
+        }
+        if let Some(trellis) = &self.input.trellises[job] {
+            params.extend(trellis.write());
+            tools |= tool::TRELLIS;
         }
         // Beside no other tool.
         if let Some(filter) = &self.input.filters[job] {

@@ -196,6 +196,7 @@ fn add(
             stride,
             contexts: contexts(item.directory, tile, rect),
             difference,
+            trellis: item.directory.trellis,
             filter: item.directory.filter.as_deref().map(|filter| (filter, item.directory.filter_entry(tile))),
         };
         let tables = item.tensor.archive.index.tables.freqs().len();

@@ -41,11 +41,12 @@ pub(super) enum Kernel {
     UndoTransforms,
     UndoPredictions,
     UndoDifferences,
+    UndoTrellis,
     CropTiles,
 }
 
 impl Kernel {
-    const ALL: [(Self, &str); 24] = [
+    const ALL: [(Self, &str); 25] = [
         (Self::CheckPayloads, "check_payloads"),
         (Self::ExpandTables, "expand_tables"),
         (Self::Contexts, "decode_contexts"),
@@ -69,6 +70,7 @@ impl Kernel {
         (Self::UndoTransforms, "undo_transforms"),
         (Self::UndoPredictions, "undo_predictions"),
         (Self::UndoDifferences, "undo_differences"),
+        (Self::UndoTrellis, "undo_trellis"),
         (Self::CropTiles, "crop_tiles"),
     ];
 }

@@ -79,6 +79,7 @@ struct Steps {
     numbers: List,
     _parts: CudaSlice<u8>,
     differences: List,
+    trellises: List,
     scales: List,
     joins: List,
     blocks: List,
@@ -182,6 +183,7 @@ impl Batch {
             numbers: List::upload(gpu, &ready.steps.numbers)?,
             _parts: parts,
             differences: List::upload(gpu, &ready.steps.differences)?,
+            trellises: List::upload(gpu, &ready.steps.trellises)?,
             scales: List::upload(gpu, &ready.steps.scales)?,
             joins: List::upload(gpu, &ready.steps.joins)?,
             blocks: List::upload(gpu, &ready.steps.blocks)?,
@@ -248,6 +250,7 @@ impl Batch {
             self.steps.filters.launch(gpu, Kernel::UndoTransforms, &mut statuses).map_err(&doing)?;
             self.steps.filters.launch(gpu, Kernel::UndoPredictions, &mut statuses).map_err(&doing)?;
             self.steps.differences.launch(gpu, Kernel::UndoDifferences, &mut []).map_err(&doing)?;
+            self.steps.trellises.launch(gpu, Kernel::UndoTrellis, &mut []).map_err(&doing)?;
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ mod steps;
 
 use super::context::Kernel;
 use crate::container::difference::Method;
+use crate::container::trellis::Trellis;
 use crate::cpu::tile::{TileFault, check_pairs};
 use crate::filter::Filter;
 use crate::filter::modes::{self, Modes};
@@ -58,6 +59,8 @@ pub(super) struct Tile<'a> {
     pub filter: Option<(&'a Filter, [u8; modes::ENTRY])>,
     /// How it follows from the base, if it does.
     pub difference: Option<FromBase>,
+    /// What tells the lowest bits of its numbers, if something does.
+    pub trellis: Option<Trellis>,
 }
 
 /// A tile's difference from the base's.
@@ -188,7 +191,7 @@ impl Plan {
         let (map, job) = match (tile.filter, tile.difference) {
             (Some((filter, entry)), _) => self.filter(number, tile, filter, entry, job)?,
             (None, Some(from)) => self.difference(tile, from, job),
-            (None, None) => (NOWHERE, job),
+            (None, None) => (NOWHERE, tile.trellis.map_or(job, |trellis| self.trellis(tile, trellis, job))),
         };
         let fused = fuse(tile.layout, tile.planes);
         // Where each plane will lie.

@@ -3,6 +3,7 @@
 //! Where loss and rate of every row are traded at the same λ, no bit would gain more elsewhere (Shoham, Gersho: *Efficient Bit Allocation for an Arbitrary Set of
 //! Quantizers*, 1988). Left to find is the λ of a size, which a sample of each tensor tells to a few per cent.
 
+use super::path;
 use super::scheme::Format;
 use super::statistics::Sensitivity;
 use super::step::{bounded, facts, ideal};
@@ -14,6 +15,8 @@ const SAMPLE: usize = 1 << 14;
 /// A sample of a tensor.
 pub(crate) struct Sample {
     format: Format,
+    /// Whether its integers may be a trellis's.
+    trellis: bool,
     /// Weights of the tensor.
     pub elements: u64,
     groups: Vec<SampledGroup>,
@@ -30,7 +33,14 @@ struct SampledGroup {
 
 impl Sample {
     /// Of a matrix, whose feedback leaves `moment` of an error on average.
-    pub(crate) fn of(values: &[f32], columns: usize, format: Format, sensitivity: &Sensitivity, moment: f32) -> Self {
+    pub(crate) fn of(
+        values: &[f32],
+        columns: usize,
+        format: Format,
+        trellis: bool,
+        sensitivity: &Sensitivity,
+        moment: f32,
+    ) -> Self {
         let count = values.len() / columns;
         let taken = (SAMPLE / columns).clamp(1, count.max(1)).min(count);
         let group = format.group(columns).unwrap_or(columns);
@@ -42,15 +52,27 @@ impl Sample {
                 SampledGroup { weights, largest, rms, sensitivity: sensitivity.rows[number] * moment }
             })
         });
-        Self { format, elements: values.len() as u64, groups: groups.collect() }
+        Self { format, trellis: trellis && format == Format::Int8, elements: values.len() as u64, groups: groups.collect() }
     }
 
     /// Bits of the whole tensor at a λ.
     pub(crate) fn bits(&self, lambda: f32) -> f64 {
         let (low, high) = self.format.range();
         let (mut histogram, mut seen) = ([0u32; 256], 0u64);
+        let seen_in = |g: &SampledGroup| (ideal(lambda, g.sensitivity), g.largest, g.rms);
+        let excess = |g: &SampledGroup| match seen_in(g) {
+            (_, 0.0, _) => 0.0,
+            (ideal, largest, rms) => path::excess(ideal, largest, rms),
+        };
+        let trellis = self.trellis && lambda > 0.0 && self.groups.iter().map(excess).sum::<f32>() < 0.0;
         for group in &self.groups {
-            let step = bounded(ideal(lambda, group.sensitivity), group.largest, group.rms, high).max(f32::MIN_POSITIVE);
+            let (ideal, largest, rms) = seen_in(group);
+            // From one integer of a state to the next.
+            let step = match trellis {
+                true => 2.0 * bounded(path::step(ideal), largest, 0.5 * rms, high),
+                false => bounded(ideal, largest, rms, high),
+            };
+            let step = step.max(f32::MIN_POSITIVE);
             for w in &group.weights {
                 histogram[(w / step).round().clamp(low as f32, high as f32) as i8 as u8 as usize] += 1;
             }
@@ -90,7 +112,7 @@ mod tests {
             (0..1 << 14).map(|i: u32| ((i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 24) as f32) - 0.5).collect();
         let at = |sensitivity: f32| {
             let sensitivity = Sensitivity { rows: vec![sensitivity; 64], moments: None };
-            Sample::of(&values, 256, Format::Int8, &sensitivity, 1.0)
+            Sample::of(&values, 256, Format::Int8, false, &sensitivity, 1.0)
         };
         let samples = [at(1.0), at(16.0)];
         let n = values.len() as f64;

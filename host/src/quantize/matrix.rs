@@ -2,10 +2,12 @@
 
 use super::feedback::Feedback;
 use super::rate::{Contexts, Rates, count};
-use super::round::{BATCH, Outcome, Rounding, Row};
+use super::round::{Outcome, Rate, Rounding, Row, Scratch};
+use super::path::{self, Prices};
 use super::scheme::{Format, stored_scale};
 use super::statistics::Sensitivity;
 use super::step::{facts, ideal, of_group, of_rows};
+use crate::container::grid::Grid;
 use half::bf16;
 use rayon::prelude::*;
 
@@ -13,6 +15,9 @@ use rayon::prelude::*;
 const TURNS: usize = 4;
 /// A turn that gains less than this share of the cost is the last.
 const ENOUGH: f64 = 1e-3;
+
+/// Rows that are rounded together, where they are not those of a row of tiles.
+const BATCH: usize = 64;
 
 /// A matrix to be quantized.
 pub(crate) struct Matrix<'a> {
@@ -26,6 +31,8 @@ pub(crate) struct Matrix<'a> {
     /// Loss that a bit may cost; at zero every integer is the nearest and scales are as fine as they can be.
     pub lambda: f32,
     pub contexts: Contexts,
+    /// Whether integers may be a trellis's.
+    pub trellis: bool,
 }
 
 /// A matrix of integers.
@@ -67,15 +74,22 @@ impl Matrix<'_> {
         let (columns, groups) = (self.columns, self.columns / self.group);
         let moment = mean(&self.feedback.weights);
         let ideals: Vec<f32> = self.sensitivity.rows.iter().map(|s| ideal(self.lambda, s * moment)).collect();
-        let mut scales = self.scales(&ideals, moment, None);
+        let band = Grid::choose(self.sensitivity.rows.len() as u64, columns as u64, 1).tile_rows as usize;
+        let band = (self.trellis && band > 1 && self.gains_by_trellis(&ideals)).then_some(band);
+        let mut scales = self.scales(&ideals, moment, band.is_some(), None);
         let steps = |scales: &[bf16]| -> Vec<f32> { scales.iter().map(|s| s.to_f32()).collect() };
         let mut step = steps(&scales);
-        let spread = |(row, steps): (&[f32], &[f32])| facts(row).1 * groups as f32 / steps.iter().sum::<f32>();
+        let fineness = if band.is_some() { 0.5 } else { 1.0 };
+        let spread = |(row, steps): (&[f32], &[f32])| facts(row).1 * fineness * groups as f32 / steps.iter().sum::<f32>();
         let spreads: Vec<f32> = self.values.chunks_exact(columns).zip(step.chunks_exact(groups)).map(spread).collect();
         let contexts = self.contexts.of_rows(self.format, columns, &spreads);
         // The first tables are those of integers that no table had a say in.
-        let (mut codes, _) = self.round(&step, &contexts, None);
-        let mut counts = count(&codes, columns, &contexts);
+        let (mut codes, _) = self.round(&step, &contexts, band, None);
+        let histograms = |codes: &[i8]| match band {
+            Some(_) => count(codes.iter().map(|&code| path::stored(code)), columns, &contexts),
+            None => count(codes.iter().copied(), columns, &contexts),
+        };
+        let mut counts = histograms(&codes);
         let mut rates = Rates::learn(&counts);
         let mut before = f64::INFINITY;
         let mut outcomes;
@@ -84,11 +98,11 @@ impl Matrix<'_> {
             turn += 1;
             if self.format == Format::Int4 && turn == 2 {
                 // Scales of groups depend on what integers cost.
-                scales = self.scales(&ideals, moment, Some((&rates, &contexts)));
+                scales = self.scales(&ideals, moment, false, Some((&rates, &contexts)));
                 step = steps(&scales);
             }
-            (codes, outcomes) = self.round(&step, &contexts, Some(&rates));
-            counts = count(&codes, columns, &contexts);
+            (codes, outcomes) = self.round(&step, &contexts, band, Some(&rates));
+            counts = histograms(&codes);
             let (loss, bits) = (self.loss(&outcomes), rates.total(&counts));
             let cost = loss + self.lambda as f64 * bits;
             let settled = before - cost < ENOUGH * cost && !(self.format == Format::Int4 && turn < 3);
@@ -113,10 +127,10 @@ impl Matrix<'_> {
     }
 
     /// Scales of all groups.
-    fn scales(&self, ideals: &[f32], moment: f32, rates: Option<(&Rates, &[u16])>) -> Vec<bf16> {
+    fn scales(&self, ideals: &[f32], moment: f32, trellis: bool, rates: Option<(&Rates, &[u16])>) -> Vec<bf16> {
         let columns = self.columns;
         match self.format {
-            Format::Int8 => of_rows(self.values, columns, ideals).into_iter().map(|step| reaching(step, 127.0)).collect(),
+            Format::Int8 => of_rows(self.values, columns, ideals, trellis).into_iter().map(|step| reaching(step, 127.0)).collect(),
             Format::Int4 => {
                 let row = |(row, values): (usize, &[f32])| -> Vec<bf16> {
                     let price = if self.lambda > 0.0 { self.sensitivity.rows[row] * moment / self.lambda } else { 1.0 };
@@ -128,25 +142,41 @@ impl Matrix<'_> {
         }
     }
 
-    /// Rounds all rows, to the nearest if nothing is known of rates.
-    fn round(&self, steps: &[f32], contexts: &[u16], rates: Option<&Rates>) -> (Vec<i8>, Vec<Outcome>) {
+    /// Whether error and rate of all rows are less on a trellis.
+    fn gains_by_trellis(&self, ideals: &[f32]) -> bool {
+        let excess = |(row, &ideal): (&[f32], &f32)| match facts(row) {
+            (0.0, _) => 0.0,
+            (largest, rms) => path::excess(ideal, largest, rms) as f64,
+        };
+        let is_int8 = self.format == Format::Int8 && self.lambda > 0.0;
+        is_int8 && self.values.chunks_exact(self.columns).zip(ideals).map(excess).sum::<f64>() < 0.0
+    }
+
+    /// Rounds all rows, on a trellis of which a row of tiles has so many rows if it has one, and to the nearest if nothing is known of rates.
+    fn round(&self, steps: &[f32], contexts: &[u16], band: Option<usize>, rates: Option<&Rates>) -> (Vec<i8>, Vec<Outcome>) {
         const NO_BITS: [f32; 256] = [0.0; 256];
         let (columns, groups) = (self.columns, self.columns / self.group);
         let range = self.format.range();
         let rounding = Rounding { feedback: self.feedback, lambda: self.lambda, group: self.group, range };
+        let bits = |context: u16| rates.map_or(&NO_BITS, |rates| &rates.0[context as usize]);
+        let most = contexts.iter().copied().max().unwrap_or(0);
+        let prices: Vec<Prices> = (0..=most).map(|context| Prices::new(bits(context), self.lambda)).collect();
         let mut codes = vec![0i8; self.values.len()];
-        let batches = codes.par_chunks_mut(BATCH * columns).enumerate();
-        let outcomes = batches.map_init(Vec::new, |scratch, (batch, codes)| {
-            let first = batch * BATCH;
+        let batch = band.unwrap_or(BATCH);
+        let batches = codes.par_chunks_mut(batch * columns).enumerate();
+        let outcomes = batches.map_init(Scratch::default, |scratch, (number, codes)| {
             let row = |row: usize| Row {
                 values: &self.values[row * columns..][..columns],
                 steps: &steps[row * groups..][..groups],
                 sensitivity: self.sensitivity.rows[row],
-                bits: rates.map_or(&NO_BITS, |rates| &rates.0[contexts[row] as usize]),
+                rate: match band {
+                    Some(_) => Rate::Trellis(&prices[contexts[row] as usize]),
+                    None => Rate::Bits(bits(contexts[row])),
+                },
             };
+            let first = number * batch;
             let rows: Vec<Row<'_>> = (first..first + codes.len() / columns).map(row).collect();
-            let outcomes = rounding.run(&rows, codes, scratch);
-            outcomes[..rows.len()].to_vec()
+            rounding.run(&rows, codes, scratch)
         });
         let outcomes = outcomes.collect::<Vec<_>>().concat();
         (codes, outcomes)

@@ -15,7 +15,8 @@
 //! rate         bits of each integer, from frequency tables as the codec makes them
 //! feedback     what the columns still to come can make good of an error
 //! compensation what a matrix can make good of what was lost before it
-//! round        a row's integers
+//! round        the integers of rows, column by column
+//! path         a column's integers on a trellis
 //! matrix       a tensor: rounded and counted in turns until tables and integers agree
 //! config       the quantization_config that other engines read
 //! output       the checkpoint that is then archived, as it grows
@@ -38,6 +39,7 @@ mod feedback;
 mod layout;
 mod matrix;
 mod output;
+mod path;
 mod rate;
 mod report;
 mod restore;

@@ -61,12 +61,13 @@ impl Rates {
 }
 
 /// What the integers of each context's rows are, as bytes.
-pub(crate) fn count(codes: &[i8], columns: usize, contexts: &[u16]) -> Vec<Histogram> {
+pub(crate) fn count(codes: impl IntoIterator<Item = i8>, columns: usize, contexts: &[u16]) -> Vec<Histogram> {
     let most = contexts.iter().copied().max().map_or(0, |c| c as usize + 1);
     let mut histograms = vec![[0; 256]; most];
-    for (row, &context) in codes.chunks_exact(columns).zip(contexts) {
+    let mut codes = codes.into_iter();
+    for &context in contexts {
         let histogram = &mut histograms[context as usize];
-        row.iter().for_each(|&code| histogram[code as u8 as usize] += 1);
+        codes.by_ref().take(columns).for_each(|code| histogram[code as u8 as usize] += 1);
     }
     histograms
 }
@@ -79,7 +80,7 @@ mod tests {
     fn rare_integers_cost_more_and_contexts_differ() {
         let codes: Vec<i8> = (0..40_000).map(|i| if i < 20_000 { (i % 3 - 1) as i8 } else { (i % 41 - 20) as i8 }).collect();
         let contexts = [vec![0; 100], vec![1; 100]].concat();
-        let counts = count(&codes, 200, &contexts);
+        let counts = count(codes, 200, &contexts);
         let rates = Rates::learn(&counts);
         assert!(rates.0[0][0] < 2.0 && rates.0[1][0] > 5.0, "{} {}", rates.0[0][0], rates.0[1][0]);
         assert_eq!(rates.0[0][100], PATCH_BITS);

@@ -1,13 +1,16 @@
-//! A row's integers: each the one of least error and rate together, errors handed on to the columns still to come.
+//! The integers of rows: each the one of least error and rate together, errors handed on to the columns still to come.
 
 use super::feedback::Feedback;
+use super::path::{Number, Paths, Prices};
 use crate::cpu::{Backend, Body};
 
-/// Rows that are rounded side by side: they share what is read of the factor.
-pub(crate) const BATCH: usize = 8;
+/// Columns whose errors the columns before them are told of together.
+const BLOCK: usize = 32;
+/// Columns that are told at a time: what the block's rows of the factor have of them stays in the first-level cache.
+const TOLD: usize = 128;
 
 /// A row to be rounded.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct Row<'a> {
     /// Its weights.
     pub values: &'a [f32],
@@ -15,8 +18,17 @@ pub(crate) struct Row<'a> {
     pub steps: &'a [f32],
     /// What a unit of squared error costs, where the mean moment is one.
     pub sensitivity: f32,
-    /// Bits of each integer, as a byte.
-    pub bits: &'a [f32; 256],
+    /// What integers cost.
+    pub rate: Rate<'a>,
+}
+
+/// What integers cost, and with that how they are chosen.
+#[derive(Clone, Copy)]
+pub(crate) enum Rate<'a> {
+    /// One by one, by the bits of each, as a byte.
+    Bits(&'a [f32; 256]),
+    /// Along a trellis, by prices of each.
+    Trellis(&'a Prices),
 }
 
 /// What all rows have in common.
@@ -42,52 +54,117 @@ pub(crate) struct Outcome {
     pub square: f32,
 }
 
+/// Buffers of a thread.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    /// Weights by rows, columns as they are ordered; and with what is made good of the columns after them.
+    weights: Vec<f32>,
+    targets: Vec<f32>,
+    /// Errors of a block's columns, by rows.
+    errors: Vec<f32>,
+    paths: Paths,
+    column: Vec<i8>,
+}
+
 impl Rounding<'_> {
-    /// Rounds up to [`BATCH`] rows; `codes` are theirs, row after row.
-    pub(crate) fn run(&self, rows: &[Row<'_>], codes: &mut [i8], scratch: &mut Vec<f32>) -> [Outcome; BATCH] {
-        let mut outcomes = [Outcome::default(); BATCH];
+    /// Rounds some rows, of a trellis those of a row of tiles; `codes` are theirs, row after row.
+    pub(crate) fn run(&self, rows: &[Row<'_>], codes: &mut [i8], scratch: &mut Scratch) -> Vec<Outcome> {
         let n = self.feedback.order.len();
-        scratch.clear();
-        scratch.resize(2 * rows.len() * n, 0.0);
-        let (weights, carried) = scratch.split_at_mut(rows.len() * n);
-        for (row, weights) in rows.iter().zip(weights.chunks_exact_mut(n.max(1))) {
-            weights.iter_mut().zip(&self.feedback.order).for_each(|(w, &column)| *w = row.values[column as usize]);
+        scratch.weights.clear();
+        for row in rows {
+            scratch.weights.extend(self.feedback.order.iter().map(|&column| row.values[column as usize]));
         }
-        Backend::best().run(Batch { rounding: self, rows, weights, carried, codes, outcomes: &mut outcomes });
+        scratch.targets.clone_from(&scratch.weights);
+        scratch.errors.clear();
+        scratch.errors.resize(rows.len() * BLOCK, 0.0);
+        let mut outcomes = vec![Outcome::default(); rows.len()];
+        for last in (1..=n).rev().step_by(BLOCK) {
+            let first = last.saturating_sub(BLOCK);
+            for j in (first..last).rev() {
+                self.column(j, first, rows, codes, scratch, &mut outcomes);
+            }
+            if !self.feedback.coefficients.is_empty() {
+                let Scratch { targets, errors, .. } = &mut *scratch;
+                Backend::best().run(Tell { feedback: self.feedback, columns: first..last, targets, errors });
+            }
+        }
         outcomes
+    }
+
+    /// Rounds column `j` as it is ordered, and tells those from `first` on of its errors.
+    fn column(&self, j: usize, first: usize, rows: &[Row<'_>], codes: &mut [i8], scratch: &mut Scratch, outcomes: &mut [Outcome]) {
+        let n = self.feedback.order.len();
+        let (column, moment) = (self.feedback.order[j] as usize, self.feedback.weights[j]);
+        let Scratch { weights, targets, errors, paths, column: chosen } = scratch;
+        let step = |row: &Row<'_>| row.steps[column / self.group];
+        let number = |(r, row): (usize, &Row<'_>)| {
+            let step = step(row);
+            (targets[r * n + j] / step, row.sensitivity * moment * step * step)
+        };
+        if let Some(Row { rate: Rate::Trellis(_), .. }) = rows.first() {
+            let numbers = rows.iter().enumerate().filter_map(|(r, row)| match row.rate {
+                Rate::Trellis(prices) => {
+                    let (x, price) = number((r, row));
+                    Some(Number { x, price, prices })
+                }
+                Rate::Bits(_) => None,
+            });
+            paths.choose(numbers, chosen);
+        } else {
+            chosen.clear();
+            chosen.extend(rows.iter().enumerate().map(|(r, row)| match row.rate {
+                Rate::Bits(bits) => {
+                    let (x, price) = number((r, row));
+                    nearest(x, price, self.lambda, bits, self.range) as i8
+                }
+                Rate::Trellis(_) => 0,
+            }));
+        }
+        let near = self.feedback.row(j).get(first..).unwrap_or(&[]);
+        for (r, (row, &code)) in rows.iter().zip(&*chosen).enumerate() {
+            codes[r * n + column] = code;
+            let value = code as f32 * step(row);
+            let (error, missed) = (weights[r * n + j] - value, targets[r * n + j] - value);
+            let outcome = &mut outcomes[r];
+            outcome.error += moment * missed * missed;
+            outcome.largest = outcome.largest.max(error.abs());
+            outcome.square += error * error;
+            errors[r * BLOCK + j - first] = error;
+            targets[r * n + first..].iter_mut().zip(near).for_each(|(target, l)| *target += error * l);
+        }
     }
 }
 
-struct Batch<'a> {
-    rounding: &'a Rounding<'a>,
-    rows: &'a [Row<'a>],
-    weights: &'a [f32],
-    carried: &'a mut [f32],
-    codes: &'a mut [i8],
-    outcomes: &'a mut [Outcome; BATCH],
+/// Tells the columns before a block of its errors.
+struct Tell<'a> {
+    feedback: &'a Feedback,
+    columns: std::ops::Range<usize>,
+    targets: &'a mut [f32],
+    errors: &'a [f32],
 }
 
-impl Body for Batch<'_> {
+impl Body for Tell<'_> {
     #[inline(always)]
     fn run(self) {
-        let Rounding { feedback, lambda, group, range } = *self.rounding;
+        let Self { feedback, columns, targets, errors } = self;
         let n = feedback.order.len();
-        for j in (0..n).rev() {
-            let (column, moment, coefficients) = (feedback.order[j] as usize, feedback.weights[j], feedback.row(j));
-            for (r, row) in self.rows.iter().enumerate() {
-                let step = row.steps[column / group];
-                let (weight, carried) = (self.weights[r * n + j], &mut self.carried[r * n..][..=j]);
-                let target = weight + carried[j];
-                let price = row.sensitivity * moment * step * step;
-                let code = nearest(target / step, price, lambda, row.bits, range);
-                self.codes[r * n + column] = code as i8;
-                let value = code as f32 * step;
-                let (error, missed) = (weight - value, target - value);
-                let outcome = &mut self.outcomes[r];
-                outcome.error += moment * missed * missed;
-                outcome.largest = outcome.largest.max(error.abs());
-                outcome.square += error * error;
-                carried.iter_mut().zip(coefficients).for_each(|(c, l)| *c += error * l);
+        for at in (0..columns.start).step_by(TOLD) {
+            let to = (at + TOLD).min(columns.start);
+            for (targets, errors) in targets.chunks_exact_mut(n).zip(errors.chunks_exact(BLOCK)) {
+                let targets = &mut targets[at..to];
+                let mut j = columns.start;
+                while j + 4 <= columns.end {
+                    let l: [&[f32]; 4] = std::array::from_fn(|k| &feedback.row(j + k)[at..to]);
+                    let e: [f32; 4] = std::array::from_fn(|k| errors[j + k - columns.start]);
+                    for ((((t, a), b), c), d) in targets.iter_mut().zip(l[0]).zip(l[1]).zip(l[2]).zip(l[3]) {
+                        *t += (e[0] * a + e[1] * b) + (e[2] * c + e[3] * d);
+                    }
+                    j += 4;
+                }
+                for j in j..columns.end {
+                    let e = errors[j - columns.start];
+                    targets.iter_mut().zip(&feedback.row(j)[at..to]).for_each(|(t, l)| *t += e * l);
+                }
             }
         }
     }
@@ -122,6 +199,7 @@ mod tests {
     use crate::quantize::testing::uniform;
 
     const FLAT: [f32; 256] = [4.0; 256];
+    const ROWS: usize = 8;
 
     #[test]
     fn without_a_price_on_bits_to_the_nearest() {
@@ -156,13 +234,13 @@ mod tests {
             .collect();
         let moments: Vec<f32> = (0..n * n).map(|k| samples.iter().map(|s| s[k / n] * s[k % n]).sum::<f32>() / 200.0).collect();
         let feedback = Feedback::new(&moments, n);
-        let values: Vec<f32> = (0..BATCH * n).map(|_| random()).collect();
+        let values: Vec<f32> = (0..ROWS * n).map(|_| random()).collect();
         let rounding = Rounding { feedback: &feedback, lambda: 0.0, group: n, range: (-127, 127) };
         let step = 0.11;
-        let row = |values| Row { values, steps: &[0.11], sensitivity: 1.0, bits: &FLAT };
+        let row = |values| Row { values, steps: &[0.11], sensitivity: 1.0, rate: Rate::Bits(&FLAT) };
         let rows: Vec<Row<'_>> = values.chunks(n).map(row).collect();
-        let mut codes = vec![0; BATCH * n];
-        let outcomes = rounding.run(&rows, &mut codes, &mut Vec::new());
+        let mut codes = vec![0; ROWS * n];
+        let outcomes = rounding.run(&rows, &mut codes, &mut Scratch::default());
         let mean = (0..n).map(|i| moments[i * (n + 1)]).sum::<f32>() / n as f32;
         let form = |error: &[f32]| -> f32 {
             let term = |k: usize| error[k / n] * (moments[k] / mean + if k / n == k % n { 0.01 } else { 0.0 }) * error[k % n];

@@ -220,7 +220,7 @@ impl<'a> Quantizer<'a> {
             if !matches!(target, Target::Lambda(_)) {
                 let values = source.read_finite(number)?;
                 let (sensitivity, feedback) = self.sensitivity(source, number, &values, plan.weights)?;
-                plan.samples.push(Sample::of(&values, columns as usize, format, &sensitivity, mean(&feedback.weights)));
+                plan.samples.push(Sample::of(&values, columns as usize, format, self.trellis(), &sensitivity, mean(&feedback.weights)));
                 done += values.len() as u64;
                 self.report("looking", done, plan.weights)?;
             }
@@ -338,6 +338,7 @@ impl<'a> Quantizer<'a> {
                 feedback: &feedback,
                 lambda,
                 contexts: if self.encoder.options.effort.units().is_empty() { Contexts::Tiles } else { Contexts::Classes },
+                trellis: self.trellis(),
             }
             .quantize();
             if let Some(following) = &mut following {
@@ -365,6 +366,11 @@ impl<'a> Quantizer<'a> {
         let size = archive.metadata().map_err(|e| Error::io("looking at", e).with_path(&archive))?.len();
         report.archive_bytes = size;
         Ok(Archived { report, directory: temporary, overwrite: self.encoder.options.overwrite })
+    }
+
+    /// Whether integers may be a trellis's: archives have those beside no tool but contexts.
+    fn trellis(&self) -> bool {
+        std::env::var("NOTRELLIS").is_err() && !self.encoder.options.progressive && self.encoder.options.base.is_none()
     }
 
     fn report(&self, what: &str, done: u64, total: u64) -> Result<()> {

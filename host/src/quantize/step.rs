@@ -3,6 +3,7 @@
 //! For steps that are small beside the weights, D = Δ²/12 and a bit less for every doubling of Δ: at the least of s · D + λ · R, Δ² = 12 λ / (2 ln 2 · s) (Gish,
 //! Pierce: *Asymptotically Efficient Quantizing*, 1968). Where steps are large that is only where to look.
 
+use super::path;
 use super::scheme::Format;
 use crate::encode::frequency::{Histogram, entropy, log2_of};
 use std::f32::consts::LN_2;
@@ -22,6 +23,11 @@ pub(crate) fn ideal(lambda: f32, sensitivity: f32) -> f32 {
     (12.0 * lambda / (2.0 * LN_2 * sensitivity)).sqrt()
 }
 
+/// Error and rate of a step given in ideal ones, in bits: an error of `share` of a twelfth of its square, and a bit less for every doubling.
+pub(crate) fn ideal_cost(step: f32, share: f32) -> f32 {
+    share * step * step / (2.0 * LN_2) - log2_of(step)
+}
+
 /// A row's steps lie between the least with which its largest weight has an integer and the coarsest.
 pub(crate) fn bounded(step: f32, largest: f32, rms: f32, most: i32) -> f32 {
     let least = largest / most as f32;
@@ -30,8 +36,8 @@ pub(crate) fn bounded(step: f32, largest: f32, rms: f32, most: i32) -> f32 {
 
 /// One step for each row of INT8: of rows with about as many steps to their root mean square, some are tried with.
 ///
-/// `ideals` are the rows' steps by theory.
-pub(crate) fn of_rows(values: &[f32], columns: usize, ideals: &[f32]) -> Vec<f32> {
+/// `ideals` are the rows' steps by theory, of rounding; on a trellis steps are about half as large.
+pub(crate) fn of_rows(values: &[f32], columns: usize, ideals: &[f32], trellis: bool) -> Vec<f32> {
     let (_, most) = Format::Int8.range();
     let facts: Vec<(f32, f32)> = values.chunks_exact(columns).map(facts).collect();
     let class = |row: usize| {
@@ -43,7 +49,10 @@ pub(crate) fn of_rows(values: &[f32], columns: usize, ideals: &[f32]) -> Vec<f32
     let factors: Vec<f32> = members.iter().map(|rows| best_factor(values, columns, ideals, rows)).collect();
     let step = |row: usize| match facts[row] {
         (0.0, _) => 1.0,
-        (largest, rms) => bounded(ideals[row] * factors[class(row)], largest, rms, most),
+        (largest, rms) => {
+            let step = ideals[row] * factors[class(row)];
+            if trellis { bounded(path::step(step), largest, 0.5 * rms, most) } else { bounded(step, largest, rms, most) }
+        }
     };
     (0..ideals.len()).map(step).collect()
 }
@@ -132,8 +141,10 @@ mod tests {
     #[test]
     fn small_steps_are_those_of_theory() {
         let values = normal(1 << 13);
-        let steps = of_rows(&values, 1 << 10, &[0.1; 8]);
+        let steps = of_rows(&values, 1 << 10, &[0.1; 8], false);
         assert!(steps.iter().all(|s| (0.08..0.13).contains(s)), "{steps:?}");
+        let halves = of_rows(&values, 1 << 10, &[0.1; 8], true);
+        assert!(halves.iter().zip(&steps).all(|(h, s)| (h / s - 0.566).abs() < 0.001), "{halves:?}");
     }
 
     #[test]
@@ -141,7 +152,7 @@ mod tests {
         let mut values = normal(1 << 12);
         values[..1024].fill(0.0);
         values[2000] = 1000.0;
-        let steps = of_rows(&values, 1 << 10, &[0.1; 4]);
+        let steps = of_rows(&values, 1 << 10, &[0.1; 4], false);
         assert_eq!(steps[0], 1.0);
         assert!(steps[1] >= 1000.0 / 127.0, "{steps:?}");
         assert!(steps[2] < 1.0);

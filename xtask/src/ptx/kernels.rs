@@ -56,7 +56,7 @@ const fn other(name: &'static str, dynamic_shared_bytes: u32, min_blocks: u32) -
 ///
 /// Five blocks' tables are all that the RTX 5090's 100 KiB of shared memory hold: a kernel that would spill with the registers of six
 /// blocks gets those of five, and loses nothing there.
-pub(super) const KERNELS: [Kernel; 24] = [
+pub(super) const KERNELS: [Kernel; 25] = [
     other("check_payloads", SHARED_BYTES, 6),
     other("count_bits", 0, 6),
     other("crop_tiles", 0, 6),
@@ -83,4 +83,5 @@ pub(super) const KERNELS: [Kernel; 24] = [
     other("undo_differences", 0, 4),
     other("undo_predictions", 0, 3),
     other("undo_transforms", 0, 5),
+    other("undo_trellis", 0, 6),
 ];

@@ -141,7 +141,7 @@ fn count_with(input: &Input<'_>, job: usize, layout: Layout, scales: &Scales, un
     let record = layout.record_bytes();
     let (mut linear, mut planes, mut of) = (Vec::new(), Vec::new(), Vec::new());
     for piece in grid.pieces(PIECE) {
-        let bytes = input.read(job, piece.bytes.start, piece.len())?;
+        let bytes = input.read_coded(job, piece.bytes.start, piece.len())?;
         for tile in piece.tiles.clone() {
             let rect: TileRect = grid.rect(tile);
             let rows = Rows::of_tile(&bytes, &grid, &piece, rect);

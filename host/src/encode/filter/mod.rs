@@ -94,7 +94,7 @@ pub(super) fn choose(input: &mut Input<'_>) -> Result<()> {
 fn judge(input: &Input<'_>, j: usize, job: &Job<'_>) -> Result<Option<Filter>> {
     let record = input.layouts[j].record_bytes();
     let tiles = job.grid.tiles().unwrap_or(0);
-    if job.kind != kind::TENSOR || job.grid.bytes() / (record as u64) < LEAST || tiles == 0 {
+    if job.kind != kind::TENSOR || input.trellises[j].is_some() || job.grid.bytes() / (record as u64) < LEAST || tiles == 0 {
         return Ok(None);
     }
     let maps = candidates(job.dtype);

@@ -3,10 +3,11 @@
 use super::{FromBase, NOWHERE, Owner, Part, Plan, SCRATCH, Tile, TileContexts};
 use crate::container::difference::Method;
 use crate::container::grid::TileRect;
+use crate::container::trellis::Trellis;
 use crate::cpu::tile::TileFault;
 use crate::filter::Filter;
 use crate::filter::modes::{self, Modes};
-use wcodec_device::job::{DifferenceJob, FilterJob, MODE_BYTES, NumbersJob, SIDE_PLANES, TileJob};
+use wcodec_device::job::{DifferenceJob, FilterJob, MODE_BYTES, NumbersJob, SIDE_PLANES, TileJob, TrellisJob};
 use wcodec_device::layout::PlaneMode;
 use wcodec_device::planes::Layout;
 
@@ -17,6 +18,8 @@ pub(in crate::gpu) struct Steps {
     pub filters: Vec<FilterJob>,
     /// `map_exponents`, before all streams; `undo_differences`, after all joins.
     pub differences: Vec<DifferenceJob>,
+    /// `undo_trellis`, after all joins.
+    pub trellises: Vec<TrellisJob>,
     /// `count_bits`, after the first stage; `join_bits`, after all streams.
     pub numbers: Vec<NumbersJob>,
     /// `map_scales`, after the second stage.
@@ -26,6 +29,9 @@ pub(in crate::gpu) struct Steps {
     /// `join_blocks`, likewise.
     pub blocks: Vec<TileJob>,
 }
+
+/// Columns of a tile that a warp goes down at a time: four a lane.
+const STRIP: usize = 128;
 
 impl Steps {
     /// Makes addresses of places.
@@ -42,6 +48,9 @@ impl Steps {
         for job in &mut self.differences {
             job.map = there(job.map);
             job.differences = there(job.differences);
+        }
+        for job in &mut self.trellises {
+            job.stored = relocate(job.stored);
         }
         for job in &mut self.filters {
             (job.modes, job.blocks, job.residuals) = (relocate(job.modes), relocate(job.blocks), relocate(job.residuals));
@@ -74,6 +83,20 @@ impl Plan {
         let from = difference_job(tile.layout, from);
         self.steps.differences.push(DifferenceJob { differences, output, stride, map, width, rows, ..from });
         (map, TileJob { output: differences, stride: tile.width as u64, ..job })
+    }
+
+    /// Makes numbers of what a tile's trellis stores, once that is decoded; returns `job` with the latter for its output.
+    pub(super) fn trellis(&mut self, tile: &Tile<'_>, trellis: Trellis, job: TileJob) -> TileJob {
+        let stored = self.reserve(tile.rows * tile.width);
+        let (pitch, rows) = (tile.width as u32, tile.rows as u32);
+        let taps = trellis.taps.0 as u32 | (trellis.taps.1 as u32) << 8;
+        let strip = |first: usize| {
+            let width = STRIP.min(tile.width - first) as u32;
+            let (stored, output) = (stored + first as u64, tile.output + first as u64);
+            TrellisJob { stored, output, stride: tile.stride, pitch, width, rows, taps, reserved: [0; 2] }
+        };
+        self.steps.trellises.extend((0..tile.width).step_by(STRIP).map(strip));
+        TileJob { output: stored, stride: tile.width as u64, ..job }
     }
 
     /// Copies a tile that is the base's.

@@ -167,6 +167,7 @@ fn what_planes_say_is_refused_or_stays_inside() {
                 contexts: at,
                 filter: None,
                 difference: None,
+                trellis: None,
             };
             memory.payloads.push(end..end + len as u64);
             end += len as u64;

@@ -30,6 +30,7 @@ enum Step {
     JoinBlocks,
     UndoFilters,
     UndoDifferences,
+    UndoTrellis,
 }
 
 /// All that a batch reads and writes.
@@ -203,6 +204,12 @@ fn check_steps(ready: &Ready, all: &mut Accesses, [lists, parts]: [u64; 2]) {
             all.read(Step::UndoDifferences, job.differences, rows * width);
         }
         all.write_rows(Step::UndoDifferences, job.output, rows, width, job.stride);
+    }
+    for job in &steps.trellises {
+        let (rows, width) = (job.rows as usize, job.width as usize);
+        assert!(job.stored.is_multiple_of(16) && job.width <= job.pitch && rows > 0 && job.taps < 1 << 16, "{job:?}");
+        all.read_rows(Step::UndoTrellis, job.stored, rows, width, job.pitch as u64);
+        all.write_rows(Step::UndoTrellis, job.output, rows, width, job.stride);
     }
     for job in &steps.numbers {
         let (n, form) = (job.elements as usize, job.form());

@@ -5,6 +5,7 @@ use super::*;
 use crate::container::base_contexts::BaseContexts;
 use crate::container::block_contexts::{BlockContexts, CONTEXTS, STEP};
 use crate::container::difference::Difference;
+use crate::container::trellis::Trellis;
 use crate::dtype::Dtype;
 use wcodec_device::bitplanes::Form;
 use wcodec_device::planes::Blocks;
@@ -36,6 +37,7 @@ struct Said {
     base: Option<BaseContexts>,
     scales: Option<BlockContexts>,
     difference: Option<Difference>,
+    trellis: Option<Trellis>,
     modes_len: usize,
 }
 
@@ -99,6 +101,15 @@ fn based(rng: &mut Numbers) -> Option<(Layout, Said)> {
         base = Some(BaseContexts::read(&params, layout, TABLES).ok()?);
     }
     Some((layout, Said { base, difference: Some(difference), ..Said::default() }))
+}
+
+/// Numbers of a trellis, any.
+fn on_trellis(rng: &mut Numbers) -> Option<(Layout, Said)> {
+    let mut params = [0; 16];
+    (params[0], params[1]) = (rng.next() as u8, rng.next() as u8);
+    damage(rng, &mut params, 10);
+    let trellis = Trellis::read(&params).ok()?;
+    Some((Layout::Columns(1), Said { trellis: Some(trellis), ..Said::default() }))
 }
 
 /// Blocks, with contexts by their scales or without.
@@ -191,6 +202,7 @@ impl Made {
             contexts: said.contexts(),
             filter: said.filter.as_ref().map(|(filter, entry)| (filter, *entry)),
             difference: from,
+            trellis: said.trellis,
         };
         if self.plan.add(&tile, TABLES, check).is_err() {
             return false;
@@ -241,6 +253,7 @@ impl Made {
             contexts: None,
             filter: None,
             difference: None,
+            trellis: None,
         };
         let added = self.plan.add_numbers(&tile, form, &planes, TABLES, check);
         // What a plane is refused for is told once those before it are decoded.
@@ -301,6 +314,12 @@ fn bases() {
 }
 
 #[test]
+fn trellises() {
+    let jobs = |ready: &Ready| ready.steps.trellises.len();
+    batches(26, jobs, |rng, made, check| on_trellis(rng).map(|said| made.add(rng, &said, check)));
+}
+
+#[test]
 fn blocks() {
     batches(23, mapped, |rng, made, check| in_blocks(rng).map(|said| made.add(rng, &said, check)));
 }
@@ -328,10 +347,11 @@ fn bitplanes() {
 /// Tiles of all tools beside each other.
 #[test]
 fn all_in_one_batch() {
-    batches(25, mapped, |rng, made, check| match rng.below(4) {
+    batches(25, mapped, |rng, made, check| match rng.below(5) {
         0 => filtered(rng).map(|said| made.add(rng, &said, check)),
         1 => based(rng).map(|said| made.add(rng, &said, check)),
         2 => in_blocks(rng).map(|said| made.add(rng, &said, check)),
+        3 => on_trellis(rng).map(|said| made.add(rng, &said, check)),
         _ => Some(made.add_numbers(rng, Form::Integer { bits: 8 }, check)),
     });
 }
