@@ -17,7 +17,7 @@ use wcodec::{Archive, Backend, Backing, Dtype};
 type Coded = (u8, usize, u8);
 
 /// Name, what it is there for, and whether its archive is of tensors in memory.
-const GOLDENS: [(&str, &[Coded], bool); 16] = [
+const GOLDENS: [(&str, &[Coded], bool); 17] = [
     ("bf16", &[(128, 0, 3), (128, 1, 0), (128, 0, 2)], false),
     ("f32", &[(129, 0, 3), (129, 1, 0), (129, 3, 0)], false),
     ("f16", &[(2, 0, 0), (2, 1, 2)], false),
@@ -32,6 +32,8 @@ const GOLDENS: [(&str, &[Coded], bool); 16] = [
     ("contexts_bytes", &[(1, 0, 4)], true),
     ("filters", &[(1, 0, 4)], true),
     ("weights", &[(1, 0, 4)], true),
+    // The oracle's own number of trellises, and the tools beside each other.
+    ("trellis", &[(203, 0, 65), (203, 0, 64), (1, 0, 4), (1, 0, 2)], true),
     // The oracle's own numbers: 200 categories, 201 signs, 202 bits of refinement; of this dtype; modes.
     ("progressive", &[(200, 15, 2), (201, 15, 0), (202, 15, 0), (200, 6, 2), (202, 6, 2), (202, 18, 1), (128, 0, 3)], false),
     ("contexts_everywhere", &[(128, 0, 4), (129, 0, 4), (129, 1, 4), (130, 0, 4), (3, 2, 4)], false),
@@ -110,6 +112,11 @@ fn tensors(name: &str) -> Vec<Owned> {
             Owned::waves("bf16", Dtype::BF16, [41, 70], 31),
             Owned::waves("f32", Dtype::F32, [37, 60], 32),
             Owned::waves("i8", Dtype::I8, [75, 83], 33),
+        ],
+        "trellis" => vec![
+            Owned::scaled_on_trellis("contexts", [300, 66], 34),
+            Owned::on_trellis("small", [33, 70], 35),
+            new("noise", Dtype::I8, &[65, 67], Fill::Few, 36),
         ],
         "progressive" => vec![
             sprinkled(new("model.embed.weight", Dtype::BF16, &[33, 131], Fill::Gaussian, 1)),
@@ -254,7 +261,7 @@ fn write_missing_goldens() {
         let source = source(name);
         let archive = match name {
             _ if forced(name).is_some() => write(&forced(name).unwrap()),
-            "contexts" | "contexts_bytes" | "filters" | "weights" => encode_max(&tensors(name)),
+            "contexts" | "contexts_bytes" | "filters" | "weights" | "trellis" => encode_max(&tensors(name)),
             "progressive" => encode_progressive(&source),
             _ if in_memory => encode_tensors(&tensors(name)),
             _ => encode_source(&source).unwrap(),

@@ -98,6 +98,7 @@ fn whatever_the_format_allows() {
         wanted.iter().for_each(|mode| assert!(modes.contains(mode), "{mode:?}"));
     }
     assert!(modes.contains(&(128, 1, 4)) && modes.contains(&(129, 1, 4)), "no deep contexts");
+    assert!([64, 65].iter().all(|&tools| modes.contains(&(203, 0, tools))), "no trellis, with contexts or without");
 }
 
 /// Profile `max` codes weights whose rows and columns have scales with contexts, and smaller than without.

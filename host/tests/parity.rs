@@ -22,11 +22,13 @@ mod quantized;
 #[path = "parity/suite.rs"]
 mod suite;
 mod support;
+#[path = "parity/trellis.rs"]
+mod trellis;
 
 macro_rules! decoders {
     ($($name:ident: $target:expr, $cases:expr, $context_cases:expr $(, $ignore:literal)?;)*) => {$(
         mod $name {
-            use super::{base, blocks, contexts, damage, filters, progressive, quantized, suite};
+            use super::{base, blocks, contexts, damage, filters, progressive, quantized, suite, trellis};
             use super::support::target::Target;
 
             const TARGET: Target = $target;
@@ -119,6 +121,18 @@ macro_rules! decoders {
             $(#[ignore = $ignore])?
             fn damage_progressive() {
                 progressive::damage(TARGET, $context_cases);
+            }
+
+            #[test]
+            $(#[ignore = $ignore])?
+            fn trellis_types() {
+                trellis::types(TARGET);
+            }
+
+            #[test]
+            $(#[ignore = $ignore])?
+            fn damage_trellis() {
+                trellis::damage(TARGET, $context_cases);
             }
 
             #[test]

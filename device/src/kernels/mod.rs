@@ -25,8 +25,7 @@ mod transforms;
 mod trellis;
 
 use crate::job::{
-    BlockJob, CheckJob, ContextSet, CropJob, DifferenceJob, EXPANDED_BYTES, FilterJob, NumbersJob, TileJob, TrellisJob,
-    status,
+    BlockJob, CheckJob, ContextSet, CropJob, DifferenceJob, EXPANDED_BYTES, FilterJob, NumbersJob, TileJob, TrellisJob, status,
 };
 use intrinsics::{block, lane_id, thread};
 

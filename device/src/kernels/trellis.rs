@@ -20,9 +20,7 @@ const AHEAD: u32 = 8;
 pub(super) unsafe fn undo(job: &TrellisJob) {
     let odd = (job.output | job.stride | job.stored | job.pitch as u64) as u32 | job.width;
     // SAFETY: by contract.
-    unsafe {
-        if odd % 4 == 0 { columns::<4>(job) } else { columns::<1>(job) }
-    }
+    unsafe { if odd % 4 == 0 { columns::<4>(job) } else { columns::<1>(job) } }
 }
 
 /// `BYTES` columns a lane.

@@ -283,7 +283,8 @@ impl<'a> Tensor<'a> {
         let trellis = self.entry.has_trellis().then(|| Trellis::read(last)).transpose().map_err(damaged)?;
         let (first, stride) = (self.entry.prefix_len() as usize, self.entry.directory_stride());
         let planes = if self.entry.is_tensor() { self.plane_directories()? } else { Vec::new() };
-        let directory = Directory { bytes, first, stride, contexts, base_contexts, block_contexts, difference, filter, trellis, planes };
+        let directory =
+            Directory { bytes, first, stride, contexts, base_contexts, block_contexts, difference, filter, trellis, planes };
         if directory.len() > 0 && directory.offset(0) != 0 {
             return Err(
                 self.place(Error::corrupt("its first tile does not begin the segment").with_tile(0).at(self.entry.directory_off))

@@ -1,9 +1,9 @@
 //! The container, written front to back; only the superblock is filled in at the end.
 
-use super::trellis;
 use super::base;
 use super::batch::{Input, PIECE, PieceDone, TileDone, batches, encode, encode_piece, put_back};
 use super::plan::{choose_layouts, learn};
+use super::trellis;
 use super::{EncodeOptions, EncodeReport, filter, progressive};
 use crate::checksum;
 use crate::container::contexts::Contexts;

@@ -1,9 +1,9 @@
 //! A tensor's integers: rounded and counted in turns until the tables and the integers agree.
 
 use super::feedback::Feedback;
+use super::path::{self, Prices};
 use super::rate::{Contexts, Rates, count};
 use super::round::{Outcome, Rate, Rounding, Row, Scratch};
-use super::path::{self, Prices};
 use super::scheme::{Format, stored_scale};
 use super::statistics::Sensitivity;
 use super::step::{facts, ideal, of_group, of_rows};
@@ -130,7 +130,9 @@ impl Matrix<'_> {
     fn scales(&self, ideals: &[f32], moment: f32, trellis: bool, rates: Option<(&Rates, &[u16])>) -> Vec<bf16> {
         let columns = self.columns;
         match self.format {
-            Format::Int8 => of_rows(self.values, columns, ideals, trellis).into_iter().map(|step| reaching(step, 127.0)).collect(),
+            Format::Int8 => {
+                of_rows(self.values, columns, ideals, trellis).into_iter().map(|step| reaching(step, 127.0)).collect()
+            }
             Format::Int4 => {
                 let row = |(row, values): (usize, &[f32])| -> Vec<bf16> {
                     let price = if self.lambda > 0.0 { self.sensitivity.rows[row] * moment / self.lambda } else { 1.0 };

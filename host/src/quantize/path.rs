@@ -226,7 +226,10 @@ mod tests {
                 let codes = choose(&xs, &bits, lambda);
                 let (got, least) = (cost(&xs, &codes, &bits, lambda), exhaustive(&xs, &bits, lambda, 0));
                 // Candidates farther than the second nearest of their class are not tried.
-                assert!((got - least).abs() < 1e-3 * least || lambda == 2.0 && got < 1.02 * least, "{seed} {lambda}: {got} {least}");
+                assert!(
+                    (got - least).abs() < 1e-3 * least || lambda == 2.0 && got < 1.02 * least,
+                    "{seed} {lambda}: {got} {least}"
+                );
             }
         }
     }

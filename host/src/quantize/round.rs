@@ -92,7 +92,15 @@ impl Rounding<'_> {
     }
 
     /// Rounds column `j` as it is ordered, and tells those from `first` on of its errors.
-    fn column(&self, j: usize, first: usize, rows: &[Row<'_>], codes: &mut [i8], scratch: &mut Scratch, outcomes: &mut [Outcome]) {
+    fn column(
+        &self,
+        j: usize,
+        first: usize,
+        rows: &[Row<'_>],
+        codes: &mut [i8],
+        scratch: &mut Scratch,
+        outcomes: &mut [Outcome],
+    ) {
         let n = self.feedback.order.len();
         let (column, moment) = (self.feedback.order[j] as usize, self.feedback.weights[j]);
         let Scratch { weights, targets, errors, paths, column: chosen } = scratch;

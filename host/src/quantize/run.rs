@@ -220,7 +220,14 @@ impl<'a> Quantizer<'a> {
             if !matches!(target, Target::Lambda(_)) {
                 let values = source.read_finite(number)?;
                 let (sensitivity, feedback) = self.sensitivity(source, number, &values, plan.weights)?;
-                plan.samples.push(Sample::of(&values, columns as usize, format, self.trellis(), &sensitivity, mean(&feedback.weights)));
+                plan.samples.push(Sample::of(
+                    &values,
+                    columns as usize,
+                    format,
+                    self.trellis(),
+                    &sensitivity,
+                    mean(&feedback.weights),
+                ));
                 done += values.len() as u64;
                 self.report("looking", done, plan.weights)?;
             }

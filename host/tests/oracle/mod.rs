@@ -15,12 +15,14 @@ mod layout;
 mod progressive;
 mod stream;
 mod tile;
+mod trellis;
 
 use contexts::{Contexts, classes_len};
 use filters::Filter;
 use layout::layout_shape;
 use sha2::{Digest, Sha256};
 use tile::{Heads, decode_record, tiles};
+use trellis::Trellis;
 
 /// An archive, decoded.
 #[derive(Debug)]
@@ -160,7 +162,7 @@ fn decode_to(file: &[u8], base: Option<&[u8]>, detail: u64) -> Result<Decoded> {
     let source_kind = u32_at(sb, 12);
     ensure(source_kind <= 2, "source kind")?;
     let required = u64_at(sb, 16);
-    ensure(required & !63 == 0, "an unknown required feature")?;
+    ensure(required & !127 == 0, "an unknown required feature")?;
     let progressive = required & 8 == 8;
     let (source_len, source_sha) = (u64_at(sb, 32), &sb[40..72]);
     ensure(u64_at(sb, 72) == file.len() as u64, "file length")?;
@@ -205,7 +207,9 @@ fn decode_to(file: &[u8], base: Option<&[u8]>, detail: u64) -> Result<Decoded> {
             continue;
         }
         let mut entries = directory;
-        let parameters = take(&mut entries, 16 * r.params16)?;
+        let mut parameters = take(&mut entries, 16 * r.params16)?;
+        let trellis = Trellis::parse(&r, &mut parameters)?;
+        out.modes.extend(trellis.is_some().then_some((203, 0, r.tools)));
         let differences = match r.tools & 2 {
             2 => Some(base::Differences::parse(&r, parameters, base.as_ref(), tables.len())?),
             _ => None,
@@ -226,7 +230,8 @@ fn decode_to(file: &[u8], base: Option<&[u8]>, detail: u64) -> Result<Decoded> {
             _ => {
                 let heads = Heads { contexts: contexts.as_ref(), differences, filter: filter.as_ref(), scales: scales.as_ref() };
                 let decoded = decode_record(&r, segment, entries, entry as usize, heads, &tables, &mut out)?;
-                differences.map_or(Ok(decoded.clone()), |d| d.undo(&r, &decoded))?
+                let numbers = trellis.map_or(decoded.clone(), |t| t.undo(&r, &decoded));
+                differences.map_or(Ok(numbers), |d| d.undo(&r, &decoded))?
             }
         };
         whole.push((r, bytes));
@@ -291,10 +296,14 @@ fn parse_index(mut index: &[u8], entries: u32, source_kind: u32) -> Result<(Vec<
             params16: u64::from(r[63]),
         };
         ensure(r[59] <= 2, "kind of a record")?;
-        ensure(r[62] & !15 == 0 && (r[62] != 0 || r[63] == 0), "tools of a record")?;
+        ensure(r[62] & !79 == 0 && (r[62] != 0 || r[63] == 0), "tools of a record")?;
         ensure(r[62] & 4 == 0 || r[62] == 4, "filters and another tool")?;
         ensure(r[62] & 8 == 0 || r[62] == 8, "progressive and another tool")?;
         ensure(r[62] & 2 == 0 || r[59] == 0, "a blob with a base")?;
+        ensure(
+            r[62] & 64 == 0 || (r[62] & !1 == 64 && r[59] == 0 && r[58] == 1),
+            "a trellis beside other tools, or of no bytes",
+        )?;
         for _ in 0..r[60] {
             rec.shape.push(u64_at(take(&mut dims, 8)?, 0));
         }

@@ -180,7 +180,7 @@ pub(crate) fn goldens(target: Target) {
             }
         }
     }
-    assert_eq!(count, 17);
+    assert_eq!(count, 18);
 }
 
 /// Real checkpoints, whole.

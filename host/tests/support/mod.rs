@@ -10,6 +10,7 @@ pub mod progressive;
 pub mod quantizable;
 pub mod structured;
 pub mod target;
+pub mod trellised;
 pub mod writer;
 
 use std::io::Cursor;

@@ -22,6 +22,8 @@ pub struct Record {
     pub data: Vec<u8>,
     /// How the tiles' planes are to be coded, in turn.
     pub modes: Vec<Mode>,
+    /// The taps of its trellis, if it has one: the data are numbers of it.
+    pub trellis: Option<[u8; 2]>,
     /// The base of pairs, lawful or not, instead of one that suits.
     pub base: Option<u8>,
 }
@@ -257,7 +259,12 @@ pub fn write(records: &[Record]) -> Vec<u8> {
             for left in (0..r.row_bytes).step_by(r.tile_row_bytes) {
                 let right = r.row_bytes.min(left + r.tile_row_bytes);
                 let rows = top..r.rows.min(top + r.tile_rows);
-                let bytes: Vec<u8> = rows.flat_map(|y| &r.data[y * r.row_bytes..][left..right]).copied().collect();
+                let mut bytes: Vec<u8> = rows.flat_map(|y| &r.data[y * r.row_bytes..][left..right]).copied().collect();
+                if r.trellis.is_some() {
+                    // The highest bit is of no account.
+                    let highest = crc(&bytes) as u8 & 0x80;
+                    bytes.iter_mut().for_each(|b| *b = *b >> 1 | highest);
+                }
                 let begin = segment.len();
                 let split = split(r.layout, &bytes);
                 let across = (right - left) / element;
@@ -280,8 +287,15 @@ pub fn write(records: &[Record]) -> Vec<u8> {
             let first = tiles.first().map_or([0; 8], |t| t.2[p]);
             planes.extend(if *whole { [first[0], first[1], 0, 0] } else { [255, 0, 0, 0] });
         }
-        let (mut directory, params16) = contexts.as_ref().map(Contexts::head).unwrap_or_default();
-        required |= u8::from(params16 > 0);
+        let (mut directory, mut params16) = contexts.as_ref().map(Contexts::head).unwrap_or_default();
+        let mut tools = u8::from(params16 > 0);
+        if let Some(taps) = r.trellis {
+            // Behind the parameters of contexts, before the classes.
+            let at = 16 * usize::from(params16);
+            directory.splice(at..at, taps.into_iter().chain([0; 14]));
+            (tools, params16) = (tools | 64, params16 + 1);
+        }
+        required |= tools;
         for (begin, crc, entries) in &tiles {
             directory.extend((*begin as u32 / 16).to_le_bytes());
             directory.extend(crc.to_le_bytes());
@@ -295,14 +309,7 @@ pub fn write(records: &[Record]) -> Vec<u8> {
             heads.extend(n.to_le_bytes());
         }
         heads.extend(r.dtype.to_le_bytes());
-        heads.extend([
-            r.layout,
-            u8::from(r.blob),
-            r.shape.len() as u8,
-            r.dtype_name.len() as u8,
-            u8::from(params16 > 0),
-            params16,
-        ]);
+        heads.extend([r.layout, u8::from(r.blob), r.shape.len() as u8, r.dtype_name.len() as u8, tools, params16]);
         dims.extend(r.shape.iter().flat_map(|d| d.to_le_bytes()));
         names.extend_from_slice(r.name.as_bytes());
         names.extend_from_slice(r.dtype_name.as_bytes());
@@ -319,7 +326,7 @@ pub fn write(records: &[Record]) -> Vec<u8> {
 
     let mut file = vec![0; 256];
     file[..8].copy_from_slice(b"WCODEC\0\0");
-    (file[8], file[10], file[16]) = (1, required, required);
+    (file[8], file[10], file[16]) = (1, u8::from(required > 0), required);
     if records.first().is_some_and(|r| r.blob) {
         let source: Vec<u8> = records.iter().flat_map(|r| &r.data).copied().collect();
         file[12] = 1;
@@ -355,8 +362,28 @@ impl Record {
             tile_row_bytes: width[1],
             data,
             modes: modes.into(),
+            trellis: None,
             base: None,
         }
+    }
+
+    /// With the numbers for data that a trellis makes of what the data were.
+    pub fn on_trellis(mut self, taps: [u8; 2]) -> Self {
+        self.trellis = Some(taps);
+        for column in 0..self.row_bytes {
+            let mut state = 0;
+            for row in 0..self.rows {
+                if row % self.tile_rows == 0 {
+                    state = 0;
+                }
+                let byte = &mut self.data[row * self.row_bytes + column];
+                let stored = *byte;
+                *byte = stored << 1 | state & 1;
+                let taken = |bit: u8, tap: u8| if bit & 1 == 1 { tap } else { 0 };
+                state = state >> 1 ^ taken(state, taps[0]) ^ taken(stored, taps[1]);
+            }
+        }
+        self
     }
 
     /// Anything at all.
@@ -379,6 +406,7 @@ impl Record {
         };
         let how = rng.pick(&super::FILLS);
         let data = super::fill(dtype, rows * columns * element, how, rng.next());
-        Self::new(name, layout, [rows, tile_rows], [columns * element, tile_columns * element], data, &modes)
+        let record = Self::new(name, layout, [rows, tile_rows], [columns * element, tile_columns * element], data, &modes);
+        if layout == 1 && rng.below(2) == 0 { record.on_trellis([rng.next() as u8, rng.next() as u8]) } else { record }
     }
 }
