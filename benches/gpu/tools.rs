@@ -26,6 +26,9 @@ pub(crate) fn report(model: &Model) -> Result<()> {
     print(model, "blocks (Q4_1, profile max)", Dtype::Q4_1, &blocks, max(), None)?;
     print(model, "filters (BF16, smooth)", Dtype::BF16, &table, max(), None)?;
     print(model, "base (BF16)", Dtype::BF16, &tuned, Encoder::new(), Some(&plain))?;
+    let numbers = on_trellis(&bytes)?;
+    print(model, "trellis (INT8)", Dtype::I8, &numbers, Encoder::new(), None)?;
+    print(model, "trellis (INT8, profile max)", Dtype::I8, &numbers, max(), None)?;
     print(model, "progressive (BF16)", Dtype::BF16, &plain, Encoder::new().progressive(true), None)?;
     print(model, "progressive (INT8)", Dtype::I8, &bytes, Encoder::new().progressive(true), None)
 }
@@ -87,6 +90,29 @@ fn blocks() -> Vec<u8> {
         out.extend((0..16).map(|_| nibble() | nibble() << 4));
     }
     out
+}
+
+/// What a trellis (`docs/format.md`, section 1.6, with the encoder's taps) makes of what is stored.
+fn on_trellis(stored: &[u8]) -> Result<Vec<u8>> {
+    // Tiles as high as the encoder cuts them.
+    let input = TensorInput { name: "t", dtype: Dtype::I8, shape: &[ROWS, COLUMNS], data: stored };
+    let mut out = Cursor::new(Vec::new());
+    Encoder::new().encode_tensors(&[input], &mut out)?;
+    let high = Archive::from_bytes(out.into_inner())?.report()?[0].tile.0;
+    let mut numbers = stored.to_vec();
+    for column in 0..COLUMNS {
+        let mut state = 0u8;
+        for row in 0..ROWS {
+            if row % high == 0 {
+                state = 0;
+            }
+            let number = &mut numbers[(row * COLUMNS + column) as usize];
+            let (odd, k) = (state & 1, *number);
+            *number = k << 1 | odd;
+            state = state >> 1 ^ 24 * odd ^ 13 * (k & 1);
+        }
+    }
+    Ok(numbers)
 }
 
 /// A safetensors file of one tensor.

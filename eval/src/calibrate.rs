@@ -7,6 +7,7 @@ use crate::activations::{Activations, WINDOW, in_order};
 use crate::layer::{Layer, Positions, norm, norm_back, times};
 use crate::random::SplitMix64;
 use crate::sums::Sums;
+use crate::rows::{self, Lookups};
 use crate::{Config, Result, Stock, Weights};
 use candle_core::{Device, Tensor};
 use candle_nn::ops;
@@ -165,37 +166,8 @@ pub fn calibrate(stock: &Stock, config: &Config, tokens: &[u32], progress: &(dyn
         let square = |row: &Vec<f32>| row.iter().map(|g| g * g).sum::<f32>() / hidden as f32;
         window.iter().zip(&gradients).for_each(|(&token, row)| lookups[token as usize].add(square(row)));
     }
-    found.look_up(&lookups, head_name, hidden, count)?;
+    found.look_up(&lookups, head_name, hidden, count, rows::unseen(&windows.concat(), config.vocab_size))?;
     Ok(found)
-}
-
-/// How often a row was looked up, and the sum of the mean squares of the gradients in an element of it.
-#[derive(Clone, Copy, Debug, Default)]
-struct Lookups {
-    times: f32,
-    squares: f32,
-}
-
-impl Lookups {
-    fn add(&mut self, square: f32) {
-        self.times += 1.0;
-        self.squares += square;
-    }
-}
-
-/// By row, how often it is looked up among `count` tokens of other texts, times the mean square of the gradient in an element of it.
-///
-/// Most of a vocabulary does not occur in a text of some ten thousand tokens, and what occurs once there is not the likeliest elsewhere: half of what is taken for a
-/// frequency is how likely the model holds a token on average (`chances`), and what no text says of a row's gradient is that of those that occurred once.
-fn expected(lookups: &[Lookups], chances: &[f32], count: f32) -> Vec<f32> {
-    /// Occurrences that what is known of all rows counts for.
-    const PRIOR: f32 = 2.0;
-    let sum = |of: &mut dyn Iterator<Item = &Lookups>| of.fold((0.0, 0.0), |(n, s), l| (n + l.times, s + l.squares));
-    let (once, all) = (sum(&mut lookups.iter().filter(|l| l.times == 1.0)), sum(&mut lookups.iter()));
-    let (times, squares) = if once.0 > 0.0 { once } else { all };
-    let rare = squares / times.max(1.0);
-    let row = |(l, chance): (&Lookups, &f32)| 0.5 * (l.times / count + chance) * (l.squares + PRIOR * rare) / (l.times + PRIOR);
-    lookups.iter().zip(chances).map(row).collect()
 }
 
 /// From the last layer's outputs to the means of what the head has of them, all tokens alike; its gradients take the outputs' place.
@@ -265,11 +237,12 @@ impl Calibration {
     }
 
     /// What is looked up of the embedding, which may be the head as well.
-    fn look_up(&mut self, lookups: &[Lookups], head: &str, hidden: usize, count: f32) -> Result<()> {
+    fn look_up(&mut self, lookups: &[Lookups], head: &str, hidden: usize, count: f32, unseen: f32) -> Result<()> {
         let name = "model.embed_tokens.weight";
-        let head = self.tensors.get(head).ok_or("the head was not measured")?;
+        let head = self.tensors.get_mut(head).ok_or("the head was not measured")?;
         // How likely a token is, less its square.
-        let lookups = expected(lookups, &head.outputs, count);
+        rows::elsewhere(&mut head.outputs, lookups, unseen);
+        let lookups = rows::expected(lookups, &head.outputs, count, unseen);
         if let Some(known) = self.tensors.get_mut(name) {
             known.lookups = lookups;
             return Ok(());
@@ -279,31 +252,5 @@ impl Calibration {
         let inputs = moments.add(&alike)?;
         self.tensors.insert(name.to_owned(), Known { inputs, outputs: vec![0.0; lookups.len()], lookups });
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_that_did_not_occur_are_expected_as_the_model_does() {
-        let mut lookups = vec![Lookups::default(); 5];
-        (0..90).for_each(|_| lookups[0].add(0.1));
-        (0..8).for_each(|_| lookups[1].add(0.5));
-        lookups[2].add(4.0);
-        lookups[3].add(2.0);
-        let found = expected(&lookups, &[0.9, 0.08, 0.001, 0.001, 0.018], 100.0);
-        // What occurs often is what was counted, in its order of magnitude: two that rare rows lend it, with their larger gradients, are a good half more.
-        assert!((found[0] / (0.9 * 0.1) - 1.0).abs() < 0.7, "{found:?}");
-        // What did not occur: half of what the model expects, with the gradients of what occurred once.
-        assert!((found[4] / (0.5 * 0.018 * 3.0) - 1.0).abs() < 1e-5, "{found:?}");
-        // What occurred once, by half and half.
-        assert!((found[2] / (0.5 * (0.01 + 0.001) * (4.0 + 2.0 * 3.0) / 3.0) - 1.0).abs() < 1e-5, "{found:?}");
-        assert!(found[2] > found[3]);
-        // A text without rare rows.
-        let common = expected(&lookups[..2], &[0.5, 0.5], 98.0);
-        assert!(common.iter().all(|v| v.is_finite() && *v > 0.0), "{common:?}");
-        assert_eq!(expected(&[Lookups::default()], &[0.1], 1.0), [0.0]);
     }
 }

@@ -34,6 +34,7 @@ mod peers;
 mod random;
 pub mod raw;
 mod reading;
+mod rows;
 mod sample;
 mod search;
 pub mod sentences;

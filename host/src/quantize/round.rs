@@ -227,44 +227,58 @@ mod tests {
         assert_eq!(nearest(-9.0, 1.0, 0.0, &bits, (-8, 7)), -8);
     }
 
-    /// An independent reading of the rule: the weighted error of what comes out is what the outcome says.
+    /// An independent reading of the rule: the weighted error of what comes out is what the outcome says, one by one and on a trellis, with columns of
+    /// one block and of several.
     #[test]
     fn the_error_is_the_quadratic_form() {
-        let n = 20;
-        let mut uniform = uniform(3);
-        let mut random = move || uniform() - 0.5;
-        // Inputs that share a part.
-        let samples: Vec<Vec<f32>> = (0..200)
-            .map(|_| {
-                let shared = 2.0 * random();
-                (0..n).map(|_| random() + shared).collect()
-            })
-            .collect();
-        let moments: Vec<f32> = (0..n * n).map(|k| samples.iter().map(|s| s[k / n] * s[k % n]).sum::<f32>() / 200.0).collect();
-        let feedback = Feedback::new(&moments, n);
-        let values: Vec<f32> = (0..ROWS * n).map(|_| random()).collect();
-        let rounding = Rounding { feedback: &feedback, lambda: 0.0, group: n, range: (-127, 127) };
-        let step = 0.11;
-        let row = |values| Row { values, steps: &[0.11], sensitivity: 1.0, rate: Rate::Bits(&FLAT) };
-        let rows: Vec<Row<'_>> = values.chunks(n).map(row).collect();
-        let mut codes = vec![0; ROWS * n];
-        let outcomes = rounding.run(&rows, &mut codes, &mut Scratch::default());
-        let mean = (0..n).map(|i| moments[i * (n + 1)]).sum::<f32>() / n as f32;
-        let form = |error: &[f32]| -> f32 {
-            let term = |k: usize| error[k / n] * (moments[k] / mean + if k / n == k % n { 0.01 } else { 0.0 }) * error[k % n];
-            (0..n * n).map(term).sum()
-        };
-        let (mut with, mut without) = (0.0, 0.0);
-        for (row, values) in values.chunks(n).enumerate() {
-            let error: Vec<f32> = values.iter().zip(&codes[row * n..]).map(|(v, &code)| v - code as f32 * step).collect();
-            let weighted = form(&error);
-            assert!((weighted - outcomes[row].error).abs() < 1e-2 * weighted.max(1e-3), "{weighted} {:?}", outcomes[row]);
-            let largest = error.iter().fold(0f32, |most, e| most.max(e.abs()));
-            assert!((largest - outcomes[row].largest).abs() < 1e-6);
-            with += weighted;
-            without += form(&values.iter().map(|v| v - (v / step).round() * step).collect::<Vec<_>>());
+        for n in [20, BLOCK, 2 * BLOCK + 5, 2 * TOLD + 3] {
+            let mut uniform = uniform(3);
+            let mut random = move || uniform() - 0.5;
+            // Inputs that share a part.
+            let count = 4 * n;
+            let samples: Vec<Vec<f32>> = (0..count)
+                .map(|_| {
+                    let shared = 2.0 * random();
+                    (0..n).map(|_| random() + shared).collect()
+                })
+                .collect();
+            let product = |k: usize| samples.iter().map(|s| s[k / n] * s[k % n]).sum::<f32>() / count as f32;
+            let moments: Vec<f32> = (0..n * n).map(product).collect();
+            let feedback = Feedback::new(&moments, n);
+            let values: Vec<f32> = (0..ROWS * n).map(|_| random()).collect();
+            let mean = (0..n).map(|i| moments[i * (n + 1)]).sum::<f32>() / n as f32;
+            let form = |error: &[f32]| -> f32 {
+                let row = |i: usize| -> f32 {
+                    (0..n).map(|j| (moments[i * n + j] / mean + if i == j { 0.01 } else { 0.0 }) * error[j]).sum()
+                };
+                (0..n).map(|i| error[i] * row(i)).sum()
+            };
+            let prices = Prices::new(&FLAT, 0.0);
+            // A state's integers lie two steps apart.
+            for (rate, step) in [(Rate::Bits(&FLAT), 0.11), (Rate::Trellis(&prices), 0.055)] {
+                let rounding = Rounding { feedback: &feedback, lambda: 0.0, group: n, range: (-127, 127) };
+                let steps = [step];
+                let row = |values| Row { values, steps: &steps, sensitivity: 1.0, rate };
+                let rows: Vec<Row<'_>> = values.chunks(n).map(row).collect();
+                let mut codes = vec![0; ROWS * n];
+                let outcomes = rounding.run(&rows, &mut codes, &mut Scratch::default());
+                let (mut with, mut without) = (0.0, 0.0);
+                for (row, values) in values.chunks(n).enumerate() {
+                    let error: Vec<f32> = values.iter().zip(&codes[row * n..]).map(|(v, &code)| v - code as f32 * step).collect();
+                    let weighted = form(&error);
+                    assert!((weighted - outcomes[row].error).abs() < 1e-2 * weighted.max(1e-3), "{n} {weighted} {:?}", outcomes[row]);
+                    let largest = error.iter().fold(0f32, |most, e| most.max(e.abs()));
+                    assert!((largest - outcomes[row].largest).abs() < 1e-6);
+                    with += weighted;
+                    without += form(&values.iter().map(|v| v - (v / 0.11).round() * 0.11).collect::<Vec<_>>());
+                }
+                // Feedback does better than rounding each by itself.
+                assert!(with < 0.7 * without, "{n} {with} {without}");
+                if let Rate::Trellis(_) = rate {
+                    let mut bytes: Vec<u8> = codes.iter().map(|&c| c as u8).collect();
+                    assert!(crate::container::trellis::Trellis::OURS.take(&mut bytes, n, n), "{n}");
+                }
+            }
         }
-        // Feedback does better than rounding each by itself.
-        assert!(with < 0.7 * without, "{with} {without}");
     }
 }
