@@ -6,8 +6,8 @@
 use crate::activations::{Activations, WINDOW, in_order};
 use crate::layer::{Layer, Positions, norm, norm_back, times};
 use crate::random::SplitMix64;
-use crate::sums::Sums;
 use crate::rows::{self, Lookups};
+use crate::sums::Sums;
 use crate::{Config, Result, Stock, Weights};
 use candle_core::{Device, Tensor};
 use candle_nn::ops;
@@ -33,6 +33,8 @@ struct Known {
     inputs: usize,
     outputs: Vec<f32>,
     lookups: Vec<f32>,
+    /// Where the moments of gradients in what is looked up are.
+    gradients: Option<usize>,
 }
 
 /// Second moments, in a file.
@@ -65,10 +67,14 @@ impl Statistics for Calibration {
     fn of(&self, tensor: &str) -> wcodec::Result<Option<TensorStatistics>> {
         let Some(known) = self.tensors.get(tensor) else { return Ok(None) };
         let mut moments = self.moments.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let inputs = moments.get(known.inputs).map_err(|e| {
-            wcodec::Error::new(wcodec::ErrorKind::Io, format!("reading moments from the temporary file: {e}")).with_tensor(tensor)
-        })?;
-        Ok(Some(TensorStatistics { inputs, outputs: known.outputs.clone(), lookups: known.lookups.clone() }))
+        let mut get = |number| {
+            moments.get(number).map_err(|e| {
+                let why = format!("reading moments from the temporary file: {e}");
+                wcodec::Error::new(wcodec::ErrorKind::Io, why).with_tensor(tensor)
+            })
+        };
+        let (inputs, gradients) = (get(known.inputs)?, known.gradients.map(&mut get).transpose()?);
+        Ok(Some(TensorStatistics { inputs, outputs: known.outputs.clone(), lookups: known.lookups.clone(), gradients }))
     }
 }
 
@@ -161,12 +167,22 @@ pub fn calibrate(stock: &Stock, config: &Config, tokens: &[u32], progress: &(dyn
         step(3.0)?;
     }
     let mut lookups = vec![Lookups::default(); config.vocab_size];
-    for (number, window) in windows.iter().enumerate() {
-        let gradients = between[0].get(number, hidden)?.to_vec2::<f32>()?;
-        let square = |row: &Vec<f32>| row.iter().map(|g| g * g).sum::<f32>() / hidden as f32;
-        window.iter().zip(&gradients).for_each(|(&token, row)| lookups[token as usize].add(square(row)));
-    }
-    found.look_up(&lookups, head_name, hidden, count, rows::unseen(&windows.concat(), config.vocab_size))?;
+    // Tokens count by the length of their gradients, as elsewhere: `Sums`.
+    let mut products = vec![0f32; hidden * hidden];
+    let squares = |w: usize| -> Result<(Vec<f32>, Vec<f32>)> {
+        let gradients = between[0].get(w, hidden)?;
+        let squares = gradients.sqr()?.sum_keepdim(1)?;
+        let weighted = gradients.broadcast_div(&squares.affine(1.0, f64::from(f32::MIN_POSITIVE))?.sqrt()?)?;
+        Ok((squares.flatten_all()?.to_vec1()?, weighted.t()?.matmul(&gradients)?.flatten_all()?.to_vec1()?))
+    };
+    let mut tokens = windows.iter().copied().flatten();
+    in_order(windows.len(), squares, |(squares, product)| {
+        products.iter_mut().zip(product).for_each(|(sum, p)| *sum += p);
+        squares.iter().zip(&mut tokens).for_each(|(square, &token)| lookups[token as usize].add(square / hidden as f32));
+        Ok(())
+    })?;
+    let unseen = rows::unseen(&windows.concat(), config.vocab_size);
+    found.look_up(&lookups, &products, head_name, count, unseen)?;
     Ok(found)
 }
 
@@ -232,25 +248,23 @@ impl Calibration {
     fn keep(&mut self, (inputs, outputs): (Vec<f32>, Vec<f32>), name: &str) -> Result<()> {
         let moments = self.moments.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
         let inputs = moments.add(&inputs)?;
-        self.tensors.insert(name.to_owned(), Known { inputs, outputs, lookups: Vec::new() });
+        self.tensors.insert(name.to_owned(), Known { inputs, outputs, lookups: Vec::new(), gradients: None });
         Ok(())
     }
 
-    /// What is looked up of the embedding, which may be the head as well.
-    fn look_up(&mut self, lookups: &[Lookups], head: &str, hidden: usize, count: f32, unseen: f32) -> Result<()> {
+    /// What is looked up of the embedding, which may be the head as well; `products` are those of gradients there.
+    fn look_up(&mut self, lookups: &[Lookups], products: &[f32], head: &str, count: f32, unseen: f32) -> Result<()> {
         let name = "model.embed_tokens.weight";
+        let moments = self.moments.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let gradients = moments.add(products)?;
         let head = self.tensors.get_mut(head).ok_or("the head was not measured")?;
         // How likely a token is, less its square.
         rows::elsewhere(&mut head.outputs, lookups, unseen);
         let lookups = rows::expected(lookups, &head.outputs, count, unseen);
-        if let Some(known) = self.tensors.get_mut(name) {
-            known.lookups = lookups;
-            return Ok(());
-        }
-        let alike: Vec<f32> = (0..hidden * hidden).map(|i| if i % (hidden + 1) == 0 { 1.0 } else { 0.0 }).collect();
-        let moments = self.moments.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let inputs = moments.add(&alike)?;
-        self.tensors.insert(name.to_owned(), Known { inputs, outputs: vec![0.0; lookups.len()], lookups });
+        let rows = lookups.len();
+        let new = || Known { inputs: gradients, outputs: vec![0.0; rows], lookups: Vec::new(), gradients: None };
+        let known = self.tensors.entry(name.to_owned()).or_insert_with(new);
+        (known.lookups, known.gradients) = (lookups, Some(gradients));
         Ok(())
     }
 }

@@ -5,7 +5,6 @@
 
 use super::path;
 use super::scheme::Format;
-use super::statistics::Sensitivity;
 use super::step::{bounded, facts, ideal};
 use crate::encode::frequency::entropy;
 
@@ -32,15 +31,8 @@ struct SampledGroup {
 }
 
 impl Sample {
-    /// Of a matrix, whose feedback leaves `moment` of an error on average.
-    pub(crate) fn of(
-        values: &[f32],
-        columns: usize,
-        format: Format,
-        trellis: bool,
-        sensitivity: &Sensitivity,
-        moment: f32,
-    ) -> Self {
+    /// Of a matrix, whose rows' squared errors have these prices.
+    pub(crate) fn of(values: &[f32], columns: usize, format: Format, trellis: bool, prices: &[f32]) -> Self {
         let count = values.len() / columns;
         let taken = (SAMPLE / columns).clamp(1, count.max(1)).min(count);
         let group = format.group(columns).unwrap_or(columns);
@@ -49,7 +41,7 @@ impl Sample {
             row.chunks_exact(group).map(move |group| {
                 let (largest, rms) = facts(group);
                 let weights = group.iter().step_by(columns.div_ceil(SAMPLE)).copied().collect();
-                SampledGroup { weights, largest, rms, sensitivity: sensitivity.rows[number] * moment }
+                SampledGroup { weights, largest, rms, sensitivity: prices[number] }
             })
         });
         Self { format, trellis: trellis && format == Format::Int8, elements: values.len() as u64, groups: groups.collect() }
@@ -110,10 +102,7 @@ mod tests {
     fn a_size_has_its_price() {
         let values: Vec<f32> =
             (0..1 << 14).map(|i: u32| ((i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 24) as f32) - 0.5).collect();
-        let at = |sensitivity: f32| {
-            let sensitivity = Sensitivity { rows: vec![sensitivity; 64], moments: None };
-            Sample::of(&values, 256, Format::Int8, false, &sensitivity, 1.0)
-        };
+        let at = |sensitivity: f32| Sample::of(&values, 256, Format::Int8, false, &[sensitivity; 64]);
         let samples = [at(1.0), at(16.0)];
         let n = values.len() as f64;
         let lambda = lambda_for(&samples, 8.0 * n);

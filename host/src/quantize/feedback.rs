@@ -4,6 +4,7 @@
 //! rounded from the last to the first, and what column j is rounded from is its weight plus the sum over later columns k of their error times
 //! L_kj. The weighted error of a row is then the sum of D_jj times the square of what rounding column j changed.
 
+use super::statistics::Sensitivity;
 use crate::cpu::{Backend, Body};
 use rayon::prelude::*;
 
@@ -25,12 +26,24 @@ pub(crate) struct Feedback {
 
 impl Feedback {
     /// Factors `columns × columns` moments.
+    #[cfg(test)]
     pub(crate) fn new(moments: &[f32], columns: usize) -> Self {
-        let n = columns;
-        let diagonal: Vec<f32> = (0..n).map(|i| moments[i * (n + 1)].max(0.0)).collect();
-        let mean = (diagonal.iter().map(|&d| d as f64).sum::<f64>() / n.max(1) as f64) as f32;
-        let mut order: Vec<u32> = (0..n as u32).collect();
+        Self::in_order(moments, Self::order_of(&[moments], columns))
+    }
+
+    /// Columns by rising moment, of all of some moments together.
+    fn order_of(moments: &[&[f32]], columns: usize) -> Vec<u32> {
+        let diagonal = |i: usize| moments.iter().map(|moments| moments[i * (columns + 1)].max(0.0)).sum::<f32>();
+        let diagonal: Vec<f32> = (0..columns).map(diagonal).collect();
+        let mut order: Vec<u32> = (0..columns as u32).collect();
         order.sort_by(|&a, &b| diagonal[a as usize].total_cmp(&diagonal[b as usize]).then(a.cmp(&b)));
+        order
+    }
+
+    /// Factors moments whose columns come in this order.
+    fn in_order(moments: &[f32], order: Vec<u32>) -> Self {
+        let n = order.len();
+        let mean = ((0..n).map(|i| moments[i * (n + 1)].max(0.0) as f64).sum::<f64>() / n.max(1) as f64) as f32;
         let mut damping = DAMPING;
         loop {
             let scaled = |i: usize, j: usize| {
@@ -61,6 +74,44 @@ impl Feedback {
     #[inline(always)]
     pub(crate) fn row(&self, j: usize) -> &[f32] {
         if self.coefficients.is_empty() { &[] } else { &self.coefficients[j * self.order.len()..][..j] }
+    }
+}
+
+/// The factors of a tensor's moments, of each class of its rows.
+pub(crate) struct Feedbacks {
+    classes: Vec<Feedback>,
+    /// The class of each row; empty if there is but one.
+    of: Vec<u8>,
+}
+
+impl Feedbacks {
+    /// Of a tensor of so many columns. They come in the same order for all rows, so that rows go through them side by side.
+    pub(crate) fn new(sensitivity: &Sensitivity, columns: usize) -> Self {
+        let all: Vec<&[f32]> = sensitivity.moments.iter().map(|moments| &moments[..]).collect();
+        let order = Feedback::order_of(&all, columns);
+        let mut classes: Vec<Feedback> = all.iter().map(|moments| Feedback::in_order(moments, order.clone())).collect();
+        if classes.is_empty() {
+            classes.push(Feedback::none(columns));
+        }
+        Self { classes, of: sensitivity.classes.clone() }
+    }
+
+    /// That of a row.
+    pub(crate) fn of(&self, row: usize) -> &Feedback {
+        &self.classes[self.of.get(row).map_or(0, |&class| class as usize)]
+    }
+
+    /// The columns' order.
+    pub(crate) fn order(&self) -> &[u32] {
+        &self.classes[0].order
+    }
+
+    /// What a unit of squared error of each row costs, after what is made good.
+    pub(crate) fn prices(&self, sensitivity: &Sensitivity) -> Vec<f32> {
+        let mean = |f: &Feedback| (f.weights.iter().map(|&w| w as f64).sum::<f64>() / f.weights.len().max(1) as f64) as f32;
+        let means: Vec<f32> = self.classes.iter().map(mean).collect();
+        let class = |row: usize| self.of.get(row).map_or(0, |&class| class as usize);
+        sensitivity.rows.iter().enumerate().map(|(row, s)| s * means[class(row)]).collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! A tensor's integers: rounded and counted in turns until the tables and the integers agree.
 
-use super::feedback::Feedback;
+use super::feedback::Feedbacks;
 use super::path::{self, Prices};
 use super::rate::{Contexts, Rates, count};
 use super::round::{Outcome, Rate, Rounding, Row, Scratch};
@@ -27,7 +27,7 @@ pub(crate) struct Matrix<'a> {
     /// Columns that share a scale.
     pub group: usize,
     pub sensitivity: &'a Sensitivity,
-    pub feedback: &'a Feedback,
+    pub feedback: &'a Feedbacks,
     /// Loss that a bit may cost; at zero every integer is the nearest and scales are as fine as they can be.
     pub lambda: f32,
     pub contexts: Contexts,
@@ -72,11 +72,11 @@ impl Matrix<'_> {
     /// Quantizes it. Weights are finite.
     pub(crate) fn quantize(&self) -> Quantized {
         let (columns, groups) = (self.columns, self.columns / self.group);
-        let moment = mean(&self.feedback.weights);
-        let ideals: Vec<f32> = self.sensitivity.rows.iter().map(|s| ideal(self.lambda, s * moment)).collect();
+        let prices = self.feedback.prices(self.sensitivity);
+        let ideals: Vec<f32> = prices.iter().map(|&price| ideal(self.lambda, price)).collect();
         let band = Grid::choose(self.sensitivity.rows.len() as u64, columns as u64, 1).tile_rows as usize;
         let band = (self.trellis && band > 1 && self.gains_by_trellis(&ideals)).then_some(band);
-        let mut scales = self.scales(&ideals, moment, band.is_some(), None);
+        let mut scales = self.scales(&ideals, &prices, band.is_some(), None);
         let steps = |scales: &[bf16]| -> Vec<f32> { scales.iter().map(|s| s.to_f32()).collect() };
         let mut step = steps(&scales);
         let fineness = if band.is_some() { 0.5 } else { 1.0 };
@@ -98,7 +98,7 @@ impl Matrix<'_> {
             turn += 1;
             if self.format == Format::Int4 && turn == 2 {
                 // Scales of groups depend on what integers cost.
-                scales = self.scales(&ideals, moment, false, Some((&rates, &contexts)));
+                scales = self.scales(&ideals, &prices, false, Some((&rates, &contexts)));
                 step = steps(&scales);
             }
             (codes, outcomes) = self.round(&step, &contexts, band, Some(&rates));
@@ -127,7 +127,7 @@ impl Matrix<'_> {
     }
 
     /// Scales of all groups.
-    fn scales(&self, ideals: &[f32], moment: f32, trellis: bool, rates: Option<(&Rates, &[u16])>) -> Vec<bf16> {
+    fn scales(&self, ideals: &[f32], prices: &[f32], trellis: bool, rates: Option<(&Rates, &[u16])>) -> Vec<bf16> {
         let columns = self.columns;
         match self.format {
             Format::Int8 => {
@@ -135,7 +135,7 @@ impl Matrix<'_> {
             }
             Format::Int4 => {
                 let row = |(row, values): (usize, &[f32])| -> Vec<bf16> {
-                    let price = if self.lambda > 0.0 { self.sensitivity.rows[row] * moment / self.lambda } else { 1.0 };
+                    let price = if self.lambda > 0.0 { prices[row] / self.lambda } else { 1.0 };
                     let bits = rates.map(|(rates, contexts)| &rates.0[contexts[row] as usize]).filter(|_| self.lambda > 0.0);
                     values.chunks_exact(self.group).map(|g| stored_scale(of_group(g, ideals[row], price, bits))).collect()
                 };
@@ -159,7 +159,7 @@ impl Matrix<'_> {
         const NO_BITS: [f32; 256] = [0.0; 256];
         let (columns, groups) = (self.columns, self.columns / self.group);
         let range = self.format.range();
-        let rounding = Rounding { feedback: self.feedback, lambda: self.lambda, group: self.group, range };
+        let rounding = Rounding { order: self.feedback.order(), lambda: self.lambda, group: self.group, range };
         let bits = |context: u16| rates.map_or(&NO_BITS, |rates| &rates.0[context as usize]);
         let most = contexts.iter().copied().max().unwrap_or(0);
         let prices: Vec<Prices> = (0..=most).map(|context| Prices::new(bits(context), self.lambda)).collect();
@@ -171,6 +171,7 @@ impl Matrix<'_> {
                 values: &self.values[row * columns..][..columns],
                 steps: &steps[row * groups..][..groups],
                 sensitivity: self.sensitivity.rows[row],
+                feedback: self.feedback.of(row),
                 rate: match band {
                     Some(_) => Rate::Trellis(&prices[contexts[row] as usize]),
                     None => Rate::Bits(bits(contexts[row])),
@@ -189,8 +190,4 @@ impl Matrix<'_> {
 fn reaching(step: f32, most: f32) -> bf16 {
     let near = stored_scale(step);
     if near.to_f32() * (most + 0.5) >= step * most { near } else { bf16::from_bits(near.to_bits() + 1) }
-}
-
-pub(crate) fn mean(values: &[f32]) -> f32 {
-    (values.iter().map(|&v| v as f64).sum::<f64>() / values.len().max(1) as f64) as f32
 }

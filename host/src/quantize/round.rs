@@ -18,6 +18,8 @@ pub(crate) struct Row<'a> {
     pub steps: &'a [f32],
     /// What a unit of squared error costs, where the mean moment is one.
     pub sensitivity: f32,
+    /// What later columns make good; all rows have it or none, in the same order.
+    pub feedback: &'a Feedback,
     /// What integers cost.
     pub rate: Rate<'a>,
 }
@@ -34,7 +36,8 @@ pub(crate) enum Rate<'a> {
 /// What all rows have in common.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rounding<'a> {
-    pub feedback: &'a Feedback,
+    /// Columns in the order of the rows' feedback.
+    pub order: &'a [u32],
     /// Loss that a bit may cost.
     pub lambda: f32,
     /// Columns that share a step.
@@ -69,10 +72,10 @@ pub(crate) struct Scratch {
 impl Rounding<'_> {
     /// Rounds some rows, of a trellis those of a row of tiles; `codes` are theirs, row after row.
     pub(crate) fn run(&self, rows: &[Row<'_>], codes: &mut [i8], scratch: &mut Scratch) -> Vec<Outcome> {
-        let n = self.feedback.order.len();
+        let n = self.order.len();
         scratch.weights.clear();
         for row in rows {
-            scratch.weights.extend(self.feedback.order.iter().map(|&column| row.values[column as usize]));
+            scratch.weights.extend(self.order.iter().map(|&column| row.values[column as usize]));
         }
         scratch.targets.clone_from(&scratch.weights);
         scratch.errors.clear();
@@ -83,10 +86,8 @@ impl Rounding<'_> {
             for j in (first..last).rev() {
                 self.column(j, first, rows, codes, scratch, &mut outcomes);
             }
-            if !self.feedback.coefficients.is_empty() {
-                let Scratch { targets, errors, .. } = &mut *scratch;
-                Backend::best().run(Tell { feedback: self.feedback, columns: first..last, targets, errors });
-            }
+            let Scratch { targets, errors, .. } = &mut *scratch;
+            Backend::best().run(Tell { rows, n, columns: first..last, targets, errors });
         }
         outcomes
     }
@@ -101,13 +102,13 @@ impl Rounding<'_> {
         scratch: &mut Scratch,
         outcomes: &mut [Outcome],
     ) {
-        let n = self.feedback.order.len();
-        let (column, moment) = (self.feedback.order[j] as usize, self.feedback.weights[j]);
+        let n = self.order.len();
+        let column = self.order[j] as usize;
         let Scratch { weights, targets, errors, paths, column: chosen } = scratch;
         let step = |row: &Row<'_>| row.steps[column / self.group];
         let number = |(r, row): (usize, &Row<'_>)| {
             let step = step(row);
-            (targets[r * n + j] / step, row.sensitivity * moment * step * step)
+            (targets[r * n + j] / step, row.sensitivity * row.feedback.weights[j] * step * step)
         };
         if let Some(Row { rate: Rate::Trellis(_), .. }) = rows.first() {
             let numbers = rows.iter().enumerate().filter_map(|(r, row)| match row.rate {
@@ -128,16 +129,16 @@ impl Rounding<'_> {
                 Rate::Trellis(_) => 0,
             }));
         }
-        let near = self.feedback.row(j).get(first..).unwrap_or(&[]);
         for (r, (row, &code)) in rows.iter().zip(&*chosen).enumerate() {
             codes[r * n + column] = code;
             let value = code as f32 * step(row);
             let (error, missed) = (weights[r * n + j] - value, targets[r * n + j] - value);
             let outcome = &mut outcomes[r];
-            outcome.error += moment * missed * missed;
+            outcome.error += row.feedback.weights[j] * missed * missed;
             outcome.largest = outcome.largest.max(error.abs());
             outcome.square += error * error;
             errors[r * BLOCK + j - first] = error;
+            let near = row.feedback.row(j).get(first..).unwrap_or(&[]);
             targets[r * n + first..].iter_mut().zip(near).for_each(|(target, l)| *target += error * l);
         }
     }
@@ -145,7 +146,8 @@ impl Rounding<'_> {
 
 /// Tells the columns before a block of its errors.
 struct Tell<'a> {
-    feedback: &'a Feedback,
+    rows: &'a [Row<'a>],
+    n: usize,
     columns: std::ops::Range<usize>,
     targets: &'a mut [f32],
     errors: &'a [f32],
@@ -154,11 +156,15 @@ struct Tell<'a> {
 impl Body for Tell<'_> {
     #[inline(always)]
     fn run(self) {
-        let Self { feedback, columns, targets, errors } = self;
-        let n = feedback.order.len();
+        let Self { rows, n, columns, targets, errors } = self;
+        if rows.iter().any(|row| row.feedback.coefficients.is_empty()) {
+            return;
+        }
         for at in (0..columns.start).step_by(TOLD) {
             let to = (at + TOLD).min(columns.start);
-            for (targets, errors) in targets.chunks_exact_mut(n).zip(errors.chunks_exact(BLOCK)) {
+            for ((Row { feedback, .. }, targets), errors) in
+                rows.iter().zip(targets.chunks_exact_mut(n)).zip(errors.chunks_exact(BLOCK))
+            {
                 let targets = &mut targets[at..to];
                 let mut j = columns.start;
                 while j + 4 <= columns.end {
@@ -256,9 +262,9 @@ mod tests {
             let prices = Prices::new(&FLAT, 0.0);
             // A state's integers lie two steps apart.
             for (rate, step) in [(Rate::Bits(&FLAT), 0.11), (Rate::Trellis(&prices), 0.055)] {
-                let rounding = Rounding { feedback: &feedback, lambda: 0.0, group: n, range: (-127, 127) };
+                let rounding = Rounding { order: &feedback.order, lambda: 0.0, group: n, range: (-127, 127) };
                 let steps = [step];
-                let row = |values| Row { values, steps: &steps, sensitivity: 1.0, rate };
+                let row = |values| Row { values, steps: &steps, sensitivity: 1.0, feedback: &feedback, rate };
                 let rows: Vec<Row<'_>> = values.chunks(n).map(row).collect();
                 let mut codes = vec![0; ROWS * n];
                 let outcomes = rounding.run(&rows, &mut codes, &mut Scratch::default());
@@ -266,7 +272,11 @@ mod tests {
                 for (row, values) in values.chunks(n).enumerate() {
                     let error: Vec<f32> = values.iter().zip(&codes[row * n..]).map(|(v, &code)| v - code as f32 * step).collect();
                     let weighted = form(&error);
-                    assert!((weighted - outcomes[row].error).abs() < 1e-2 * weighted.max(1e-3), "{n} {weighted} {:?}", outcomes[row]);
+                    assert!(
+                        (weighted - outcomes[row].error).abs() < 1e-2 * weighted.max(1e-3),
+                        "{n} {weighted} {:?}",
+                        outcomes[row]
+                    );
                     let largest = error.iter().fold(0f32, |most, e| most.max(e.abs()));
                     assert!((largest - outcomes[row].largest).abs() < 1e-6);
                     with += weighted;

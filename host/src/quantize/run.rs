@@ -3,8 +3,8 @@
 use super::allot::{Sample, lambda_for, total_bits};
 use super::checkpoint::Checkpoint;
 use super::compensation::Compensation;
-use super::feedback::Feedback;
-use super::matrix::{Matrix, mean};
+use super::feedback::Feedbacks;
+use super::matrix::Matrix;
 use super::output::Output;
 use super::rate::Contexts;
 use super::report::{QuantizeReport, TensorQuantization};
@@ -220,14 +220,8 @@ impl<'a> Quantizer<'a> {
             if !matches!(target, Target::Lambda(_)) {
                 let values = source.read_finite(number)?;
                 let (sensitivity, feedback) = self.sensitivity(source, number, &values, plan.weights)?;
-                plan.samples.push(Sample::of(
-                    &values,
-                    columns as usize,
-                    format,
-                    self.trellis(),
-                    &sensitivity,
-                    mean(&feedback.weights),
-                ));
+                let prices = feedback.prices(&sensitivity);
+                plan.samples.push(Sample::of(&values, columns as usize, format, self.trellis(), &prices));
                 done += values.len() as u64;
                 self.report("looking", done, plan.weights)?;
             }
@@ -252,7 +246,7 @@ impl<'a> Quantizer<'a> {
     }
 
     /// What a tensor's errors cost, and what can be made good.
-    fn sensitivity(&self, source: &Checkpoint, number: usize, values: &[f32], weights: u64) -> Result<(Sensitivity, Feedback)> {
+    fn sensitivity(&self, source: &Checkpoint, number: usize, values: &[f32], weights: u64) -> Result<(Sensitivity, Feedbacks)> {
         let entry = source.entry(number);
         let (rows, columns) = (entry.shape[0] as usize, entry.shape[1] as usize);
         let known = match self.statistics {
@@ -263,7 +257,8 @@ impl<'a> Quantizer<'a> {
             Some(known) => {
                 let fits = known.inputs.len() == columns * columns
                     && known.outputs.len() == rows
-                    && (known.lookups.is_empty() || known.lookups.len() == rows);
+                    && (known.lookups.is_empty() || known.lookups.len() == rows)
+                    && known.gradients.as_ref().is_none_or(|g| g.len() == columns * columns);
                 if !fits {
                     let why = format!("the statistics are not those of {rows} × {columns} weights");
                     return Err(Error::argument(why).with_tensor(&entry.name));
@@ -275,10 +270,7 @@ impl<'a> Quantizer<'a> {
                 Sensitivity::relative(rows, square, weights)
             }
         };
-        let feedback = match &sensitivity.moments {
-            Some(moments) => Feedback::new(moments, columns),
-            None => Feedback::none(columns),
-        };
+        let feedback = Feedbacks::new(&sensitivity, columns);
         Ok((sensitivity, feedback))
     }
 

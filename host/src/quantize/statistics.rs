@@ -28,6 +28,9 @@ pub struct TensorStatistics {
     /// Where rows are looked up too (an embedding that is the output matrix as well, or one that is not): by row, how often, times the mean square of the
     /// loss's gradient in an element of what is looked up.
     pub lookups: Vec<f32>,
+    /// With lookups: mean products of the loss's gradients in two elements of what is looked up, `columns × columns`, up to a factor. Without, all elements
+    /// count the same there.
+    pub gradients: Option<Arc<[f32]>>,
 }
 
 /// How much a row's error matters, as a tensor's error is priced: nats a token and unit of squared error, by which errors weighted with the moments
@@ -36,33 +39,114 @@ pub struct TensorStatistics {
 pub(crate) struct Sensitivity {
     /// Of each row.
     pub rows: Vec<f32>,
-    /// Second moments, scaled; `None` if all inputs count the same.
-    pub moments: Option<Arc<[f32]>>,
+    /// Second moments of each class of rows, scaled; none if all inputs count the same.
+    pub moments: Vec<Arc<[f32]>>,
+    /// The class of each row; empty if there is but one.
+    pub classes: Vec<u8>,
 }
 
 /// How much less than its tensor's mean the sensitivity of a row is taken to be at the least: a text of some ten thousand tokens says little of what
 /// it does not contain, and a row must not be lost for that.
 const LEAST: f32 = 1.0 / 16.0;
+/// Classes of rows that are looked up as well: from one to the next four times as much of the loss is in that.
+const CLASSES: i32 = 5;
 
 impl Sensitivity {
     /// From statistics.
     pub(crate) fn measured(statistics: &TensorStatistics, columns: usize) -> Self {
-        let TensorStatistics { inputs, outputs, lookups } = statistics;
-        let trace: f64 = (0..columns).map(|i| inputs[i * (columns + 1)] as f64).sum();
-        let mean = (trace / columns as f64) as f32;
+        let TensorStatistics { inputs, outputs, lookups, gradients } = statistics;
+        let mean = mean_of(inputs, columns);
         let mut rows: Vec<f32> = outputs.iter().map(|g| 0.5 * g * mean).collect();
-        if !lookups.is_empty() {
+        let (mut moments, mut classes) = (Vec::new(), Vec::new());
+        let known = |mean: f32| mean > 0.0 && mean.is_finite();
+        if lookups.is_empty() {
+            moments.extend(known(mean).then(|| inputs.clone()));
+        } else {
+            let class = |(row, lookup): (&f32, &f32)| {
+                let octaves = (lookup.max(f32::MIN_POSITIVE) / (2.0 * row).max(f32::MIN_POSITIVE)).log2();
+                ((0.5 * octaves).round() as i32).clamp(-CLASSES / 2, CLASSES / 2) + CLASSES / 2
+            };
+            let wanted: Vec<i32> = rows.iter().zip(lookups).map(class).collect();
+            for class in 0..CLASSES {
+                if wanted.contains(&class) {
+                    let ratio = 4f32.powi(class - CLASSES / 2);
+                    let head = if known(mean) { 1.0 / (1.0 + ratio) / mean } else { 0.0 };
+                    moments.push(mixed(inputs, head, gradients.as_deref(), ratio / (1.0 + ratio), columns));
+                }
+            }
+            let number = |class: &i32| (0..*class).filter(|c| wanted.contains(c)).count() as u8;
+            classes = wanted.iter().map(number).collect();
             rows.iter_mut().zip(lookups).for_each(|(row, lookup)| *row += 0.5 * lookup);
         }
         let average = (rows.iter().map(|&s| s as f64).sum::<f64>() / rows.len().max(1) as f64) as f32;
         rows.iter_mut().for_each(|row| *row = row.max(LEAST * average));
-        let moments = (mean > 0.0 && mean.is_finite()).then(|| inputs.clone());
-        Self { rows, moments }
+        Self { rows, moments, classes }
     }
 
     /// Without statistics: errors relative to the mean square of the tensor's weights, as a share of the model's `elements`.
     pub(crate) fn relative(rows: usize, mean_square: f64, elements: u64) -> Self {
         let each = (1.0 / (mean_square.max(1e-30) * elements.max(1) as f64)) as f32;
-        Self { rows: vec![each.clamp(1e-30, 1e30); rows], moments: None }
+        Self { rows: vec![each.clamp(1e-30, 1e30); rows], moments: Vec::new(), classes: Vec::new() }
+    }
+}
+
+/// The mean of a matrix's diagonal.
+fn mean_of(moments: &[f32], columns: usize) -> f32 {
+    let trace: f64 = (0..columns).map(|i| moments[i * (columns + 1)] as f64).sum();
+    (trace / columns.max(1) as f64) as f32
+}
+
+/// `head` times moments of inputs and `share` of the gradients', scaled, or of what counts the same everywhere.
+fn mixed(inputs: &[f32], head: f32, gradients: Option<&[f32]>, share: f32, columns: usize) -> Arc<[f32]> {
+    let gradients = gradients.map(|g| (g, mean_of(g, columns))).filter(|(_, mean)| *mean > 0.0 && mean.is_finite());
+    let of = |k: usize| match gradients {
+        Some((gradients, mean)) => gradients[k] / mean,
+        None => (k % (columns + 1) == 0) as u8 as f32,
+    };
+    inputs.iter().enumerate().map(|(k, &input)| head * input + share * of(k)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn diagonal(values: [f32; 3]) -> Arc<[f32]> {
+        (0..9).map(|k| if k % 4 == 0 { values[k / 4] } else { 0.0 }).collect()
+    }
+
+    #[test]
+    fn rows_that_are_looked_up_have_moments_of_both() {
+        let statistics = TensorStatistics {
+            inputs: diagonal([2.0, 4.0, 6.0]),
+            outputs: vec![1.0, 1.0, 1.0, 0.0],
+            // What the head has of rows, four times that, hardly any; the last is only looked up.
+            lookups: vec![4.0, 16.0, 1e-9, 1.0],
+            gradients: Some(diagonal([30.0, 0.0, 0.0])),
+        };
+        let Sensitivity { rows, moments, classes } = Sensitivity::measured(&statistics, 3);
+        assert_eq!(classes, [1, 2, 0, 3]);
+        assert!((rows[0] - 4.0).abs() < 1e-6 && (rows[1] - 10.0).abs() < 1e-6, "{rows:?}");
+        let at = |class: usize| [0, 4, 8].map(|k| moments[class][k]);
+        // Half of (2, 4, 6) / 4, half of (3, 0, 0).
+        assert_eq!(at(1), [1.75, 0.5, 0.75]);
+        assert!((at(2)[0] - (0.2 * 0.5 + 0.8 * 3.0)).abs() < 1e-6, "{:?}", at(2));
+        // A mean diagonal of one, whatever the class.
+        (0..4).for_each(|class| assert!((mean_of(&moments[class], 3) - 1.0).abs() < 1e-6));
+    }
+
+    #[test]
+    fn without_a_head_or_without_gradients() {
+        let lookups = vec![1.0, 2.0];
+        let statistics = TensorStatistics {
+            inputs: diagonal([1.0; 3]),
+            outputs: vec![0.0; 2],
+            lookups,
+            gradients: Some(diagonal([1.0, 2.0, 3.0])),
+        };
+        let Sensitivity { moments, classes, .. } = Sensitivity::measured(&statistics, 3);
+        assert_eq!((moments.len(), classes), (1, vec![0, 0]));
+        assert!(moments[0][0] < 0.6 && moments[0][8] > 1.4, "{moments:?}");
+        let alike = Sensitivity::measured(&TensorStatistics { gradients: None, ..statistics }, 3);
+        assert!((alike.moments[0][0] - 1.0).abs() < 1e-6 && alike.moments[0][1] == 0.0);
     }
 }
