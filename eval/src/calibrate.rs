@@ -4,6 +4,7 @@
 //! one layer. The loss is that of labels drawn from the model's own predictions, so that its curvature is that of the divergence from the model as it is.
 
 use crate::activations::{Activations, WINDOW, in_order};
+use crate::gram::gram;
 use crate::layer::{Layer, Positions, norm, norm_back, times};
 use crate::random::SplitMix64;
 use crate::rows::{self, Lookups};
@@ -210,7 +211,7 @@ fn head_back(
         let drawn = draw(&flat, outputs.len(), w as u64)?;
         let gradient = (chances.matmul(head)? - head.index_select(&drawn, 0)?)?;
         last.put(w, &norm_back(gradient, &x, &scale, eps)?)?;
-        Ok(Sums { moments: normed.t()?.matmul(&normed)?.flatten_all()?.to_vec1()?, outputs, both: 0.0 })
+        Ok(Sums { moments: gram(&normed)?, outputs, both: 0.0 })
     };
     in_order(windows, back, |window| {
         match &mut sums {

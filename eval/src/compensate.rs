@@ -1,6 +1,7 @@
 //! A Llama beside itself quantized, half a layer at a time: what the residual stream lost so far, and what the next matrix that adds to it can tell of that.
 
 use crate::activations::{Activations, WINDOW};
+use crate::gram::gram;
 use crate::layer::{Layer, Positions, times};
 use crate::{Config, Result, Weights};
 use candle_core::{Device, Tensor};
@@ -184,8 +185,8 @@ impl<'a> Compensator<'a> {
             let found = group.into_par_iter().map(of).collect::<Result<Vec<_>>>()?;
             let join = |which: usize| Tensor::cat(&found.iter().map(|pair| &pair[which]).collect::<Vec<_>>(), 0);
             let (inputs, missing) = (join(0)?, join(1)?);
-            for (sums, factor) in sums.iter_mut().zip([&inputs, &missing]) {
-                let product = factor.t()?.matmul(&inputs)?.flatten_all()?.to_vec1::<f32>()?;
+            let products = [gram(&inputs)?, missing.t()?.matmul(&inputs)?.flatten_all()?.to_vec1::<f32>()?];
+            for (sums, product) in sums.iter_mut().zip(products) {
                 sums.iter_mut().zip(product).for_each(|(sum, v)| *sum += v);
             }
         }

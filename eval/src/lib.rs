@@ -28,6 +28,7 @@ mod config;
 pub mod curve;
 mod fused;
 mod generate;
+mod gram;
 mod layer;
 mod model;
 mod peers;

@@ -2,6 +2,7 @@
 
 use crate::Result;
 use crate::fused::dot;
+use crate::gram::gram;
 use candle_core::{Device, Tensor};
 
 /// Sums over windows of what is measured of a matrix.
@@ -33,7 +34,7 @@ impl Sums {
             x.iter_mut().for_each(|x| *x *= weight);
         }
         let x = Tensor::from_vec(x, (tokens, columns), &Device::Cpu)?;
-        let moments = x.t()?.matmul(&x)?.flatten_all()?.to_vec1()?;
+        let moments = gram(&x)?;
         Ok(Self { moments, outputs, both })
     }
 

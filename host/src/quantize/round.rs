@@ -210,7 +210,10 @@ fn nearest(x: f32, price: f32, lambda: f32, bits: &[f32; 256], range: (i32, i32)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quantize::feedback::Feedbacks;
+    use crate::quantize::statistics::Sensitivity;
     use crate::quantize::testing::uniform;
+    use std::sync::Arc;
 
     const FLAT: [f32; 256] = [4.0; 256];
     const ROWS: usize = 8;
@@ -234,7 +237,7 @@ mod tests {
     }
 
     /// An independent reading of the rule: the weighted error of what comes out is what the outcome says, one by one and on a trellis, with columns of
-    /// one block and of several.
+    /// one block and of several, and rows of two classes.
     #[test]
     fn the_error_is_the_quadratic_form() {
         for n in [20, BLOCK, 2 * BLOCK + 5, 2 * TOLD + 3] {
@@ -250,28 +253,35 @@ mod tests {
                 .collect();
             let product = |k: usize| samples.iter().map(|s| s[k / n] * s[k % n]).sum::<f32>() / count as f32;
             let moments: Vec<f32> = (0..n * n).map(product).collect();
-            let feedback = Feedback::new(&moments, n);
+            let other: Vec<f32> =
+                (0..n * n).map(|k| 0.2 * moments[k] + (k % (n + 1) == 0) as u8 as f32 * (k / n) as f32).collect();
             let values: Vec<f32> = (0..ROWS * n).map(|_| random()).collect();
-            let mean = (0..n).map(|i| moments[i * (n + 1)]).sum::<f32>() / n as f32;
-            let form = |error: &[f32]| -> f32 {
+            let form = |error: &[f32], moments: &[f32]| -> f32 {
+                let mean = (0..n).map(|i| moments[i * (n + 1)]).sum::<f32>() / n as f32;
                 let row = |i: usize| -> f32 {
                     (0..n).map(|j| (moments[i * n + j] / mean + if i == j { 0.01 } else { 0.0 }) * error[j]).sum()
                 };
                 (0..n).map(|i| error[i] * row(i)).sum()
             };
+            let classes: Vec<u8> = (0..ROWS).map(|row| (row % 3 == 1) as u8).collect();
+            let moments = [moments, other];
+            let of_classes = moments.clone().map(Arc::from).to_vec();
+            let sensitivity = Sensitivity { rows: vec![1.0; ROWS], moments: of_classes, classes: classes.clone() };
+            let feedbacks = Feedbacks::new(&sensitivity, n);
             let prices = Prices::new(&FLAT, 0.0);
             // A state's integers lie two steps apart.
             for (rate, step) in [(Rate::Bits(&FLAT), 0.11), (Rate::Trellis(&prices), 0.055)] {
-                let rounding = Rounding { order: &feedback.order, lambda: 0.0, group: n, range: (-127, 127) };
+                let rounding = Rounding { order: feedbacks.order(), lambda: 0.0, group: n, range: (-127, 127) };
                 let steps = [step];
-                let row = |values| Row { values, steps: &steps, sensitivity: 1.0, feedback: &feedback, rate };
-                let rows: Vec<Row<'_>> = values.chunks(n).map(row).collect();
+                let row = |(row, values)| Row { values, steps: &steps, sensitivity: 1.0, feedback: feedbacks.of(row), rate };
+                let rows: Vec<Row<'_>> = values.chunks(n).enumerate().map(row).collect();
                 let mut codes = vec![0; ROWS * n];
                 let outcomes = rounding.run(&rows, &mut codes, &mut Scratch::default());
                 let (mut with, mut without) = (0.0, 0.0);
                 for (row, values) in values.chunks(n).enumerate() {
                     let error: Vec<f32> = values.iter().zip(&codes[row * n..]).map(|(v, &code)| v - code as f32 * step).collect();
-                    let weighted = form(&error);
+                    let moments = &moments[classes[row] as usize];
+                    let weighted = form(&error, moments);
                     assert!(
                         (weighted - outcomes[row].error).abs() < 1e-2 * weighted.max(1e-3),
                         "{n} {weighted} {:?}",
@@ -280,10 +290,11 @@ mod tests {
                     let largest = error.iter().fold(0f32, |most, e| most.max(e.abs()));
                     assert!((largest - outcomes[row].largest).abs() < 1e-6);
                     with += weighted;
-                    without += form(&values.iter().map(|v| v - (v / 0.11).round() * 0.11).collect::<Vec<_>>());
+                    let rounded: Vec<f32> = values.iter().map(|v| v - (v / 0.11).round() * 0.11).collect();
+                    without += form(&rounded, moments);
                 }
                 // Feedback does better than rounding each by itself.
-                assert!(with < 0.7 * without, "{n} {with} {without}");
+                assert!(with < 0.9 * without, "{n} {with} {without}");
                 if let Rate::Trellis(_) = rate {
                     let mut bytes: Vec<u8> = codes.iter().map(|&c| c as u8).collect();
                     assert!(crate::container::trellis::Trellis::OURS.take(&mut bytes, n, n), "{n}");

@@ -369,7 +369,7 @@ impl<'a> Quantizer<'a> {
 
     /// Whether integers may be a trellis's: archives have those beside no tool but contexts.
     fn trellis(&self) -> bool {
-        std::env::var("NOTRELLIS").is_err() && !self.encoder.options.progressive && self.encoder.options.base.is_none()
+        !self.encoder.options.progressive && self.encoder.options.base.is_none()
     }
 
     fn report(&self, what: &str, done: u64, total: u64) -> Result<()> {
