@@ -224,6 +224,7 @@ fn row(t: &TensorReport) -> [String; 7] {
     let planes: Vec<_> = t.planes.iter().map(plane).collect();
     let planes = match t.base {
         None if t.progressive => format!("planes: {}", planes.join(" | ")),
+        None if t.trellis => format!("trellis: {}", planes.join(" | ")),
         Some("same") => "same".into(),
         Some(method) => format!("{method}: {}", planes.join(" | ")),
         None => planes.join(" | "),

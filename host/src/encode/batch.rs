@@ -103,8 +103,10 @@ impl<'a> Input<'a> {
         };
         if let Some(trellis) = self.trellises[job] {
             let mut coded = copy();
-            let is = trellis::take(trellis, &self.jobs[job].grid, &mut coded);
-            debug_assert!(is, "looked at before");
+            if !trellis::take(trellis, &self.jobs[job].grid, &mut coded) {
+                let why = "the source was changed while it was encoded: integers that were a trellis's are not any more";
+                return Err(Error::bad_source(why).with_tensor(&self.jobs[job].name));
+            }
             return Ok(Some((coded, Cow::Borrowed(&[]))));
         }
         let Some((tensor, difference)) = self.difference(job) else { return Ok(None) };

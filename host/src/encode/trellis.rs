@@ -9,6 +9,8 @@ use crate::error::Result;
 use rayon::prelude::*;
 use wcodec_device::layout::kind;
 
+/// Elements below which a tensor is not worth parameters, and may be a trellis's by chance.
+const LEAST: u64 = 1 << 10;
 /// Bytes of rows that are looked at together, at least.
 const PIECE: u64 = 1 << 20;
 
@@ -18,9 +20,9 @@ pub(super) fn choose(input: &Input<'_>) -> Result<Vec<Option<Trellis>>> {
     input.jobs.par_iter().enumerate().map(of).collect()
 }
 
-/// Whether a tensor's numbers are those of our trellis, and not by chance: of a row alone even numbers are.
+/// Whether a tensor's numbers are those of our trellis: of a row alone all even numbers are.
 fn is(input: &Input<'_>, j: usize, job: &Job<'_>) -> Result<bool> {
-    if job.kind != kind::TENSOR || job.dtype != Dtype::I8 || job.grid.tile_rows < 2 {
+    if job.kind != kind::TENSOR || job.dtype != Dtype::I8 || job.grid.tile_rows < 2 || job.grid.bytes() < LEAST {
         return Ok(false);
     }
     let mut odd = false;

@@ -78,6 +78,8 @@ pub(crate) fn run<'a, W: Write + Seek + Send>(
     let total: u64 = input.jobs.iter().map(|j| j.grid.bytes()).sum();
     // A safetensors file's header is small, and its archive is of version 1.0 by default.
     input.deflates = kind == source_kind::GGUF || options.effort.size_alone();
+    let tell = |done| progress.map_or(Ok(()), |progress| progress(done, total).check());
+    tell(0)?;
     input.layouts = choose_layouts(&input, options.effort)?;
     // Beside no other tool but contexts.
     if options.base.is_none() && !options.progressive {
@@ -87,8 +89,6 @@ pub(crate) fn run<'a, W: Write + Seek + Send>(
     if options.effort.filters() && options.filters && options.base.is_none() {
         filter::choose(&mut input)?;
     }
-    let tell = |done| progress.map_or(Ok(()), |progress| progress(done, total).check());
-    tell(0)?;
     if let Some(base) = &options.base {
         input.against = Some(base::choose(&mut input, base, options.effort)?);
     }

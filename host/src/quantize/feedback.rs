@@ -60,8 +60,11 @@ impl Feedback {
                 factor.par_chunks_mut(n.max(1)).for_each(|row| row.iter_mut().zip(&roots).for_each(|(c, root)| *c /= root));
                 return Self { order, coefficients: factor, weights: roots.iter().map(|r| r * r).collect() };
             }
-            // Moments that are not positive definite but for rounding.
+            // Moments that are not positive definite but for rounding, or are no numbers.
             damping *= 10.0;
+            if !damping.is_finite() {
+                return Self { order, ..Self::none(n) };
+            }
         }
     }
 
@@ -80,6 +83,8 @@ impl Feedback {
 /// The factors of a tensor's moments, of each class of its rows.
 pub(crate) struct Feedbacks {
     classes: Vec<Feedback>,
+    /// The mean of each one's weights.
+    means: Vec<f32>,
     /// The class of each row; empty if there is but one.
     of: Vec<u8>,
 }
@@ -93,7 +98,9 @@ impl Feedbacks {
         if classes.is_empty() {
             classes.push(Feedback::none(columns));
         }
-        Self { classes, of: sensitivity.classes.clone() }
+        let mean = |f: &Feedback| (f.weights.iter().map(|&w| w as f64).sum::<f64>() / f.weights.len().max(1) as f64) as f32;
+        let means = classes.iter().map(mean).collect();
+        Self { classes, means, of: sensitivity.classes.clone() }
     }
 
     /// That of a row.
@@ -106,12 +113,9 @@ impl Feedbacks {
         &self.classes[0].order
     }
 
-    /// What a unit of squared error of each row costs, after what is made good.
-    pub(crate) fn prices(&self, sensitivity: &Sensitivity) -> Vec<f32> {
-        let mean = |f: &Feedback| (f.weights.iter().map(|&w| w as f64).sum::<f64>() / f.weights.len().max(1) as f64) as f32;
-        let means: Vec<f32> = self.classes.iter().map(mean).collect();
-        let class = |row: usize| self.of.get(row).map_or(0, |&class| class as usize);
-        sensitivity.rows.iter().enumerate().map(|(row, s)| s * means[class(row)]).collect()
+    /// How much of a unit of squared error in all columns of a row is left of it.
+    pub(crate) fn mean(&self, row: usize) -> f32 {
+        self.means[self.of.get(row).map_or(0, |&class| class as usize)]
     }
 }
 

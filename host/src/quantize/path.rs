@@ -15,8 +15,10 @@ const GAIN: f32 = 0.78;
 const RANGE: (i32, i32) = (-127, 127);
 /// Integers below and above that candidates may be.
 const MARGIN: i32 = 8;
-/// What an integer costs that there is not.
-const NEVER: f32 = 1e30;
+/// What an integer costs that there is not, and a state that no path leads to.
+const NEVER: f32 = f32::INFINITY;
+/// The highest price of a bit, far below that.
+const DEAREST: f32 = 1e30;
 /// Rows after which costs are counted from zero again, so that sums keep their digits.
 const RENEW: usize = 64;
 
@@ -54,7 +56,7 @@ impl Prices {
         let price = |i: usize| {
             let code = i as i32 + RANGE.0 - MARGIN;
             let inside = (RANGE.0..=RANGE.1).contains(&code);
-            if inside { lambda * bits[(code >> 1) as u8 as usize] } else { NEVER }
+            if inside { lambda.min(DEAREST) * bits[(code >> 1) as u8 as usize] } else { NEVER }
         };
         Self(std::array::from_fn(price))
     }
@@ -158,7 +160,8 @@ impl<'a, I: Iterator<Item = Number<'a>>> Body for Forward<'_, I> {
 #[inline(always)]
 fn classes(Number { x, price, prices }: Number<'_>) -> ([f32; 4], [i8; 4]) {
     let inside = x.clamp(RANGE.0 as f32, RANGE.1 as f32);
-    let first = 4 * ((inside - 2.0) * 0.25).floor() as i32;
+    // Not below what there is.
+    let first = (4 * ((inside - 2.0) * 0.25).floor() as i32).max(-128);
     let bits = prices.eight(first);
     let off = x.clamp(-1e6, 1e6) - first as f32;
     let mut costs = [0f32; 8];

@@ -220,7 +220,7 @@ impl<'a> Quantizer<'a> {
             if !matches!(target, Target::Lambda(_)) {
                 let values = source.read_finite(number)?;
                 let (sensitivity, feedback) = self.sensitivity(source, number, &values, plan.weights)?;
-                let prices = feedback.prices(&sensitivity);
+                let prices: Vec<f32> = (0..).zip(&sensitivity.rows).map(|(row, s)| s * feedback.mean(row)).collect();
                 plan.samples.push(Sample::of(&values, columns as usize, format, self.trellis(), &prices));
                 done += values.len() as u64;
                 self.report("looking", done, plan.weights)?;
@@ -333,8 +333,9 @@ impl<'a> Quantizer<'a> {
                 columns,
                 format,
                 group,
-                sensitivity: &sensitivity,
+                rows: &sensitivity.rows,
                 feedback: &feedback,
+                first: 0,
                 lambda,
                 contexts: if self.encoder.options.effort.units().is_empty() { Contexts::Tiles } else { Contexts::Classes },
                 trellis: self.trellis(),

@@ -70,8 +70,7 @@ impl Sensitivity {
             for class in 0..CLASSES {
                 if wanted.contains(&class) {
                     let ratio = 4f32.powi(class - CLASSES / 2);
-                    let head = if known(mean) { 1.0 / (1.0 + ratio) / mean } else { 0.0 };
-                    moments.push(mixed(inputs, head, gradients.as_deref(), ratio / (1.0 + ratio), columns));
+                    moments.push(mixed(inputs, gradients.as_deref(), ratio / (1.0 + ratio), columns));
                 }
             }
             let number = |class: &i32| (0..*class).filter(|c| wanted.contains(c)).count() as u8;
@@ -96,14 +95,16 @@ fn mean_of(moments: &[f32], columns: usize) -> f32 {
     (trace / columns.max(1) as f64) as f32
 }
 
-/// `head` times moments of inputs and `share` of the gradients', scaled, or of what counts the same everywhere.
-fn mixed(inputs: &[f32], head: f32, gradients: Option<&[f32]>, share: f32, columns: usize) -> Arc<[f32]> {
-    let gradients = gradients.map(|g| (g, mean_of(g, columns))).filter(|(_, mean)| *mean > 0.0 && mean.is_finite());
-    let of = |k: usize| match gradients {
-        Some((gradients, mean)) => gradients[k] / mean,
-        None => (k % (columns + 1) == 0) as u8 as f32,
+/// Moments of inputs and of gradients, scaled, the latter with a share; of those that are not known all elements count the same.
+fn mixed(inputs: &[f32], gradients: Option<&[f32]>, share: f32, columns: usize) -> Arc<[f32]> {
+    let known = |moments: Option<&[f32]>| {
+        let moments = moments.map(|m| (m.to_vec(), mean_of(m, columns)));
+        let moments = moments.filter(|(m, mean)| *mean > 0.0 && m.iter().all(|v| (v / mean).is_finite()));
+        let alike = || (0..columns * columns).map(|k| (k % (columns + 1) == 0) as u8 as f32).collect();
+        moments.map_or_else(alike, |(m, mean)| m.iter().map(|v| v / mean).collect::<Vec<f32>>())
     };
-    inputs.iter().enumerate().map(|(k, &input)| head * input + share * of(k)).collect()
+    let (inputs, gradients) = (known(Some(inputs)), known(gradients));
+    inputs.iter().zip(&gradients).map(|(input, gradient)| (1.0 - share) * input + share * gradient).collect()
 }
 
 #[cfg(test)]
@@ -130,7 +131,9 @@ mod tests {
         // Half of (2, 4, 6) / 4, half of (3, 0, 0).
         assert_eq!(at(1), [1.75, 0.5, 0.75]);
         assert!((at(2)[0] - (0.2 * 0.5 + 0.8 * 3.0)).abs() < 1e-6, "{:?}", at(2));
-        // A mean diagonal of one, whatever the class.
+        // A mean diagonal of one, whatever the class, and whatever is no number.
+        let broken = TensorStatistics { inputs: diagonal([f32::NAN, 1.0, f32::INFINITY]), ..statistics.clone() };
+        assert!(Sensitivity::measured(&broken, 3).moments.iter().flat_map(|m| m.iter()).all(|v| v.is_finite()));
         (0..4).for_each(|class| assert!((mean_of(&moments[class], 3) - 1.0).abs() < 1e-6));
     }
 

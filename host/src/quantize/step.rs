@@ -48,6 +48,8 @@ pub(crate) fn of_rows(values: &[f32], columns: usize, ideals: &[f32], trellis: b
     (0..ideals.len()).filter(|&row| facts[row].1 > 0.0).for_each(|row| members[class(row)].push(row));
     let factors: Vec<f32> = members.iter().map(|rows| best_factor(values, columns, ideals, rows)).collect();
     let step = |row: usize| match facts[row] {
+        // On a trellis not every row can have zeros alone: what it has then is as good as zero.
+        (0.0, _) if trellis => 0.0,
         (0.0, _) => 1.0,
         (largest, rms) => {
             let step = ideals[row] * factors[class(row)];
