@@ -109,7 +109,7 @@ fn on_trellis(stored: &[u8]) -> Result<Vec<u8>> {
             let number = &mut numbers[(row * COLUMNS + column) as usize];
             let (odd, k) = (state & 1, *number);
             *number = k << 1 | odd;
-            state = state >> 1 ^ 24 * odd ^ 13 * (k & 1);
+            state = (state >> 1) ^ (24 * odd) ^ (13 * (k & 1));
         }
     }
     Ok(numbers)

@@ -31,7 +31,7 @@ pub const fn number(state: u8, k: u8) -> u8 {
 pub const fn four(taps: Taps, states: u32, k: u32) -> (u32, u32) {
     const ONES: u32 = 0x0101_0101;
     let numbers = (k & !(ONES << 7)) << 1 | states & ONES;
-    let next = (states >> 1 & !(ONES << 7)) ^ (states & ONES) * taps.0 as u32 ^ (k & ONES) * taps.1 as u32;
+    let next = (states >> 1 & !(ONES << 7)) ^ ((states & ONES) * taps.0 as u32) ^ ((k & ONES) * taps.1 as u32);
     (numbers, next)
 }
 

@@ -192,8 +192,8 @@ impl Matrix<'_> {
         let rounding = Rounding { order: self.feedback.order(), lambda: self.lambda, group: self.group, range };
         let bits = |context: u16| rates.map_or(&NO_BITS, |rates| &rates.0[context as usize]);
         let most = contexts.iter().copied().max().unwrap_or(0);
-        let wanted = if band.is_some() { 0..=most } else { 1..=0 };
-        let prices: Vec<Prices> = wanted.map(|context| Prices::new(bits(context), self.lambda)).collect();
+        let wanted = if band.is_some() { most as usize + 1 } else { 0 };
+        let prices: Vec<Prices> = (0..wanted).map(|context| Prices::new(bits(context as u16), self.lambda)).collect();
         let mut codes = vec![0i8; self.values.len()];
         let batch = band.unwrap_or(BATCH);
         let batches = codes.par_chunks_mut(batch * columns).enumerate();

@@ -102,7 +102,7 @@ impl Paths {
             let (odd, second) = (state / HALF, second[state] as usize);
             *code = labels[2 * second + odd];
             // The bit that was shifted out comes back.
-            state = 2 * (state % HALF ^ odd * A ^ second * B) + odd;
+            state = 2 * ((state % HALF) ^ (odd * A) ^ (second * B)) + odd;
         }
         debug_assert!(state == 0 || codes.is_empty(), "a path begins in state 0");
     }
