@@ -454,9 +454,9 @@ fn other_versions() {
         assert_eq!(Archive::from_bytes(tail).unwrap_err().kind(), ErrorKind::Unsupported);
         assert_eq!(open(8, 0, true).unwrap_err().kind(), ErrorKind::Unsupported);
         for at in 16..24 {
-            let e = open(at, 0x40, true).unwrap_err();
+            let e = open(at, 0x80, true).unwrap_err();
             assert_eq!(e.kind(), ErrorKind::Unsupported, "{e}");
-            assert!(e.to_string().contains(&format!("{:#x}", 0x40u64 << (8 * (at - 16)))), "{e}");
+            assert!(e.to_string().contains(&format!("{:#x}", 0x80u64 << (8 * (at - 16)))), "{e}");
         }
         assert_eq!(open(10, 7, true).unwrap().version(), (1, 7));
         assert!(open(24, 0xff, true).unwrap().verify(|_, _| ()).is_ok());
