@@ -176,13 +176,13 @@ pub fn calibrate(stock: &Stock, config: &Config, tokens: &[u32], progress: &(dyn
         let weighted = gradients.broadcast_div(&squares.affine(1.0, f64::from(f32::MIN_POSITIVE))?.sqrt()?)?;
         Ok((squares.flatten_all()?.to_vec1()?, weighted.t()?.matmul(&gradients)?.flatten_all()?.to_vec1()?))
     };
-    let mut tokens = windows.iter().copied().flatten();
+    let mut read = tokens.iter();
     in_order(windows.len(), squares, |(squares, product)| {
         products.iter_mut().zip(product).for_each(|(sum, p)| *sum += p);
-        squares.iter().zip(&mut tokens).for_each(|(square, &token)| lookups[token as usize].add(square / hidden as f32));
+        squares.iter().zip(&mut read).for_each(|(square, &token)| lookups[token as usize].add(square / hidden as f32));
         Ok(())
     })?;
-    let unseen = rows::unseen(&windows.concat(), config.vocab_size);
+    let unseen = rows::unseen(&tokens[..windows.len() * WINDOW], config.vocab_size);
     found.look_up(&lookups, &products, head_name, count, unseen)?;
     Ok(found)
 }

@@ -51,19 +51,12 @@ impl Sample {
     pub(crate) fn bits(&self, lambda: f32) -> f64 {
         let (low, high) = self.format.range();
         let (mut histogram, mut seen) = ([0u32; 256], 0u64);
-        let seen_in = |g: &SampledGroup| (ideal(lambda, g.sensitivity), g.largest, g.rms);
-        let excess = |g: &SampledGroup| match seen_in(g) {
-            (_, 0.0, _) => 0.0,
-            (ideal, largest, rms) => path::excess(ideal, largest, rms),
-        };
+        let excess = |g: &SampledGroup| path::excess(ideal(lambda, g.sensitivity), (g.largest, g.rms));
         let trellis = self.trellis && lambda > 0.0 && self.groups.iter().map(excess).sum::<f32>() < 0.0;
+        // From one integer of a state to the next.
+        let apart = if trellis { 2.0 } else { 1.0 };
         for group in &self.groups {
-            let (ideal, largest, rms) = seen_in(group);
-            // From one integer of a state to the next.
-            let step = match trellis {
-                true => 2.0 * bounded(path::step(ideal), largest, 0.5 * rms, high),
-                false => bounded(ideal, largest, rms, high),
-            };
+            let step = apart * bounded(ideal(lambda, group.sensitivity), group.largest, group.rms, high, trellis);
             let step = step.max(f32::MIN_POSITIVE);
             for w in &group.weights {
                 histogram[(w / step).round().clamp(low as f32, high as f32) as i8 as u8 as usize] += 1;

@@ -105,7 +105,7 @@ impl Feedbacks {
 
     /// That of a row.
     pub(crate) fn of(&self, row: usize) -> &Feedback {
-        &self.classes[self.of.get(row).map_or(0, |&class| class as usize)]
+        &self.classes[self.class(row)]
     }
 
     /// The columns' order.
@@ -113,9 +113,13 @@ impl Feedbacks {
         &self.classes[0].order
     }
 
-    /// How much of a unit of squared error in all columns of a row is left of it.
-    pub(crate) fn mean(&self, row: usize) -> f32 {
-        self.means[self.of.get(row).map_or(0, |&class| class as usize)]
+    /// What squared errors of rows from `first` on cost after what is made good, given what they cost before.
+    pub(crate) fn prices(&self, first: usize, rows: &[f32]) -> Vec<f32> {
+        (first..).zip(rows).map(|(row, s)| s * self.means[self.class(row)]).collect()
+    }
+
+    fn class(&self, row: usize) -> usize {
+        self.of.get(row).map_or(0, |&class| class as usize)
     }
 }
 

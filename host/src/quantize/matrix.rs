@@ -83,7 +83,7 @@ impl Matrix<'_> {
 
     /// What squared errors cost after feedback, and the steps by theory.
     fn ideals(&self) -> (Vec<f32>, Vec<f32>) {
-        let prices: Vec<f32> = (self.first..).zip(self.rows).map(|(row, s)| s * self.feedback.mean(row)).collect();
+        let prices = self.feedback.prices(self.first, self.rows);
         let ideals = prices.iter().map(|&price| ideal(self.lambda, price)).collect();
         (prices, ideals)
     }
@@ -99,8 +99,9 @@ impl Matrix<'_> {
         let spread = |(row, steps): (&[f32], &[f32])| facts(row).1 * fineness * groups as f32 / steps.iter().sum::<f32>();
         let spreads: Vec<f32> = self.values.chunks_exact(columns).zip(step.chunks_exact(groups)).map(spread).collect();
         let contexts = self.contexts.of_rows(self.format, columns, &spreads);
+        let most = contexts.iter().copied().max().map_or(0, |c| c as usize + 1);
         // The first tables are those of integers that no table had a say in.
-        let (mut codes, _) = self.round(&step, &contexts, band, None);
+        let (mut codes, _) = self.round(&step, &contexts, band, &vec![[0.0; 256]; most]);
         let histograms = |codes: &[i8]| match band {
             Some(_) => count(codes.iter().map(|&code| path::stored(code)), columns, &contexts),
             None => count(codes.iter().copied(), columns, &contexts),
@@ -117,7 +118,7 @@ impl Matrix<'_> {
                 scales = self.scales(&ideals, &prices, false, Some((&rates, &contexts)));
                 step = steps(&scales);
             }
-            (codes, outcomes) = self.round(&step, &contexts, band, Some(&rates));
+            (codes, outcomes) = self.round(&step, &contexts, band, &rates.0);
             counts = histograms(&codes);
             let (loss, bits) = (self.loss(&outcomes), rates.total(&counts));
             let cost = loss + self.lambda as f64 * bits;
@@ -164,10 +165,7 @@ impl Matrix<'_> {
 
     /// Whether error and rate are less on a trellis: by theory, and then by some rows, as theory knows nothing of weights that are zero or lie on a grid.
     fn gains_by_trellis(&self, band: usize) -> bool {
-        let excess = |(row, &ideal): (&[f32], &f32)| match facts(row) {
-            (0.0, _) => 0.0,
-            (largest, rms) => path::excess(ideal, largest, rms) as f64,
-        };
+        let excess = |(row, &ideal): (&[f32], &f32)| path::excess(ideal, facts(row)) as f64;
         let theory = || self.values.chunks_exact(self.columns).zip(&self.ideals().1).map(excess).sum::<f64>();
         if self.format != Format::Int8 || self.lambda == 0.0 || theory() >= 0.0 {
             return false;
@@ -184,16 +182,19 @@ impl Matrix<'_> {
         cost(Some(band.min(count))) < cost(None)
     }
 
-    /// Rounds all rows, on a trellis of which a row of tiles has so many rows if it has one, and to the nearest if nothing is known of rates.
-    fn round(&self, steps: &[f32], contexts: &[u16], band: Option<usize>, rates: Option<&Rates>) -> (Vec<i8>, Vec<Outcome>) {
-        const NO_BITS: [f32; 256] = [0.0; 256];
+    /// Rounds all rows, on a trellis of which a row of tiles has so many rows if it has one, by the bits of integers in each context.
+    fn round(&self, steps: &[f32], contexts: &[u16], band: Option<usize>, bits: &[[f32; 256]]) -> (Vec<i8>, Vec<Outcome>) {
         let (columns, groups) = (self.columns, self.columns / self.group);
-        let range = self.format.range();
-        let rounding = Rounding { order: self.feedback.order(), lambda: self.lambda, group: self.group, range };
-        let bits = |context: u16| rates.map_or(&NO_BITS, |rates| &rates.0[context as usize]);
-        let most = contexts.iter().copied().max().unwrap_or(0);
-        let wanted = if band.is_some() { most as usize + 1 } else { 0 };
-        let prices: Vec<Prices> = (0..wanted).map(|context| Prices::new(bits(context as u16), self.lambda)).collect();
+        let prices: Vec<Prices>;
+        let rate = match band {
+            Some(_) => {
+                prices = bits.iter().map(|bits| Prices::new(bits, self.lambda)).collect();
+                Rate::Trellis(&prices)
+            }
+            None => Rate::Bits(bits),
+        };
+        let (order, range) = (self.feedback.order(), self.format.range());
+        let rounding = Rounding { order, rate, lambda: self.lambda, group: self.group, range };
         let mut codes = vec![0i8; self.values.len()];
         let batch = band.unwrap_or(BATCH);
         let batches = codes.par_chunks_mut(batch * columns).enumerate();
@@ -203,10 +204,7 @@ impl Matrix<'_> {
                 steps: &steps[row * groups..][..groups],
                 sensitivity: self.rows[row],
                 feedback: self.feedback.of(self.first + row),
-                rate: match band {
-                    Some(_) => Rate::Trellis(&prices[contexts[row] as usize]),
-                    None => Rate::Bits(bits(contexts[row])),
-                },
+                context: contexts[row],
             };
             let first = number * batch;
             let rows: Vec<Row<'_>> = (first..first + codes.len() / columns).map(row).collect();

@@ -39,11 +39,13 @@ pub(crate) fn stored(code: i8) -> i8 {
 }
 
 /// Error and rate of a row by theory, on a trellis less by rounding, in bits a weight: where its largest weight does not let the step be as small as it
-/// should, a trellis costs a bit more than it saves.
-pub(crate) fn excess(ideal: f32, largest: f32, rms: f32) -> f32 {
-    let most = RANGE.1;
-    let rounded = bounded(ideal, largest, rms, most) / ideal;
-    let on_trellis = 2.0 * bounded(step(ideal), largest, 0.5 * rms, most) / ideal;
+/// should, a trellis costs a bit more than it saves. A row of zeros costs nothing either way.
+pub(crate) fn excess(ideal: f32, (largest, rms): (f32, f32)) -> f32 {
+    if largest == 0.0 {
+        return 0.0;
+    }
+    let rounded = bounded(ideal, largest, rms, RANGE.1, false) / ideal;
+    let on_trellis = 2.0 * bounded(ideal, largest, rms, RANGE.1, true) / ideal;
     ideal_cost(on_trellis, GAIN) - ideal_cost(rounded, 1.0)
 }
 
@@ -262,9 +264,9 @@ mod tests {
 
     #[test]
     fn trellises_are_for_rows_without_outliers() {
-        assert!(excess(0.1, 4.0, 1.0) < -0.15);
+        assert!(excess(0.1, (4.0, 1.0)) < -0.15);
         // 127 steps do not reach.
-        assert!(excess(0.03, 4.0, 1.0) > 0.1);
-        assert!(excess(0.1, 40.0, 1.0) > 0.5);
+        assert!(excess(0.03, (4.0, 1.0)) > 0.1);
+        assert!(excess(0.1, (40.0, 1.0)) > 0.5);
     }
 }

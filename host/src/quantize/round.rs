@@ -20,24 +20,25 @@ pub(crate) struct Row<'a> {
     pub sensitivity: f32,
     /// What later columns make good; all rows have it or none, in the same order.
     pub feedback: &'a Feedback,
-    /// What integers cost.
-    pub rate: Rate<'a>,
+    /// Which of the tables says what its integers cost.
+    pub context: u16,
 }
 
-/// What integers cost, and with that how they are chosen.
+/// What integers cost in each context, and with that how they are chosen.
 #[derive(Clone, Copy)]
 pub(crate) enum Rate<'a> {
     /// One by one, by the bits of each, as a byte.
-    Bits(&'a [f32; 256]),
+    Bits(&'a [[f32; 256]]),
     /// Along a trellis, by prices of each.
-    Trellis(&'a Prices),
+    Trellis(&'a [Prices]),
 }
 
 /// What all rows have in common.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct Rounding<'a> {
     /// Columns in the order of the rows' feedback.
     pub order: &'a [u32],
+    pub rate: Rate<'a>,
     /// Loss that a bit may cost.
     pub lambda: f32,
     /// Columns that share a step.
@@ -106,28 +107,20 @@ impl Rounding<'_> {
         let column = self.order[j] as usize;
         let Scratch { weights, targets, errors, paths, column: chosen } = scratch;
         let step = |row: &Row<'_>| row.steps[column / self.group];
-        let number = |(r, row): (usize, &Row<'_>)| {
+        let numbers = rows.iter().enumerate().map(|(r, row)| {
             let step = step(row);
-            (targets[r * n + j] / step, row.sensitivity * row.feedback.weights[j] * step * step)
-        };
-        if let Some(Row { rate: Rate::Trellis(_), .. }) = rows.first() {
-            let numbers = rows.iter().enumerate().filter_map(|(r, row)| match row.rate {
-                Rate::Trellis(prices) => {
-                    let (x, price) = number((r, row));
-                    Some(Number { x, price, prices })
-                }
-                Rate::Bits(_) => None,
-            });
-            paths.choose(numbers, chosen);
-        } else {
-            chosen.clear();
-            chosen.extend(rows.iter().enumerate().map(|(r, row)| match row.rate {
-                Rate::Bits(bits) => {
-                    let (x, price) = number((r, row));
-                    nearest(x, price, self.lambda, bits, self.range) as i8
-                }
-                Rate::Trellis(_) => 0,
-            }));
+            (targets[r * n + j] / step, row.sensitivity * row.feedback.weights[j] * step * step, row.context as usize)
+        });
+        match self.rate {
+            Rate::Trellis(prices) => {
+                paths.choose(numbers.map(|(x, price, context)| Number { x, price, prices: &prices[context] }), chosen);
+            }
+            Rate::Bits(bits) => {
+                let nearest =
+                    |(x, price, context): (f32, f32, usize)| nearest(x, price, self.lambda, &bits[context], self.range) as i8;
+                chosen.clear();
+                chosen.extend(numbers.map(nearest));
+            }
         }
         for (r, (row, &code)) in rows.iter().zip(&*chosen).enumerate() {
             codes[r * n + column] = code;
@@ -268,12 +261,13 @@ mod tests {
             let of_classes = moments.clone().map(Arc::from).to_vec();
             let sensitivity = Sensitivity { rows: vec![1.0; ROWS], moments: of_classes, classes: classes.clone() };
             let feedbacks = Feedbacks::new(&sensitivity, n);
-            let prices = Prices::new(&FLAT, 0.0);
+            let (bits, prices) = ([FLAT], [Prices::new(&FLAT, 0.0)]);
             // A state's integers lie two steps apart.
-            for (rate, step) in [(Rate::Bits(&FLAT), 0.11), (Rate::Trellis(&prices), 0.055)] {
-                let rounding = Rounding { order: feedbacks.order(), lambda: 0.0, group: n, range: (-127, 127) };
+            for (rate, step) in [(Rate::Bits(&bits), 0.11), (Rate::Trellis(&prices), 0.055)] {
+                let rounding = Rounding { order: feedbacks.order(), rate, lambda: 0.0, group: n, range: (-127, 127) };
                 let steps = [step];
-                let row = |(row, values)| Row { values, steps: &steps, sensitivity: 1.0, feedback: feedbacks.of(row), rate };
+                let row =
+                    |(row, values)| Row { values, steps: &steps, sensitivity: 1.0, feedback: feedbacks.of(row), context: 0 };
                 let rows: Vec<Row<'_>> = values.chunks(n).enumerate().map(row).collect();
                 let mut codes = vec![0; ROWS * n];
                 let outcomes = rounding.run(&rows, &mut codes, &mut Scratch::default());

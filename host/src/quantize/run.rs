@@ -220,7 +220,7 @@ impl<'a> Quantizer<'a> {
             if !matches!(target, Target::Lambda(_)) {
                 let values = source.read_finite(number)?;
                 let (sensitivity, feedback) = self.sensitivity(source, number, &values, plan.weights)?;
-                let prices: Vec<f32> = (0..).zip(&sensitivity.rows).map(|(row, s)| s * feedback.mean(row)).collect();
+                let prices = feedback.prices(0, &sensitivity.rows);
                 plan.samples.push(Sample::of(&values, columns as usize, format, self.trellis(), &prices));
                 done += values.len() as u64;
                 self.report("looking", done, plan.weights)?;

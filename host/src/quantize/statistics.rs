@@ -67,11 +67,11 @@ impl Sensitivity {
                 ((0.5 * octaves).round() as i32).clamp(-CLASSES / 2, CLASSES / 2) + CLASSES / 2
             };
             let wanted: Vec<i32> = rows.iter().zip(lookups).map(class).collect();
-            for class in 0..CLASSES {
-                if wanted.contains(&class) {
-                    let ratio = 4f32.powi(class - CLASSES / 2);
-                    moments.push(mixed(inputs, gradients.as_deref(), ratio / (1.0 + ratio), columns));
-                }
+            let (inputs, gradients) = (scaled(Some(inputs), columns), scaled(gradients.as_deref(), columns));
+            for class in (0..CLASSES).filter(|class| wanted.contains(class)) {
+                let ratio = 4f32.powi(class - CLASSES / 2);
+                let share = ratio / (1.0 + ratio);
+                moments.push(inputs.iter().zip(&gradients).map(|(i, g)| (1.0 - share) * i + share * g).collect());
             }
             let number = |class: &i32| (0..*class).filter(|c| wanted.contains(c)).count() as u8;
             classes = wanted.iter().map(number).collect();
@@ -95,16 +95,13 @@ fn mean_of(moments: &[f32], columns: usize) -> f32 {
     (trace / columns.max(1) as f64) as f32
 }
 
-/// Moments of inputs and of gradients, scaled, the latter with a share; of those that are not known all elements count the same.
-fn mixed(inputs: &[f32], gradients: Option<&[f32]>, share: f32, columns: usize) -> Arc<[f32]> {
-    let known = |moments: Option<&[f32]>| {
-        let moments = moments.map(|m| (m.to_vec(), mean_of(m, columns)));
-        let moments = moments.filter(|(m, mean)| *mean > 0.0 && m.iter().all(|v| (v / mean).is_finite()));
-        let alike = || (0..columns * columns).map(|k| (k % (columns + 1) == 0) as u8 as f32).collect();
-        moments.map_or_else(alike, |(m, mean)| m.iter().map(|v| v / mean).collect::<Vec<f32>>())
-    };
-    let (inputs, gradients) = (known(Some(inputs)), known(gradients));
-    inputs.iter().zip(&gradients).map(|(input, gradient)| (1.0 - share) * input + share * gradient).collect()
+/// Moments, scaled to a mean diagonal of one; where they are not known all elements count the same.
+fn scaled(moments: Option<&[f32]>, columns: usize) -> Vec<f32> {
+    let known = moments.map(|m| (m, mean_of(m, columns)));
+    match known.filter(|(m, mean)| *mean > 0.0 && m.iter().all(|v| (v / mean).is_finite())) {
+        Some((moments, mean)) => moments.iter().map(|v| v / mean).collect(),
+        None => (0..columns * columns).map(|k| (k % (columns + 1) == 0) as u8 as f32).collect(),
+    }
 }
 
 #[cfg(test)]

@@ -29,7 +29,9 @@ pub(crate) fn ideal_cost(step: f32, share: f32) -> f32 {
 }
 
 /// A row's steps lie between the least with which its largest weight has an integer and the coarsest.
-pub(crate) fn bounded(step: f32, largest: f32, rms: f32, most: i32) -> f32 {
+/// On a trellis, whose integers of a state lie two steps apart, both the step and the coarsest are about half as large.
+pub(crate) fn bounded(step: f32, largest: f32, rms: f32, most: i32, trellis: bool) -> f32 {
+    let (step, rms) = if trellis { (path::step(step), 0.5 * rms) } else { (step, rms) };
     let least = largest / most as f32;
     step.min(COARSEST * rms).max(least)
 }
@@ -51,10 +53,7 @@ pub(crate) fn of_rows(values: &[f32], columns: usize, ideals: &[f32], trellis: b
         // On a trellis not every row can have zeros alone: what it has then is as good as zero.
         (0.0, _) if trellis => 0.0,
         (0.0, _) => 1.0,
-        (largest, rms) => {
-            let step = ideals[row] * factors[class(row)];
-            if trellis { bounded(path::step(step), largest, 0.5 * rms, most) } else { bounded(step, largest, rms, most) }
-        }
+        (largest, rms) => bounded(ideals[row] * factors[class(row)], largest, rms, most, trellis),
     };
     (0..ideals.len()).map(step).collect()
 }
