@@ -1,6 +1,6 @@
 //! Statistics of a model's matrices on a text: second moments of what goes in, and how much the loss depends on what comes out.
 //!
-//! A layer at a time, there and back. What lies between layers goes to a temporary file, and so do the moments; in memory are the weights and the moments of
+//! A layer at a time, there and back. What lies between layers goes to temporary files, and so do the moments; in memory are the weights and the moments of
 //! one layer. The loss is that of labels drawn from the model's own predictions, so that its curvature is that of the divergence from the model as it is.
 
 use crate::activations::{Activations, WINDOW, in_order};
@@ -8,11 +8,11 @@ use crate::gram::gram;
 use crate::layer::{Layer, Positions, norm, norm_back, times};
 use crate::random::SplitMix64;
 use crate::rows::{self, Lookups};
+use crate::stream::{EMBEDDING, Stream};
 use crate::sums::Sums;
 use crate::{Config, Result, Stock, Weights};
 use candle_core::{Device, Tensor};
 use candle_nn::ops;
-use rayon::prelude::*;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -24,6 +24,7 @@ pub const LEAST_TOKENS: usize = 2048;
 
 /// Statistics of a model's matrices. Second moments are read from a temporary file.
 pub struct Calibration {
+    stream: Arc<Stream>,
     moments: Mutex<Moments>,
     tensors: HashMap<String, Known>,
 }
@@ -91,50 +92,33 @@ pub fn calibrate(stock: &Stock, config: &Config, tokens: &[u32], progress: &(dyn
         )
         .into());
     }
-    let windows: Vec<&[u32]> = tokens.chunks_exact(WINDOW).collect();
     let (hidden, layers) = (config.hidden_size, config.num_hidden_layers);
     let weights = &*stock.weights;
-    let positions = Positions::new(config, WINDOW)?;
     // A forward pass, the head, and a way back of about three times a forward pass.
     let total = (4 * layers + 4) as f64;
-    let mut done = 0.0;
+    let mut done = layers as f64;
+    let stream = Stream::new(weights, config, tokens, &|share| progress(share * layers as f64 / total))?;
     let mut step = |by: f64| -> Result<()> {
         done += by;
         if progress(done / total) { Ok(()) } else { Err("interrupted".into()) }
     };
-    let mut between: Vec<Activations> = Vec::with_capacity(layers + 1);
-    let embedding = weights.tensor("model.embed_tokens.weight")?;
-    between.push(Activations::new(WINDOW * hidden)?);
-    for (number, window) in windows.iter().enumerate() {
-        between[0].put(number, &embedding.index_select(&Tensor::new(*window, &Device::Cpu)?, 0)?)?;
-    }
-    for number in 0..layers {
-        let layer = Layer::read(weights, config, number)?;
-        between.push(Activations::new(WINDOW * hidden)?);
-        let (x, y) = (&between[number], &between[number + 1]);
-        (0..windows.len()).into_par_iter().try_for_each(|w| y.put(w, &layer.forward(&x.get(w, hidden)?, &positions)?))?;
-        step(1.0)?;
-    }
+    let (windows, count) = (stream.windows(), stream.tokens.len() as f32);
+    let positions = Positions::new(config, WINDOW)?;
     let moments = Moments { file: tempfile::tempfile()?, places: Vec::new(), end: 0 };
-    let mut found = Calibration { moments: Mutex::new(moments), tensors: HashMap::new() };
-    let count = (windows.len() * WINDOW) as f32;
-    let (head_name, tied) = match config.tie_word_embeddings {
-        true => ("model.embed_tokens.weight", true),
-        false => ("lm_head.weight", false),
-    };
-    let head = if tied { embedding } else { weights.tensor(head_name)? };
-    let means = head_back(weights, config, &head, &between[layers], windows.len())?;
-    drop(head);
-    found.keep(means, head_name)?;
+    let mut found = Calibration { stream: Arc::new(stream), moments: Mutex::new(moments), tensors: HashMap::new() };
+    let stream = found.stream.clone();
+    let head = if config.tie_word_embeddings { EMBEDDING } else { "lm_head.weight" };
+    // In what comes out of the layer that the way back is at.
+    let gradients = Activations::new(WINDOW * hidden)?;
+    found.keep(head_back(weights, config, &weights.tensor(head)?, &stream, &gradients)?, head)?;
     step(4.0)?;
     for number in (0..layers).rev() {
         let layer = Layer::read(weights, config, number)?;
-        let (x, gradients) = (&between[number], &between[number + 1]);
+        let x = stream.before(number);
         let mut sums: Option<[Sums; 7]> = None;
         let back = |w: usize| -> Result<[Sums; 7]> {
             let (inputs, g) = layer.back(&x.get(w, hidden)?, &gradients.get(w, hidden)?, &positions)?;
-            // From here on what lies before the layer is the gradient there.
-            x.put(w, &g.input)?;
+            gradients.put(w, &g.input)?;
             Ok([
                 Sums::of(&inputs.attention, &g.q)?,
                 Sums::of(&inputs.attention, &g.k)?,
@@ -145,14 +129,13 @@ pub fn calibrate(stock: &Stock, config: &Config, tokens: &[u32], progress: &(dyn
                 Sums::of(&inputs.down, &g.down)?,
             ])
         };
-        in_order(windows.len(), back, |window| {
+        in_order(windows, back, |window| {
             match &mut sums {
                 Some(sums) => sums.iter_mut().zip(&window).for_each(|(a, b)| a.add(b)),
                 none => *none = Some(window),
             }
             Ok(())
         })?;
-        between.truncate(number + 1);
         const PARTS: [&str; 7] = [
             "self_attn.q_proj",
             "self_attn.k_proj",
@@ -171,35 +154,35 @@ pub fn calibrate(stock: &Stock, config: &Config, tokens: &[u32], progress: &(dyn
     // Tokens count by the length of their gradients, as elsewhere: `Sums`.
     let mut products = vec![0f32; hidden * hidden];
     let squares = |w: usize| -> Result<(Vec<f32>, Vec<f32>)> {
-        let gradients = between[0].get(w, hidden)?;
+        let gradients = gradients.get(w, hidden)?;
         let squares = gradients.sqr()?.sum_keepdim(1)?;
         let weighted = gradients.broadcast_div(&squares.affine(1.0, f64::from(f32::MIN_POSITIVE))?.sqrt()?)?;
         Ok((squares.flatten_all()?.to_vec1()?, weighted.t()?.matmul(&gradients)?.flatten_all()?.to_vec1()?))
     };
-    let mut read = tokens.iter();
-    in_order(windows.len(), squares, |(squares, product)| {
+    let mut read = stream.tokens.iter();
+    in_order(windows, squares, |(squares, product)| {
         products.iter_mut().zip(product).for_each(|(sum, p)| *sum += p);
         squares.iter().zip(&mut read).for_each(|(square, &token)| lookups[token as usize].add(square / hidden as f32));
         Ok(())
     })?;
-    let unseen = rows::unseen(&tokens[..windows.len() * WINDOW], config.vocab_size);
-    found.look_up(&lookups, &products, head_name, count, unseen)?;
+    let unseen = rows::unseen(&stream.tokens, config.vocab_size);
+    found.look_up(&lookups, &products, head, count, unseen)?;
     Ok(found)
 }
 
-/// From the last layer's outputs to the means of what the head has of them, all tokens alike; its gradients take the outputs' place.
+/// From the last layer's outputs to the means of what the head has of them, all tokens alike; `gradients` become those in the outputs.
 fn head_back(
     weights: &dyn Weights,
     config: &Config,
     head: &Tensor,
-    last: &Activations,
-    windows: usize,
+    stream: &Stream,
+    gradients: &Activations,
 ) -> Result<(Vec<f32>, Vec<f32>)> {
     let (hidden, eps) = (config.hidden_size, config.rms_norm_eps);
     let scale = weights.tensor("model.norm.weight")?;
     let mut sums: Option<Sums> = None;
     let back = |w: usize| -> Result<Sums> {
-        let x = last.get(w, hidden)?;
+        let x = stream.before(config.num_hidden_layers).get(w, hidden)?;
         let normed = norm(&x, &scale, eps)?;
         let chances = ops::softmax_last_dim(&times(&normed, head)?)?;
         // What the mean square of p - label is for labels drawn from p, whatever is drawn.
@@ -210,10 +193,10 @@ fn head_back(
         }
         let drawn = draw(&flat, outputs.len(), w as u64)?;
         let gradient = (chances.matmul(head)? - head.index_select(&drawn, 0)?)?;
-        last.put(w, &norm_back(gradient, &x, &scale, eps)?)?;
+        gradients.put(w, &norm_back(gradient, &x, &scale, eps)?)?;
         Ok(Sums { moments: gram(&normed)?, outputs, both: 0.0 })
     };
-    in_order(windows, back, |window| {
+    in_order(stream.windows(), back, |window| {
         match &mut sums {
             Some(sums) => sums.add(&window),
             none => *none = Some(window),
@@ -221,7 +204,7 @@ fn head_back(
         Ok(())
     })?;
     let Sums { mut moments, mut outputs, .. } = sums.ok_or("the calibration text has no window")?;
-    let count = (windows * WINDOW) as f32;
+    let count = stream.tokens.len() as f32;
     moments.iter_mut().chain(&mut outputs).for_each(|sum| *sum /= count);
     Ok((moments, outputs))
 }
@@ -245,6 +228,11 @@ fn draw(chances: &[f32], columns: usize, seed: u64) -> Result<Tensor> {
 }
 
 impl Calibration {
+    /// The model's residual stream on the text that it was measured by.
+    pub fn stream(&self) -> Arc<Stream> {
+        self.stream.clone()
+    }
+
     /// Keeps the moments of a matrix's inputs and the mean squares of the gradients in its outputs.
     fn keep(&mut self, (inputs, outputs): (Vec<f32>, Vec<f32>), name: &str) -> Result<()> {
         let moments = self.moments.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -255,7 +243,6 @@ impl Calibration {
 
     /// What is looked up of the embedding, which may be the head as well; `products` are those of gradients there.
     fn look_up(&mut self, lookups: &[Lookups], products: &[f32], head: &str, count: f32, unseen: f32) -> Result<()> {
-        let name = "model.embed_tokens.weight";
         let moments = self.moments.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
         let gradients = moments.add(products)?;
         let head = self.tensors.get_mut(head).ok_or("the head was not measured")?;
@@ -264,7 +251,7 @@ impl Calibration {
         let lookups = rows::expected(lookups, &head.outputs, count, unseen);
         let rows = lookups.len();
         let new = || Known { inputs: gradients, outputs: vec![0.0; rows], lookups: Vec::new(), gradients: None };
-        let known = self.tensors.entry(name.to_owned()).or_insert_with(new);
+        let known = self.tensors.entry(EMBEDDING.to_owned()).or_insert_with(new);
         (known.lookups, known.gradients) = (lookups, Some(gradients));
         Ok(())
     }

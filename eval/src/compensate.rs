@@ -3,24 +3,26 @@
 use crate::activations::{Activations, WINDOW};
 use crate::gram::gram;
 use crate::layer::{Layer, Positions, times};
+use crate::stream::{EMBEDDING, Stream, embedded};
 use crate::{Config, Result, Weights};
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use rayon::prelude::*;
 use std::collections::HashMap;
+use std::sync::Arc;
 use wcodec::quantize::{Compensation, Following, Lost};
 
 /// Windows whose products are summed up together.
 const GROUP: usize = 8;
-const EMBEDDING: &str = "model.embed_tokens.weight";
 
 /// The residual streams of a model and of what it becomes, on a text.
 ///
 /// Tokens count by the inverse of their stream's mean square: what comes after a norm sees them so, and where a model keeps a few activations that are a thousand
-/// times the others', these would be all that is looked at. In memory are two layers and a group of windows; the streams are in temporary files.
+/// times the others', these would be all that is looked at. In memory are two layers and a group of windows; what the model becomes is in a temporary file.
 pub struct Compensator<'a> {
     weights: &'a dyn Weights,
     config: Config,
-    tokens: Vec<u32>,
+    /// Of the model as it was.
+    was: Arc<Stream>,
     positions: Positions,
 }
 
@@ -31,17 +33,16 @@ struct Way<'a> {
     asked: Vec<usize>,
     /// The embedding, and tensors of the layer that the streams are before, as they became.
     tensors: HashMap<String, Vec<f32>>,
-    streams: Option<Streams>,
+    became: Option<Became>,
 }
 
-/// How far it was followed.
-struct Streams {
-    /// Half layers that both went through: attention, then what comes after it.
+/// How far what it becomes was followed.
+struct Became {
+    /// Half layers that it went through: attention, then what comes after it.
     at: usize,
-    /// The streams before the next half, of the model as it was and as it became.
-    was: Activations,
-    became: Activations,
-    /// What goes into the next half's last matrix as the model became, where that is known; `was` then stands after that half.
+    /// The stream before the next half.
+    stream: Activations,
+    /// What goes into the next half's last matrix, where that is known.
     inputs: Option<Activations>,
 }
 
@@ -68,23 +69,13 @@ fn last_of(half: usize) -> String {
 }
 
 impl<'a> Compensator<'a> {
-    /// For a model of `weights`, on a text of `tokens`, of which all whole windows of 256 are read.
+    /// For a model of `weights` whose stream this is.
     ///
     /// # Errors
-    /// Too few tokens; tokens that the model does not have.
-    pub fn new(weights: &'a dyn Weights, config: Config, tokens: &[u32]) -> Result<Self> {
-        if tokens.len() < WINDOW {
-            return Err(format!("a text of {} tokens: at least {WINDOW} are needed to follow a model by", tokens.len()).into());
-        }
-        if let Some(token) = tokens.iter().find(|&&token| token as usize >= config.vocab_size) {
-            return Err(format!("the text has token {token}, the model {} tokens", config.vocab_size).into());
-        }
-        let shapes = config.tensors().into_iter().filter_map(|(name, _)| weights.shape(&name).map(|shape| (name, shape)));
-        let shapes: HashMap<_, _> = shapes.collect();
-        config.check(|name| shapes.get(name).map(Vec::as_slice))?;
-        let tokens = tokens[..tokens.len() / WINDOW * WINDOW].to_vec();
+    /// Positions that cannot be made.
+    pub fn new(weights: &'a dyn Weights, config: Config, was: Arc<Stream>) -> Result<Self> {
         let positions = Positions::new(&config, WINDOW)?;
-        Ok(Self { weights, config, tokens, positions })
+        Ok(Self { weights, config, was, positions })
     }
 
     /// The layer of a tensor, and its name within.
@@ -104,84 +95,65 @@ impl<'a> Compensator<'a> {
         }
     }
 
-    fn windows(&self) -> usize {
-        self.tokens.len() / WINDOW
-    }
-
-    /// Both streams before the first layer.
-    fn start(&self, tensors: &HashMap<String, Vec<f32>>) -> Result<Streams> {
-        let stream = |weights: &dyn Weights| -> Result<Activations> {
-            let embedding = weights.tensor(EMBEDDING)?;
-            let stream = Activations::new(WINDOW * self.config.hidden_size)?;
-            for (number, window) in self.tokens.chunks_exact(WINDOW).enumerate() {
-                stream.put(number, &embedding.index_select(&Tensor::new(window, &Device::Cpu)?, 0)?)?;
-            }
-            Ok(stream)
-        };
-        let was = stream(self.weights)?;
-        let became = stream(&Replaced { weights: self.weights, tensors })?;
-        Ok(Streams { at: 0, was, became, inputs: None })
-    }
-
     /// What goes into the last matrix of the half layer that comes next.
     fn inputs(&self, half: usize, layer: &Layer, x: &Tensor) -> Result<Tensor> {
         if half.is_multiple_of(2) { layer.attend(x, &self.positions) } else { layer.activate(x) }
     }
 
-    /// Takes both streams through the next half layer.
-    fn advance(&self, streams: &mut Streams, tensors: &mut HashMap<String, Vec<f32>>) -> Result<()> {
-        let (half, hidden) = (streams.at, self.config.hidden_size);
+    /// Takes what the model becomes through the next half layer.
+    fn advance(&self, became: &mut Became, tensors: &mut HashMap<String, Vec<f32>>) -> Result<()> {
+        let (half, hidden) = (became.at, self.config.hidden_size);
         let replaced = Replaced { weights: self.weights, tensors };
-        let name = last_of(half);
-        let matrix = (&replaced as &dyn Weights).tensor(&name)?;
-        let (was, became) = (&streams.was, &streams.became);
-        if let Some(inputs) = &streams.inputs {
-            (0..self.windows()).into_par_iter().try_for_each(|w| {
-                let added = times(&inputs.get(w, matrix.dim(1)?)?, &matrix)?;
-                became.put(w, &(became.get(w, hidden)? + added)?)
-            })?;
+        let matrix = (&replaced as &dyn Weights).tensor(&last_of(half))?;
+        let windows = (0..self.was.windows()).into_par_iter();
+        let add = |w: usize, x: Tensor, inputs: &Tensor| became.stream.put(w, &(x + times(inputs, &matrix)?)?);
+        if let Some(inputs) = &became.inputs {
+            let columns = matrix.dim(1)?;
+            windows.try_for_each(|w| add(w, became.stream.get(w, hidden)?, &inputs.get(w, columns)?))?;
         } else {
-            let of = |weights: &dyn Weights, matrix: &Tensor, stream: &Activations| -> Result<()> {
-                let layer = Layer::read(weights, &self.config, half / 2)?;
-                (0..self.windows()).into_par_iter().try_for_each(|w| {
-                    let x = stream.get(w, hidden)?;
-                    let added = times(&self.inputs(half, &layer, &x)?, matrix)?;
-                    stream.put(w, &(x + added)?)
-                })
-            };
-            of(self.weights, &self.weights.tensor(&name)?, was)?;
-            of(&replaced, &matrix, became)?;
+            let layer = Layer::read(&replaced, &self.config, half / 2)?;
+            windows.try_for_each(|w| {
+                let x = became.stream.get(w, hidden)?;
+                let inputs = self.inputs(half, &layer, &x)?;
+                add(w, x, &inputs)
+            })?;
         }
-        streams.at += 1;
-        streams.inputs = None;
-        if streams.at.is_multiple_of(2) {
+        became.at += 1;
+        became.inputs = None;
+        if became.at.is_multiple_of(2) {
             tensors.retain(|tensor, _| self.in_layer(tensor).is_some_and(|(layer, _)| layer > half / 2));
         }
         Ok(())
     }
 
     /// What half a layer's last matrix can make good.
-    fn measure(&self, streams: &mut Streams, tensors: &HashMap<String, Vec<f32>>) -> Result<Lost> {
-        let (half, hidden) = (streams.at, self.config.hidden_size);
+    fn measure(&self, became: &mut Became, tensors: &HashMap<String, Vec<f32>>) -> Result<Lost> {
+        let (half, hidden) = (became.at, self.config.hidden_size);
         let replaced = Replaced { weights: self.weights, tensors };
-        let (before, after) =
-            (Layer::read(self.weights, &self.config, half / 2)?, Layer::read(&replaced, &self.config, half / 2)?);
+        let after = Layer::read(&replaced, &self.config, half / 2)?;
+        // What the model had between the halves of a layer is not in the stream.
+        let before = half.is_multiple_of(2).then(|| Layer::read(self.weights, &self.config, half / 2)).transpose()?;
         let matrix = self.weights.tensor(&last_of(half))?;
         let columns = matrix.dim(1)?;
         let kept = Activations::new(WINDOW * columns)?;
         let of = |w: usize| -> Result<[Tensor; 2]> {
-            let (x, y) = (streams.was.get(w, hidden)?, streams.became.get(w, hidden)?);
+            let y = became.stream.get(w, hidden)?;
             let inputs = self.inputs(half, &after, &y)?;
-            let sum = (times(&self.inputs(half, &before, &x)?, &matrix)? + x)?;
+            let sum = match &before {
+                Some(before) => {
+                    let x = self.was.before(half / 2).get(w, hidden)?;
+                    (times(&before.attend(&x, &self.positions)?, &matrix)? + x)?
+                }
+                None => self.was.before(half / 2 + 1).get(w, hidden)?,
+            };
             let missing = ((&sum - y)? - times(&inputs, &matrix)?)?;
-            streams.was.put(w, &sum)?;
             kept.put(w, &inputs)?;
             let scale = sum.sqr()?.mean_keepdim(1)?.affine(1.0, f64::from(f32::MIN_POSITIVE))?.sqrt()?.recip()?;
             Ok([inputs.broadcast_mul(&scale)?, missing.broadcast_mul(&scale)?])
         };
         let mut sums = [vec![0f32; columns * columns], vec![0f32; hidden * columns]];
-        for first in (0..self.windows()).step_by(GROUP) {
-            let group = first..self.windows().min(first + GROUP);
+        for first in (0..self.was.windows()).step_by(GROUP) {
+            let group = first..self.was.windows().min(first + GROUP);
             let found = group.into_par_iter().map(of).collect::<Result<Vec<_>>>()?;
             let join = |which: usize| Tensor::cat(&found.iter().map(|pair| &pair[which]).collect::<Vec<_>>(), 0);
             let (inputs, missing) = (join(0)?, join(1)?);
@@ -191,30 +163,33 @@ impl<'a> Compensator<'a> {
             }
         }
         let [inputs, products] = sums;
-        streams.inputs = Some(kept);
-        Ok(Lost { inputs, products, tokens: self.tokens.len() })
+        became.inputs = Some(kept);
+        Ok(Lost { inputs, products, tokens: self.was.tokens.len() })
     }
 }
 
 impl Way<'_> {
-    /// Takes the streams to before half a layer, unless they are there or farther.
-    fn go_to(&mut self, half: usize) -> Result<&mut Streams> {
-        let streams = match &mut self.streams {
-            Some(streams) => streams,
-            none => none.insert(self.of.start(&self.tensors)?),
+    /// Follows what the model becomes to before half a layer, unless it is there or farther.
+    fn go_to(&mut self, half: usize) -> Result<&mut Became> {
+        let of = self.of;
+        let became = match &mut self.became {
+            Some(became) => became,
+            none => {
+                let replaced = Replaced { weights: of.weights, tensors: &self.tensors };
+                none.insert(Became { at: 0, stream: embedded(&replaced, &of.config, &of.was.tokens)?, inputs: None })
+            }
         };
-        while streams.at < half {
-            self.of.advance(streams, &mut self.tensors)?;
+        while became.at < half {
+            of.advance(became, &mut self.tensors)?;
         }
-        Ok(streams)
+        Ok(became)
     }
 
     fn find(&mut self, tensor: &str) -> Result<Option<Lost>> {
         let Some(half) = self.of.half(tensor) else { return Ok(None) };
-        let of = self.of;
         self.go_to(half)?;
-        match &mut self.streams {
-            Some(streams) if streams.at == half && streams.inputs.is_none() => of.measure(streams, &self.tensors).map(Some),
+        match &mut self.became {
+            Some(became) if became.at == half && became.inputs.is_none() => self.of.measure(became, &self.tensors).map(Some),
             _ => Ok(None),
         }
     }
@@ -254,7 +229,7 @@ impl Compensation for Compensator<'_> {
 
     fn begin(&self, quantized: &dyn Fn(&str) -> bool) -> wcodec::Result<Box<dyn Following + '_>> {
         let asked = (0..2 * self.config.num_hidden_layers).filter(|&half| quantized(&last_of(half))).collect();
-        Ok(Box::new(Way { of: self, asked, tensors: HashMap::new(), streams: None }))
+        Ok(Box::new(Way { of: self, asked, tensors: HashMap::new(), became: None }))
     }
 }
 

@@ -11,6 +11,7 @@
 //! | perplexity, accuracy, divergence from another model | [`read`], [`Evaluation`], [`Comparison`] |
 //! | how near a sentence encoder's vectors are to another's | [`Stock::bert`], [`sentences`] |
 //! | a text by the model itself, where there is no other | [`sample`] |
+//! | what a text is within the model, layer by layer | [`Stream`] |
 //! | statistics by which the model is then quantized | [`calibrate`] |
 //! | what layers can make good of what those before them lost | [`Compensator`] |
 //! | what a model loses at which size, by the quantizer and in others' formats | [`curve`], [`Peer`] |
@@ -39,6 +40,7 @@ mod rows;
 mod sample;
 mod search;
 pub mod sentences;
+mod stream;
 mod sums;
 mod synthetic;
 #[cfg(test)]
@@ -58,6 +60,7 @@ pub use peers::{Peer, Rounded};
 pub use reading::{Comparison, Evaluation, Window, read};
 pub use sample::{sample, sample_bytes};
 pub use search::coarsest_within;
+pub use stream::Stream;
 pub use synthetic::SyntheticModel;
 pub use tokenizer::Tokenizer;
 pub use weights::{Stock, Weights};

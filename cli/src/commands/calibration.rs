@@ -107,7 +107,7 @@ impl CalibrationArgs {
         let callback = progress.callback();
         let go_on = parts(&config, callback);
         let statistics = wcodec_eval::calibrate(stock, &config, &tokens, &go_on).map_err(unmeasured)?;
-        let compensator = Compensator::new(&*stock.weights, config.clone(), &tokens).map_err(unmeasured)?;
+        let compensator = Compensator::new(&*stock.weights, config.clone(), statistics.stream()).map_err(unmeasured)?;
         Ok(Some(Measured { statistics, compensator, rest }))
     }
 

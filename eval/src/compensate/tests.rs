@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{Stock, SyntheticModel, Tensors, raw};
-use candle_core::DType;
+use candle_core::{DType, Device};
 
 struct Case {
     _held: tempfile::TempDir,
@@ -31,7 +31,8 @@ fn disturbed(case: &Case, name: &str) -> Vec<f32> {
 }
 
 fn compensator(case: &Case) -> Compensator<'_> {
-    Compensator::new(&*case.stock.weights, case.config.clone(), &case.tokens).expect("made")
+    let was = Stream::new(&*case.stock.weights, &case.config, &case.tokens, &|_| true).expect("followed");
+    Compensator::new(&*case.stock.weights, case.config.clone(), Arc::new(was)).expect("made")
 }
 
 fn o(layer: usize) -> String {
@@ -181,7 +182,7 @@ fn what_is_lost_is_the_difference_of_two_models() {
 #[test]
 fn texts_that_cannot_be_followed_are_refused() {
     let case = case();
-    let new = |tokens: &[u32]| Compensator::new(&*case.stock.weights, case.config.clone(), tokens);
+    let new = |tokens: &[u32]| Stream::new(&*case.stock.weights, &case.config, tokens, &|_| true);
     assert!(new(&case.tokens[..255]).err().expect("refused").to_string().contains("255 tokens"));
     assert!(new(&[256; 512]).err().expect("refused").to_string().contains("token 256"));
 }
@@ -213,7 +214,7 @@ fn what_is_past_is_not_kept() {
     let last = last_of(3);
     for (asked, most) in [(true, 7), (false, 0)] {
         let asked = (0..4).filter(|&half| asked && last_of(half) == last).collect();
-        let mut way = Way { of: &compensator, asked, tensors: HashMap::new(), streams: None };
+        let mut way = Way { of: &compensator, asked, tensors: HashMap::new(), became: None };
         let mut names: Vec<String> =
             case.config.tensors().into_iter().map(|(name, _)| name).filter(|n| n.contains("proj")).collect();
         names.sort_by_key(|name| compensator.place(name));
@@ -221,7 +222,7 @@ fn what_is_past_is_not_kept() {
             way.keep(name, disturbed(&case, name)).expect("kept");
             assert!(way.tensors.len() <= most, "{name}: {}", way.tensors.len());
         }
-        assert_eq!(way.streams.is_some(), most > 0);
+        assert_eq!(way.became.is_some(), most > 0);
     }
 }
 
