@@ -5,12 +5,12 @@
 
 use crate::activations::{Activations, WINDOW, in_order};
 use crate::gram::gram;
-use crate::layer::{Layer, Positions, norm, norm_back, times};
+use crate::layer::{Layer, norm, norm_back, times};
 use crate::random::SplitMix64;
 use crate::rows::{self, Lookups};
 use crate::stream::{EMBEDDING, Stream};
 use crate::sums::Sums;
-use crate::{Config, Result, Stock, Weights};
+use crate::{Config, Result, Stock};
 use candle_core::{Device, Tensor};
 use candle_nn::ops;
 use std::collections::HashMap;
@@ -24,7 +24,6 @@ pub const LEAST_TOKENS: usize = 2048;
 
 /// Statistics of a model's matrices. Second moments are read from a temporary file.
 pub struct Calibration {
-    stream: Arc<Stream>,
     moments: Mutex<Moments>,
     tensors: HashMap<String, Known>,
 }
@@ -80,11 +79,17 @@ impl Statistics for Calibration {
     }
 }
 
-/// Measures a Llama on a text of `tokens`. `progress` hears how much of the work is done, from 0 to 1, and may stop it by answering `false`.
+/// Measures a Llama on a text of `tokens`; beside what is found, its stream on that text, by which it can be followed further. Both are in temporary files, which are
+/// where the system has such (`TMPDIR`). `progress` hears how much of the work is done, from 0 to 1, and may stop it by answering `false`.
 ///
 /// # Errors
-/// Too few tokens; another architecture; weights and temporary files that cannot be read.
-pub fn calibrate(stock: &Stock, config: &Config, tokens: &[u32], progress: &(dyn Fn(f64) -> bool + Sync)) -> Result<Calibration> {
+/// Too few tokens, or some that the model does not have; another architecture; weights and temporary files that cannot be read.
+pub fn calibrate<'a>(
+    stock: &'a Stock,
+    config: &Config,
+    tokens: &[u32],
+    progress: &(dyn Fn(f64) -> bool + Sync),
+) -> Result<(Calibration, Stream<'a>)> {
     if tokens.len() < LEAST_TOKENS {
         return Err(format!(
             "the calibration text has {} tokens: at least {LEAST_TOKENS} are needed to measure anything by",
@@ -97,27 +102,25 @@ pub fn calibrate(stock: &Stock, config: &Config, tokens: &[u32], progress: &(dyn
     // A forward pass, the head, and a way back of about three times a forward pass.
     let total = (4 * layers + 4) as f64;
     let mut done = layers as f64;
-    let stream = Stream::new(weights, config, tokens, &|share| progress(share * layers as f64 / total))?;
+    let stream = Stream::new(weights, config.clone(), tokens, &|share| progress(share * layers as f64 / total))?;
     let mut step = |by: f64| -> Result<()> {
         done += by;
         if progress(done / total) { Ok(()) } else { Err("interrupted".into()) }
     };
     let (windows, count) = (stream.windows(), stream.tokens.len() as f32);
-    let positions = Positions::new(config, WINDOW)?;
     let moments = Moments { file: tempfile::tempfile()?, places: Vec::new(), end: 0 };
-    let mut found = Calibration { stream: Arc::new(stream), moments: Mutex::new(moments), tensors: HashMap::new() };
-    let stream = found.stream.clone();
+    let mut found = Calibration { moments: Mutex::new(moments), tensors: HashMap::new() };
     let head = if config.tie_word_embeddings { EMBEDDING } else { "lm_head.weight" };
     // In what comes out of the layer that the way back is at.
     let gradients = Activations::new(WINDOW * hidden)?;
-    found.keep(head_back(weights, config, &weights.tensor(head)?, &stream, &gradients)?, head)?;
+    found.keep(head_back(&stream, &weights.tensor(head)?, &gradients)?, head)?;
     step(4.0)?;
     for number in (0..layers).rev() {
         let layer = Layer::read(weights, config, number)?;
-        let x = stream.before(number);
+        let x = stream.into_layer(number);
         let mut sums: Option<[Sums; 7]> = None;
         let back = |w: usize| -> Result<[Sums; 7]> {
-            let (inputs, g) = layer.back(&x.get(w, hidden)?, &gradients.get(w, hidden)?, &positions)?;
+            let (inputs, g) = layer.back(&x.get(w, hidden)?, &gradients.get(w, hidden)?, &stream.positions)?;
             gradients.put(w, &g.input)?;
             Ok([
                 Sums::of(&inputs.attention, &g.q)?,
@@ -167,22 +170,16 @@ pub fn calibrate(stock: &Stock, config: &Config, tokens: &[u32], progress: &(dyn
     })?;
     let unseen = rows::unseen(&stream.tokens, config.vocab_size);
     found.look_up(&lookups, &products, head, count, unseen)?;
-    Ok(found)
+    Ok((found, stream))
 }
 
 /// From the last layer's outputs to the means of what the head has of them, all tokens alike; `gradients` become those in the outputs.
-fn head_back(
-    weights: &dyn Weights,
-    config: &Config,
-    head: &Tensor,
-    stream: &Stream,
-    gradients: &Activations,
-) -> Result<(Vec<f32>, Vec<f32>)> {
-    let (hidden, eps) = (config.hidden_size, config.rms_norm_eps);
-    let scale = weights.tensor("model.norm.weight")?;
+fn head_back(stream: &Stream<'_>, head: &Tensor, gradients: &Activations) -> Result<(Vec<f32>, Vec<f32>)> {
+    let (hidden, layers, eps) = (stream.config.hidden_size, stream.config.num_hidden_layers, stream.config.rms_norm_eps);
+    let scale = stream.weights.tensor("model.norm.weight")?;
     let mut sums: Option<Sums> = None;
     let back = |w: usize| -> Result<Sums> {
-        let x = stream.before(config.num_hidden_layers).get(w, hidden)?;
+        let x = stream.into_layer(layers).get(w, hidden)?;
         let normed = norm(&x, &scale, eps)?;
         let chances = ops::softmax_last_dim(&times(&normed, head)?)?;
         // What the mean square of p - label is for labels drawn from p, whatever is drawn.
@@ -228,11 +225,6 @@ fn draw(chances: &[f32], columns: usize, seed: u64) -> Result<Tensor> {
 }
 
 impl Calibration {
-    /// The model's residual stream on the text that it was measured by.
-    pub fn stream(&self) -> Arc<Stream> {
-        self.stream.clone()
-    }
-
     /// Keeps the moments of a matrix's inputs and the mean squares of the gradients in its outputs.
     fn keep(&mut self, (inputs, outputs): (Vec<f32>, Vec<f32>), name: &str) -> Result<()> {
         let moments = self.moments.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());

@@ -2,13 +2,12 @@
 
 use crate::activations::{Activations, WINDOW};
 use crate::gram::gram;
-use crate::layer::{Layer, Positions, times};
+use crate::layer::{Layer, times};
 use crate::stream::{EMBEDDING, Stream, embedded};
-use crate::{Config, Result, Weights};
+use crate::{Result, Weights};
 use candle_core::Tensor;
 use rayon::prelude::*;
 use std::collections::HashMap;
-use std::sync::Arc;
 use wcodec::quantize::{Compensation, Following, Lost};
 
 /// Windows whose products are summed up together.
@@ -17,13 +16,10 @@ const GROUP: usize = 8;
 /// The residual streams of a model and of what it becomes, on a text.
 ///
 /// Tokens count by the inverse of their stream's mean square: what comes after a norm sees them so, and where a model keeps a few activations that are a thousand
-/// times the others', these would be all that is looked at. In memory are two layers and a group of windows; what the model becomes is in a temporary file.
+/// times the others', these would be all that is looked at. In memory are two layers and a group of windows; what the model becomes, and what goes into a matrix of it, is in
+/// temporary files.
 pub struct Compensator<'a> {
-    weights: &'a dyn Weights,
-    config: Config,
-    /// Of the model as it was.
-    was: Arc<Stream>,
-    positions: Positions,
+    was: Stream<'a>,
 }
 
 /// A model on its way.
@@ -31,7 +27,7 @@ struct Way<'a> {
     of: &'a Compensator<'a>,
     /// The half layers whose last matrices become integers.
     asked: Vec<usize>,
-    /// The embedding, and tensors of the layer that the streams are before, as they became.
+    /// The embedding, and tensors of the layer that the stream is before, as they became.
     tensors: HashMap<String, Vec<f32>>,
     became: Option<Became>,
 }
@@ -69,13 +65,9 @@ fn last_of(half: usize) -> String {
 }
 
 impl<'a> Compensator<'a> {
-    /// For a model of `weights` whose stream this is.
-    ///
-    /// # Errors
-    /// Positions that cannot be made.
-    pub fn new(weights: &'a dyn Weights, config: Config, was: Arc<Stream>) -> Result<Self> {
-        let positions = Positions::new(&config, WINDOW)?;
-        Ok(Self { weights, config, was, positions })
+    /// For a model whose stream this is.
+    pub fn new(was: Stream<'a>) -> Self {
+        Self { was }
     }
 
     /// The layer of a tensor, and its name within.
@@ -83,7 +75,7 @@ impl<'a> Compensator<'a> {
         let (digits, part) = tensor.strip_prefix("model.layers.")?.split_once('.')?;
         let number: usize = digits.parse().ok()?;
         // Not one that is written otherwise, and would be the same.
-        (number < self.config.num_hidden_layers && number.to_string() == digits).then_some((number, part))
+        (number < self.was.config.num_hidden_layers && number.to_string() == digits).then_some((number, part))
     }
 
     /// The half layer that a matrix ends.
@@ -97,13 +89,13 @@ impl<'a> Compensator<'a> {
 
     /// What goes into the last matrix of the half layer that comes next.
     fn inputs(&self, half: usize, layer: &Layer, x: &Tensor) -> Result<Tensor> {
-        if half.is_multiple_of(2) { layer.attend(x, &self.positions) } else { layer.activate(x) }
+        if half.is_multiple_of(2) { layer.attend(x, &self.was.positions) } else { layer.activate(x) }
     }
 
     /// Takes what the model becomes through the next half layer.
     fn advance(&self, became: &mut Became, tensors: &mut HashMap<String, Vec<f32>>) -> Result<()> {
-        let (half, hidden) = (became.at, self.config.hidden_size);
-        let replaced = Replaced { weights: self.weights, tensors };
+        let (half, hidden) = (became.at, self.was.config.hidden_size);
+        let replaced = Replaced { weights: self.was.weights, tensors };
         let matrix = (&replaced as &dyn Weights).tensor(&last_of(half))?;
         let windows = (0..self.was.windows()).into_par_iter();
         let add = |w: usize, x: Tensor, inputs: &Tensor| became.stream.put(w, &(x + times(inputs, &matrix)?)?);
@@ -111,7 +103,7 @@ impl<'a> Compensator<'a> {
             let columns = matrix.dim(1)?;
             windows.try_for_each(|w| add(w, became.stream.get(w, hidden)?, &inputs.get(w, columns)?))?;
         } else {
-            let layer = Layer::read(&replaced, &self.config, half / 2)?;
+            let layer = Layer::read(&replaced, &self.was.config, half / 2)?;
             windows.try_for_each(|w| {
                 let x = became.stream.get(w, hidden)?;
                 let inputs = self.inputs(half, &layer, &x)?;
@@ -128,23 +120,20 @@ impl<'a> Compensator<'a> {
 
     /// What half a layer's last matrix can make good.
     fn measure(&self, became: &mut Became, tensors: &HashMap<String, Vec<f32>>) -> Result<Lost> {
-        let (half, hidden) = (became.at, self.config.hidden_size);
-        let replaced = Replaced { weights: self.weights, tensors };
-        let after = Layer::read(&replaced, &self.config, half / 2)?;
+        let (half, hidden) = (became.at, self.was.config.hidden_size);
+        let replaced = Replaced { weights: self.was.weights, tensors };
+        let new = Layer::read(&replaced, &self.was.config, half / 2)?;
         // What the model had between the halves of a layer is not in the stream.
-        let before = half.is_multiple_of(2).then(|| Layer::read(self.weights, &self.config, half / 2)).transpose()?;
-        let matrix = self.weights.tensor(&last_of(half))?;
+        let old = half.is_multiple_of(2).then(|| Layer::read(self.was.weights, &self.was.config, half / 2)).transpose()?;
+        let matrix = self.was.weights.tensor(&last_of(half))?;
         let columns = matrix.dim(1)?;
         let kept = Activations::new(WINDOW * columns)?;
         let of = |w: usize| -> Result<[Tensor; 2]> {
             let y = became.stream.get(w, hidden)?;
-            let inputs = self.inputs(half, &after, &y)?;
-            let sum = match &before {
-                Some(before) => {
-                    let x = self.was.before(half / 2).get(w, hidden)?;
-                    (times(&before.attend(&x, &self.positions)?, &matrix)? + x)?
-                }
-                None => self.was.before(half / 2 + 1).get(w, hidden)?,
+            let inputs = self.inputs(half, &new, &y)?;
+            let sum = match &old {
+                Some(old) => old.middle(&self.was.into_layer(half / 2).get(w, hidden)?, &self.was.positions)?,
+                None => self.was.into_layer(half / 2 + 1).get(w, hidden)?,
             };
             let missing = ((&sum - y)? - times(&inputs, &matrix)?)?;
             kept.put(w, &inputs)?;
@@ -170,19 +159,19 @@ impl<'a> Compensator<'a> {
 
 impl Way<'_> {
     /// Follows what the model becomes to before half a layer, unless it is there or farther.
-    fn go_to(&mut self, half: usize) -> Result<&mut Became> {
+    fn go_to(&mut self, half: usize) -> Result<()> {
         let of = self.of;
         let became = match &mut self.became {
             Some(became) => became,
             none => {
-                let replaced = Replaced { weights: of.weights, tensors: &self.tensors };
-                none.insert(Became { at: 0, stream: embedded(&replaced, &of.config, &of.was.tokens)?, inputs: None })
+                let replaced = Replaced { weights: of.was.weights, tensors: &self.tensors };
+                none.insert(Became { at: 0, stream: embedded(&replaced, &of.was.config, &of.was.tokens)?, inputs: None })
             }
         };
         while became.at < half {
             of.advance(became, &mut self.tensors)?;
         }
-        Ok(became)
+        Ok(())
     }
 
     fn find(&mut self, tensor: &str) -> Result<Option<Lost>> {
@@ -228,7 +217,7 @@ impl Compensation for Compensator<'_> {
     }
 
     fn begin(&self, quantized: &dyn Fn(&str) -> bool) -> wcodec::Result<Box<dyn Following + '_>> {
-        let asked = (0..2 * self.config.num_hidden_layers).filter(|&half| quantized(&last_of(half))).collect();
+        let asked = (0..2 * self.was.config.num_hidden_layers).filter(|&half| quantized(&last_of(half))).collect();
         Ok(Box::new(Way { of: self, asked, tensors: HashMap::new(), became: None }))
     }
 }

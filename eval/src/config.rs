@@ -81,6 +81,9 @@ impl Config {
         if config.attention_bias || config.mlp_bias {
             return Err("projections with a bias are not handled".into());
         }
+        if [config.hidden_size, config.intermediate_size, config.vocab_size].contains(&0) {
+            return Err("hidden_size, intermediate_size and vocab_size cannot be 0".into());
+        }
         let (heads, kv_heads) = (config.num_attention_heads, config.kv_heads());
         if heads == 0 || kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
             return Err(format!("{heads} query heads do not divide among {kv_heads} key heads").into());

@@ -171,6 +171,11 @@ impl Layer {
         add(times(&self.activate(&middle)?, &self.down)?, &middle)
     }
 
+    /// What attention makes of `x`, added to it.
+    pub(crate) fn middle(&self, x: &Tensor, positions: &Positions) -> Result<Tensor> {
+        add(times(&self.attend(x, positions)?, &self.o)?, x)
+    }
+
     /// What goes into o, given what goes into the layer.
     pub(crate) fn attend(&self, x: &Tensor, positions: &Positions) -> Result<Tensor> {
         Ok(self.attention(x, positions)?.o)

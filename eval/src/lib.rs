@@ -11,9 +11,8 @@
 //! | perplexity, accuracy, divergence from another model | [`read`], [`Evaluation`], [`Comparison`] |
 //! | how near a sentence encoder's vectors are to another's | [`Stock::bert`], [`sentences`] |
 //! | a text by the model itself, where there is no other | [`sample`] |
-//! | what a text is within the model, layer by layer | [`Stream`] |
 //! | statistics by which the model is then quantized | [`calibrate`] |
-//! | what layers can make good of what those before them lost | [`Compensator`] |
+//! | what layers can make good of what those before them lost | [`Compensator`], of the model's [`Stream`] |
 //! | what a model loses at which size, by the quantizer and in others' formats | [`curve`], [`Peer`] |
 //!
 //! The weights are computed with as `f32` whatever they are stored as: on the CPU candle widens BF16 operands for each

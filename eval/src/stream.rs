@@ -9,20 +9,28 @@ use std::collections::HashMap;
 
 pub(crate) const EMBEDDING: &str = "model.embed_tokens.weight";
 
-/// A model's residual stream on a text's whole windows of 256 tokens. In memory is one layer; the stream is in temporary files, of 4 bytes for each layer, token and element.
-pub struct Stream {
+/// A model and its residual stream on a text's whole windows of 256 tokens. In memory is one layer; the stream is in temporary files, with 4 bytes for each
+/// token and element before each layer and after the last.
+pub struct Stream<'a> {
+    pub(crate) weights: &'a dyn Weights,
+    pub(crate) config: Config,
+    pub(crate) positions: Positions,
     /// Those that were read.
     pub(crate) tokens: Vec<u32>,
-    /// Before each layer, and after the last.
-    before: Vec<Activations>,
+    layers: Vec<Activations>,
 }
 
-impl Stream {
+impl<'a> Stream<'a> {
     /// Takes a text of `tokens` through the model of `weights`. `progress` hears how much of the work is done, from 0 to 1, and may stop it by answering `false`.
     ///
     /// # Errors
     /// Too few tokens; tokens that the model does not have; weights that are not the configuration's; weights and temporary files that cannot be read.
-    pub fn new(weights: &dyn Weights, config: &Config, tokens: &[u32], progress: &(dyn Fn(f64) -> bool + Sync)) -> Result<Self> {
+    pub fn new(
+        weights: &'a dyn Weights,
+        config: Config,
+        tokens: &[u32],
+        progress: &(dyn Fn(f64) -> bool + Sync),
+    ) -> Result<Self> {
         if tokens.len() < WINDOW {
             return Err(format!("a text of {} tokens: at least {WINDOW} are needed to follow a model by", tokens.len()).into());
         }
@@ -34,27 +42,27 @@ impl Stream {
         config.check(|name| shapes.get(name).map(Vec::as_slice))?;
         let tokens = tokens[..tokens.len() / WINDOW * WINDOW].to_vec();
         let (hidden, layers, windows) = (config.hidden_size, config.num_hidden_layers, tokens.len() / WINDOW);
-        let positions = Positions::new(config, WINDOW)?;
-        let mut before = vec![embedded(weights, config, &tokens)?];
+        let positions = Positions::new(&config, WINDOW)?;
+        let mut found = vec![embedded(weights, &config, &tokens)?];
         for number in 0..layers {
-            let layer = Layer::read(weights, config, number)?;
-            let (x, y) = (&before[number], Activations::new(WINDOW * hidden)?);
+            let layer = Layer::read(weights, &config, number)?;
+            let (x, y) = (&found[number], Activations::new(WINDOW * hidden)?);
             (0..windows).into_par_iter().try_for_each(|w| y.put(w, &layer.forward(&x.get(w, hidden)?, &positions)?))?;
-            before.push(y);
+            found.push(y);
             if !progress((number + 1) as f64 / layers as f64) {
                 return Err("interrupted".into());
             }
         }
-        Ok(Self { tokens, before })
+        Ok(Self { weights, config, positions, tokens, layers: found })
     }
 
     pub(crate) fn windows(&self) -> usize {
         self.tokens.len() / WINDOW
     }
 
-    /// What goes into layer `number`, or comes out of the last if there are so many.
-    pub(crate) fn before(&self, number: usize) -> &Activations {
-        &self.before[number]
+    /// What goes into layer `number`; with as many as there are, what comes out of the last.
+    pub(crate) fn into_layer(&self, number: usize) -> &Activations {
+        &self.layers[number]
     }
 }
 
@@ -66,4 +74,85 @@ pub(crate) fn embedded(weights: &dyn Weights, config: &Config, tokens: &[u32]) -
         found.put(number, &embedding.index_select(&Tensor::new(window, &Device::Cpu)?, 0)?)?;
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Stock, SyntheticModel, calibrate};
+    use std::sync::Mutex;
+
+    struct Case {
+        _held: tempfile::TempDir,
+        stock: Stock,
+        config: Config,
+        tokens: Vec<u32>,
+    }
+
+    fn case() -> Case {
+        let held = tempfile::tempdir().expect("a directory");
+        SyntheticModel::SMALL.write(held.path()).expect("written");
+        let stock = Stock::open(held.path(), None).expect("opens");
+        let config = stock.llama().expect("a Llama");
+        // Eight windows and a part that is left out.
+        let tokens = (0..2100).map(|i| (i * i * 7 + i * 3) % 256).collect();
+        Case { _held: held, stock, config, tokens }
+    }
+
+    /// What a model is measured by leaves its stream as it was.
+    #[test]
+    fn measuring_leaves_the_stream_alone() {
+        let Case { stock, config, tokens, .. } = &case();
+        let alone = Stream::new(&*stock.weights, config.clone(), tokens, &|_| true).expect("followed");
+        let (_, measured) = calibrate(stock, config, tokens, &|_| true).expect("measured");
+        assert_eq!((alone.windows(), measured.windows(), &alone.tokens), (8, 8, &measured.tokens));
+        let mut seen = Vec::new();
+        for number in 0..=config.num_hidden_layers {
+            for w in 0..8 {
+                let of = |stream: &Stream<'_>| -> Vec<f32> {
+                    let x = stream.into_layer(number).get(w, config.hidden_size).expect("reads");
+                    x.flatten_all().and_then(|x| x.to_vec1()).expect("numbers")
+                };
+                assert!(of(&alone) == of(&measured), "{number} {w}");
+                seen.push(of(&alone));
+            }
+        }
+        // All of it is something, and each its own.
+        assert!(seen.iter().enumerate().all(|(i, x)| x.iter().any(|&v| v != 0.0) && seen[..i].iter().all(|y| x != y)));
+    }
+
+    #[test]
+    fn progress_rises_to_the_end_and_may_stop_it() {
+        let Case { stock, config, tokens, .. } = &case();
+        type Run<'r> = &'r dyn Fn(&(dyn Fn(f64) -> bool + Sync)) -> Result<()>;
+        let stream: Run<'_> = &|progress| Stream::new(&*stock.weights, config.clone(), tokens, progress).map(|_| ());
+        let measure: Run<'_> = &|progress| calibrate(stock, config, tokens, progress).map(|_| ());
+        for run in [stream, measure] {
+            let heard = Mutex::new(Vec::new());
+            run(&|share| {
+                heard.lock().expect("unpoisoned").push(share);
+                true
+            })
+            .expect("runs");
+            let heard = heard.into_inner().expect("unpoisoned");
+            assert!(heard.windows(2).all(|two| two[0] < two[1]) && heard.last() == Some(&1.0), "{heard:?}");
+            for &last in &heard {
+                let stopped = run(&|share| share < last).expect_err("stopped");
+                assert_eq!(stopped.to_string(), "interrupted");
+            }
+        }
+    }
+
+    #[test]
+    fn texts_that_cannot_be_followed_are_refused() {
+        let Case { stock, config, tokens, .. } = &case();
+        let refused = |config: &Config, tokens: &[u32]| -> String {
+            Stream::new(&*stock.weights, config.clone(), tokens, &|_| true).err().expect("refused").to_string()
+        };
+        assert!(refused(config, &tokens[..255]).contains("255 tokens"));
+        assert!(refused(config, &[256; 512]).contains("token 256"));
+        let mut other = config.clone();
+        other.num_hidden_layers = 3;
+        assert!(refused(&other, tokens).contains("lacks 9 of"), "{}", refused(&other, tokens));
+    }
 }

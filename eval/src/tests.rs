@@ -119,6 +119,12 @@ fn configurations_that_cannot_be_run_are_refused() {
     assert!(with("num_key_value_heads", 3.into()).is_err());
     assert!(with("num_attention_heads", 0.into()).is_err());
     assert!(with("head_dim", 3.into()).is_err());
+    for key in ["hidden_size", "intermediate_size", "vocab_size"] {
+        let mut config: serde_json::Value = serde_json::from_str(&SyntheticModel::SMALL.config()).expect("JSON");
+        // Heads that have elements all the same.
+        (config["head_dim"], config[key]) = (16.into(), 0.into());
+        assert!(Config::from_json(config.to_string().as_bytes()).is_err(), "{key}");
+    }
     assert!(with("attention_bias", true.into()).is_err());
     assert!(with("rope_scaling", serde_json::json!({"type": "yarn"})).is_err());
     let scaling = serde_json::json!({

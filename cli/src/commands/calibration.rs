@@ -106,9 +106,8 @@ impl CalibrationArgs {
         let progress = Progress::new("measuring", quiet);
         let callback = progress.callback();
         let go_on = parts(&config, callback);
-        let statistics = wcodec_eval::calibrate(stock, &config, &tokens, &go_on).map_err(unmeasured)?;
-        let compensator = Compensator::new(&*stock.weights, config.clone(), statistics.stream()).map_err(unmeasured)?;
-        Ok(Some(Measured { statistics, compensator, rest }))
+        let (statistics, stream) = wcodec_eval::calibrate(stock, &config, &tokens, &go_on).map_err(unmeasured)?;
+        Ok(Some(Measured { statistics, compensator: Compensator::new(stream), rest }))
     }
 
     /// A text by the model itself.

@@ -40,6 +40,10 @@ impl BertConfig {
             return Err(format!("the model is a {:?}, not a bert", config.model_type).into());
         }
         let (hidden, heads) = (config.hidden_size, config.num_attention_heads);
+        if [hidden, config.intermediate_size, config.vocab_size, config.max_position_embeddings].contains(&0) {
+            let sizes = "hidden_size, intermediate_size, vocab_size and max_position_embeddings";
+            return Err(format!("{sizes} cannot be 0").into());
+        }
         if heads == 0 || !hidden.is_multiple_of(heads) || config.type_vocab_size == 0 {
             return Err(format!("{hidden} elements do not divide among {heads} heads, or there is no kind of text").into());
         }
@@ -98,6 +102,11 @@ mod tests {
         ] {
             let other = config.replace(from, to);
             assert!(other != config && BertConfig::from_json(other.as_bytes()).is_err(), "{to}");
+        }
+        for key in ["hidden_size", "intermediate_size", "vocab_size", "max_position_embeddings"] {
+            let mut other: serde_json::Value = serde_json::from_str(&config).expect("JSON");
+            other[key] = 0.into();
+            assert!(BertConfig::from_json(other.to_string().as_bytes()).is_err(), "{key}");
         }
     }
 }
