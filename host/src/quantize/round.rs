@@ -84,9 +84,8 @@ impl Rounding<'_> {
         let mut outcomes = vec![Outcome::default(); rows.len()];
         for last in (1..=n).rev().step_by(BLOCK) {
             let first = last.saturating_sub(BLOCK);
-            for j in (first..last).rev() {
-                self.column(j, first, rows, codes, scratch, &mut outcomes);
-            }
+            let outcomes = &mut outcomes;
+            Backend::best().run(Block { rounding: self, rows, columns: first..last, codes, scratch, outcomes });
             let Scratch { targets, errors, .. } = &mut *scratch;
             Backend::best().run(Tell { rows, n, columns: first..last, targets, errors });
         }
@@ -94,6 +93,7 @@ impl Rounding<'_> {
     }
 
     /// Rounds column `j` as it is ordered, and tells those from `first` on of its errors.
+    #[inline(always)]
     fn column(
         &self,
         j: usize,
@@ -133,6 +133,26 @@ impl Rounding<'_> {
             errors[r * BLOCK + j - first] = error;
             let near = row.feedback.row(j).get(first..).unwrap_or(&[]);
             targets[r * n + first..].iter_mut().zip(near).for_each(|(target, l)| *target += error * l);
+        }
+    }
+}
+
+/// Rounds a block's columns.
+struct Block<'a> {
+    rounding: &'a Rounding<'a>,
+    rows: &'a [Row<'a>],
+    columns: std::ops::Range<usize>,
+    codes: &'a mut [i8],
+    scratch: &'a mut Scratch,
+    outcomes: &'a mut [Outcome],
+}
+
+impl Body for Block<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { rounding, rows, columns, codes, scratch, outcomes } = self;
+        for j in columns.clone().rev() {
+            rounding.column(j, columns.start, rows, codes, scratch, outcomes);
         }
     }
 }

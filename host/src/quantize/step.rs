@@ -5,6 +5,7 @@
 
 use super::path;
 use super::scheme::Format;
+use crate::cpu::{Backend, Body};
 use crate::encode::frequency::{Histogram, entropy, log2_of};
 use std::f32::consts::LN_2;
 
@@ -82,28 +83,47 @@ fn best_factor(values: &[f32], columns: usize, ideals: &[f32], rows: &[usize]) -
 
 /// Error and rate together of weights given in ideal steps, in bits.
 fn trial(sample: &[f32], factor: f32) -> f32 {
-    // What a squared ideal step costs, in bits: see `ideal`.
-    let price = 12.0 / (2.0 * LN_2);
-    let count = |bits: Option<&[f32; 256]>| -> (Histogram, f32) {
-        let (mut histogram, mut error) = ([0; 256], 0.0);
-        for &x in sample {
-            let code = |q: f32| q.clamp(-127.0, 127.0) as i8;
-            let near = (x / factor).round();
-            let inner = near - near.signum();
-            let cost = |q: f32| price * (x - q * factor).powi(2) + bits.map_or(0.0, |bits| bits[code(q) as u8 as usize]);
-            let q = if cost(inner) < cost(near) { inner } else { near };
-            histogram[code(q) as u8 as usize] += 1;
-            error += (x - code(q) as f32 * factor).powi(2);
-        }
+    let mut codes = vec![0; sample.len()];
+    let mut count = |bits: &[f32; 256]| -> (Histogram, f32) {
+        let mut error = 0.0;
+        Backend::best().run(Choose { sample, factor, bits, codes: &mut codes, error: &mut error });
+        let mut histogram = [0; 256];
+        codes.iter().for_each(|&code| histogram[code as usize] += 1);
         (histogram, error)
     };
-    let (mut histogram, mut error) = count(None);
+    let (mut histogram, mut error) = count(&[0.0; 256]);
     for _ in 0..2 {
         let total = log2_of(sample.len() as f32);
-        let bits = histogram.map(|n| if n == 0 { total + 4.0 } else { total - log2_of(n as f32) });
-        (histogram, error) = count(Some(&bits));
+        (histogram, error) = count(&histogram.map(|n| if n == 0 { total + 4.0 } else { total - log2_of(n as f32) }));
     }
-    price * error + entropy(&histogram)
+    PRICE * error + entropy(&histogram)
+}
+
+/// What a squared ideal step costs, in bits: see `ideal`.
+const PRICE: f32 = 12.0 / (2.0 * LN_2);
+
+/// The nearest integer of each weight or the one nearer to zero, whichever costs less, as bytes, and the sum of their squared errors.
+struct Choose<'a> {
+    sample: &'a [f32],
+    factor: f32,
+    bits: &'a [f32; 256],
+    codes: &'a mut [u8],
+    error: &'a mut f32,
+}
+
+impl Body for Choose<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { sample, factor, bits, codes, error } = self;
+        let byte = |q: f32| q.clamp(-127.0, 127.0) as i8 as u8;
+        for (&x, code) in sample.iter().zip(codes) {
+            let near = (x / factor).round();
+            let inner = near - near.signum();
+            let cost = |q: f32| PRICE * (x - q * factor).powi(2) + bits[byte(q) as usize];
+            *code = byte(if cost(inner) < cost(near) { inner } else { near });
+            *error += (x - *code as i8 as f32 * factor).powi(2);
+        }
+    }
 }
 
 /// The scale of a group of INT4: theory's and larger ones, and those that the largest weights ask for, with what they cut off.
