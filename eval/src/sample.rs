@@ -11,7 +11,7 @@ use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 /// Texts that are written side by side: weights are read once for all of them.
-const BATCH: usize = 64;
+const BATCH: usize = 128;
 
 /// Keys and values of a layer: texts × heads × tokens × elements, of which the tokens so far are there.
 struct Past {
