@@ -143,8 +143,7 @@ impl<'a> Quantizer<'a> {
         let mut best = self.nearest(source, &plan, &mut search, (lambda, wanted), None, TRIES, output)?;
         if self.compensation.is_some() {
             // What follows the model takes its time: first without. With it a size is another by a per mille.
-            let lambda = (best.report.lambda / plan.weights.max(1) as f64) as f32;
-            search.restart();
+            let lambda = search.restart((best.report.lambda / plan.weights.max(1) as f64) as f32, best.bits());
             let aim = (lambda, wanted);
             let followed = self.nearest(source, &plan, &mut search, aim, self.compensation, TRIES_FOLLOWED, output)?;
             if followed.bits() <= MISSED * wanted || followed.bits() <= best.bits() {

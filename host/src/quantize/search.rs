@@ -8,7 +8,7 @@ struct Tried {
 }
 
 /// A search for the λ at which an archive has a size. Sizes fall as λ rises, but not evenly, and in steps where a model is small.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Search {
     /// Bits that are aimed at.
     aim: f64,
@@ -29,9 +29,11 @@ impl Search {
         Self { aim, elements, smaller: None, larger: None, before: None, slope: 0.5 * elements }
     }
 
-    /// Forgets what was tried, but for how sizes fall: from here on they are others.
-    pub(crate) fn restart(&mut self) {
-        (self.smaller, self.larger, self.before) = (None, None, None);
+    /// Forgets what was tried, but for how sizes fall: from here on they are others, by little. What to begin with, where `lambda` came to `bits`: the aim itself,
+    /// and not the edge of what is near enough, so that once is mostly enough.
+    pub(crate) fn restart(&mut self, lambda: f32, bits: f64) -> f32 {
+        *self = Self { smaller: None, larger: None, before: None, ..*self };
+        self.clone().next(lambda, bits)
     }
 
     /// What to try after `lambda` came to `bits`.
@@ -87,6 +89,21 @@ mod tests {
         assert_eq!(tries(|octaves| 1e6 * (5.0 - 0.5 * octaves)), 2);
         assert!(tries(|octaves| 1e6 * (5.0 - 0.15 * octaves)) <= 3);
         assert!(tries(|octaves| 1e6 * (2.0 + 4.0 / (1.0 + (0.4 * octaves - 1.0).exp()))) <= 6);
+    }
+
+    /// Sizes that are all a tenth smaller from there on, and as steep: two tries are enough, the first of them at what was the aim.
+    #[test]
+    fn what_follows_begins_at_the_aim() {
+        let bits = |octaves: f64| 1e6 * (5.0 - 0.3 * octaves);
+        let mut search = Search::new(4e6, 1e6);
+        let mut lambda = search.next(1.0, bits(0.0));
+        lambda = search.next(lambda, bits((lambda as f64).log2()));
+        let edge = 0.98 * lambda;
+        let begin = search.restart(edge, bits((edge as f64).log2()));
+        assert!((bits((begin as f64).log2()) / 4e6 - 1.0).abs() < 1e-5, "{begin}");
+        let smaller = |lambda: f32| 0.9 * bits((lambda as f64).log2());
+        let next = search.next(begin, smaller(begin));
+        assert!((smaller(next) / 4e6 - 1.0).abs() < 0.02, "{next}");
     }
 
     #[test]
