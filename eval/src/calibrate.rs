@@ -117,7 +117,7 @@ pub fn calibrate<'a>(
     step(4.0)?;
     for number in (0..layers).rev() {
         let layer = Layer::read(weights, config, number)?;
-        let x = stream.into_layer(number);
+        let x = stream.ahead_of(number);
         let mut sums: Option<[Sums; 7]> = None;
         let back = |w: usize| -> Result<[Sums; 7]> {
             let (inputs, g) = layer.back(&x.get(w, hidden)?, &gradients.get(w, hidden)?, &stream.positions)?;
@@ -179,7 +179,7 @@ fn head_back(stream: &Stream<'_>, head: &Tensor, gradients: &Activations) -> Res
     let scale = stream.weights.tensor("model.norm.weight")?;
     let mut sums: Option<Sums> = None;
     let back = |w: usize| -> Result<Sums> {
-        let x = stream.into_layer(layers).get(w, hidden)?;
+        let x = stream.ahead_of(layers).get(w, hidden)?;
         let normed = norm(&x, &scale, eps)?;
         let chances = ops::softmax_last_dim(&times(&normed, head)?)?;
         // What the mean square of p - label is for labels drawn from p, whatever is drawn.

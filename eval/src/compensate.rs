@@ -132,8 +132,8 @@ impl<'a> Compensator<'a> {
             let y = became.stream.get(w, hidden)?;
             let inputs = self.inputs(half, &new, &y)?;
             let sum = match &old {
-                Some(old) => old.middle(&self.was.into_layer(half / 2).get(w, hidden)?, &self.was.positions)?,
-                None => self.was.into_layer(half / 2 + 1).get(w, hidden)?,
+                Some(old) => old.middle(&self.was.ahead_of(half / 2).get(w, hidden)?, &self.was.positions)?,
+                None => self.was.ahead_of(half / 2 + 1).get(w, hidden)?,
             };
             let missing = ((&sum - y)? - times(&inputs, &matrix)?)?;
             kept.put(w, &inputs)?;

@@ -61,7 +61,7 @@ impl<'a> Stream<'a> {
     }
 
     /// What goes into layer `number`; with as many as there are, what comes out of the last.
-    pub(crate) fn into_layer(&self, number: usize) -> &Activations {
+    pub(crate) fn ahead_of(&self, number: usize) -> &Activations {
         &self.layers[number]
     }
 }
@@ -110,7 +110,7 @@ mod tests {
         for number in 0..=config.num_hidden_layers {
             for w in 0..8 {
                 let of = |stream: &Stream<'_>| -> Vec<f32> {
-                    let x = stream.into_layer(number).get(w, config.hidden_size).expect("reads");
+                    let x = stream.ahead_of(number).get(w, config.hidden_size).expect("reads");
                     x.flatten_all().and_then(|x| x.to_vec1()).expect("numbers")
                 };
                 assert!(of(&alone) == of(&measured), "{number} {w}");
