@@ -30,6 +30,18 @@ impl Activations {
         Ok(file.write_all(bytemuck::cast_slice(&values))?)
     }
 
+    /// Some tokens of several windows: `x`, windows × tokens × columns, from window `first` and token `at` on.
+    pub(crate) fn put_part(&self, first: usize, at: usize, x: &Tensor) -> Result<()> {
+        let (_, tokens, columns) = x.dims3()?;
+        let values = x.flatten_all()?.to_vec1::<f32>()?;
+        let mut file = self.file.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        for (number, part) in (first..).zip(values.chunks_exact(tokens * columns)) {
+            file.seek(SeekFrom::Start(4 * (number * self.size + at * columns) as u64))?;
+            file.write_all(bytemuck::cast_slice(part))?;
+        }
+        Ok(())
+    }
+
     /// Of a window, tokens × columns.
     pub(crate) fn get(&self, number: usize, columns: usize) -> Result<Tensor> {
         let mut values = vec![0f32; self.size];

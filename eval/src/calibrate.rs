@@ -3,6 +3,7 @@
 //! A layer at a time, there and back. What lies between layers goes to temporary files, and so do the moments; in memory are the weights and the moments of
 //! one layer. The loss is that of labels drawn from the model's own predictions, so that its curvature is that of the divergence from the model as it is.
 
+use crate::Result;
 use crate::activations::{Activations, WINDOW, in_order};
 use crate::gram::gram;
 use crate::layer::{Layer, norm, norm_back, times};
@@ -10,7 +11,6 @@ use crate::random::SplitMix64;
 use crate::rows::{self, Lookups};
 use crate::stream::{EMBEDDING, Stream};
 use crate::sums::Sums;
-use crate::{Config, Result, Stock};
 use candle_core::{Device, Tensor};
 use candle_nn::ops;
 use std::collections::HashMap;
@@ -79,41 +79,34 @@ impl Statistics for Calibration {
     }
 }
 
-/// Measures a Llama on a text of `tokens`; beside what is found, its stream on that text, by which it can be followed further. Both are in temporary files, which are
-/// where the system has such (`TMPDIR`). `progress` hears how much of the work is done, from 0 to 1, and may stop it by answering `false`.
+/// Measures a Llama on the text that its stream is on. What is found is in a temporary file, which is where the system has such (`TMPDIR`). `progress` hears how much of
+/// the work is done, from 0 to 1, and may stop it by answering `false`.
 ///
 /// # Errors
-/// Too few tokens, or some that the model does not have; another architecture; weights and temporary files that cannot be read.
-pub fn calibrate<'a>(
-    stock: &'a Stock,
-    config: &Config,
-    tokens: &[u32],
-    progress: &(dyn Fn(f64) -> bool + Sync),
-) -> Result<(Calibration, Stream<'a>)> {
-    if tokens.len() < LEAST_TOKENS {
+/// Too few tokens; weights and temporary files that cannot be read.
+pub fn calibrate(stream: &Stream<'_>, progress: &(dyn Fn(f64) -> bool + Sync)) -> Result<Calibration> {
+    let (config, weights, tokens) = (&stream.config, stream.weights, stream.tokens.len());
+    if tokens < LEAST_TOKENS {
         return Err(format!(
-            "the calibration text has {} tokens: at least {LEAST_TOKENS} are needed to measure anything by",
-            tokens.len()
+            "the calibration text has {tokens} tokens: at least {LEAST_TOKENS} are needed to measure anything by"
         )
         .into());
     }
     let (hidden, layers) = (config.hidden_size, config.num_hidden_layers);
-    let weights = &*stock.weights;
-    // A forward pass, the head, and a way back of about three times a forward pass.
-    let total = (4 * layers + 4) as f64;
-    let mut done = layers as f64;
-    let stream = Stream::new(weights, config.clone(), tokens, &|share| progress(share * layers as f64 / total))?;
+    // The head is as much as four layers, about.
+    let total = (3 * layers + 4) as f64;
+    let mut done = 0.0;
     let mut step = |by: f64| -> Result<()> {
         done += by;
         if progress(done / total) { Ok(()) } else { Err("interrupted".into()) }
     };
-    let (windows, count) = (stream.windows(), stream.tokens.len() as f32);
+    let (windows, count) = (stream.windows(), tokens as f32);
     let moments = Moments { file: tempfile::tempfile()?, places: Vec::new(), end: 0 };
     let mut found = Calibration { moments: Mutex::new(moments), tensors: HashMap::new() };
     let head = if config.tie_word_embeddings { EMBEDDING } else { "lm_head.weight" };
     // In what comes out of the layer that the way back is at.
     let gradients = Activations::new(WINDOW * hidden)?;
-    found.keep(head_back(&stream, &weights.tensor(head)?, &gradients)?, head)?;
+    found.keep(head_back(stream, &weights.tensor(head)?, &gradients)?, head)?;
     step(4.0)?;
     for number in (0..layers).rev() {
         let layer = Layer::read(weights, config, number)?;
@@ -170,7 +163,7 @@ pub fn calibrate<'a>(
     })?;
     let unseen = rows::unseen(&stream.tokens, config.vocab_size);
     found.look_up(&lookups, &products, head, count, unseen)?;
-    Ok((found, stream))
+    Ok(found)
 }
 
 /// From the last layer's outputs to the means of what the head has of them, all tokens alike; `gradients` become those in the outputs.

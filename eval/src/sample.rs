@@ -1,17 +1,22 @@
-//! A text by the model itself, for measuring it by where there is no other: many beginnings continued side by side, each token drawn by the model's own chances.
+//! A text by the model itself, for measuring it by where there is no other: many beginnings continued side by side, each token drawn by the model's own chances. It goes
+//! through the model as it is written, so that its stream is known by then.
 //!
 //! Liu et al., *LLM-QAT: Data-Free Quantization Aware Training for Large Language Models*, 2023: drawn, not the likeliest, which soon repeat themselves, and from first
 //! tokens that are any of the vocabulary's.
 
+use crate::activations::{Activations, WINDOW};
 use crate::fused::exp;
 use crate::layer::{Layer, norm, times};
 use crate::random::SplitMix64;
+use crate::stream::{Stream, check};
 use crate::{Config, Result, Stock, Weights};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 /// Texts that are written side by side: weights are read once for all of them.
 const BATCH: usize = 128;
+/// Tokens of each that go to a file together: for one it would be a million pieces.
+const TOGETHER: usize = 16;
 
 /// Keys and values of a layer: texts × heads × tokens × elements, of which the tokens so far are there.
 struct Past {
@@ -19,36 +24,51 @@ struct Past {
     values: Vec<f32>,
 }
 
-/// Bytes of memory that [`sample`] takes for texts of `length` tokens: all weights, and what heads have seen.
-pub fn sample_bytes(config: &Config, length: usize) -> u64 {
-    let past = (2 * BATCH * length) as u64 * (config.kv_heads() * config.head_dim() * config.num_hidden_layers) as u64;
-    4 * (config.weights() + past)
+/// What [`Model::write`] hands out: the number of a layer, that of a token, and what goes into that layer, texts × hidden.
+type Keep<'a> = dyn FnMut(usize, usize, &Tensor) -> Result<()> + 'a;
+
+/// Bytes of memory that [`sample`] takes: all weights, what heads have seen, and what is not in a file yet.
+pub fn sample_bytes(config: &Config) -> u64 {
+    let past = (2 * BATCH * WINDOW) as u64 * (config.kv_heads() * config.head_dim() * config.num_hidden_layers) as u64;
+    let stream = (BATCH * TOGETHER) as u64 * (config.hidden_size * (config.num_hidden_layers + 1)) as u64;
+    4 * (config.weights() + past + stream)
 }
 
-/// Writes `texts` texts of `length` tokens each, one after another, the same ones each time. `progress` hears how much of the work is done, from 0 to 1, and may stop it by
-/// answering `false`.
+/// Writes `tokens` tokens, less what is no whole text of 256, the same ones each time: the model's stream on them. `progress` hears how much of the work is done, from 0 to
+/// 1, and may stop it by answering `false`.
 ///
 /// # Errors
-/// Another architecture; weights that cannot be read; logits that are not numbers; that `progress` said so.
-pub fn sample(
-    stock: &Stock,
+/// Not one whole text; weights that are not the configuration's, or cannot be read; logits that are not numbers; temporary files that cannot be written; that `progress`
+/// said so.
+pub fn sample<'a>(
+    stock: &'a Stock,
     config: &Config,
-    texts: usize,
-    length: usize,
+    tokens: usize,
     progress: &(dyn Fn(f64) -> bool + Sync),
-) -> Result<Vec<u32>> {
+) -> Result<Stream<'a>> {
+    check(&*stock.weights, config, tokens)?;
+    let texts = tokens / WINDOW;
     let model = Model::read(&*stock.weights, config)?;
     let mut numbers = SplitMix64(1);
-    let mut found = Vec::with_capacity(texts * length);
+    let mut found = Vec::with_capacity(texts * WINDOW);
+    let layers = (0..=config.num_hidden_layers).map(|_| Activations::new(WINDOW * config.hidden_size));
+    let layers: Vec<_> = layers.collect::<Result<_>>()?;
     for first in (0..texts).step_by(BATCH) {
         let count = BATCH.min(texts - first);
-        let mut hear = |step: usize| -> Result<()> {
-            let done = first * length + count * step;
-            if progress(done as f64 / (texts * length) as f64) { Ok(()) } else { Err("interrupted".into()) }
+        let mut together = vec![Vec::with_capacity(TOGETHER); layers.len()];
+        let mut keep = |number: usize, at: usize, x: &Tensor| {
+            together[number].push(x.clone());
+            if (at + 1).is_multiple_of(TOGETHER) {
+                let part = Tensor::stack(&std::mem::take(&mut together[number]), 1)?;
+                layers[number].put_part(first, at + 1 - TOGETHER, &part)?;
+            }
+            // A token's last.
+            let done = (first * WINDOW + count * (at + 1)) as f64 / (texts * WINDOW) as f64;
+            if number < config.num_hidden_layers || progress(done) { Ok(()) } else { Err("interrupted".into()) }
         };
-        found.extend(model.write(count, length, &mut numbers, &mut hear)?);
+        found.extend(model.write(count, WINDOW, &mut numbers, &mut keep)?);
     }
-    Ok(found)
+    Stream::known(&*stock.weights, config.clone(), found, layers)
 }
 
 /// A Llama, as far as writing needs it.
@@ -76,29 +96,27 @@ impl Model {
         })
     }
 
-    /// `count` texts, text after text.
-    fn write(
-        &self,
-        count: usize,
-        length: usize,
-        numbers: &mut SplitMix64,
-        hear: &mut dyn FnMut(usize) -> Result<()>,
-    ) -> Result<Vec<u32>> {
+    /// `count` texts, text after text; `keep` is handed what goes into each layer and comes out of the last, and may stop it.
+    fn write(&self, count: usize, length: usize, numbers: &mut SplitMix64, keep: &mut Keep<'_>) -> Result<Vec<u32>> {
         let size = count * self.config.kv_heads() * length * self.config.head_dim();
         let mut past: Vec<Past> = self.layers.iter().map(|_| Past { keys: vec![0.0; size], values: vec![0.0; size] }).collect();
         let mut texts = vec![Vec::with_capacity(length); count];
         texts.iter_mut().for_each(|text| text.push((numbers.next() % self.config.vocab_size as u64) as u32));
-        for at in 0..length - 1 {
+        for at in 0..length {
             let last: Vec<u32> = texts.iter().map(|text| text[at]).collect();
             let mut x = self.embedding.index_select(&Tensor::new(last, &Device::Cpu)?, 0)?;
-            for (layer, past) in self.layers.iter().zip(&mut past) {
+            for (number, (layer, past)) in self.layers.iter().zip(&mut past).enumerate() {
+                keep(number, at, &x)?;
                 x = layer.step(&x, |q, k, v| self.attend(q, k, v, past, at, length))?;
+            }
+            keep(self.layers.len(), at, &x)?;
+            if at + 1 == length {
+                break;
             }
             let logits = times(&norm(&x, &self.norm, self.config.rms_norm_eps)?, &self.head)?.to_vec2::<f32>()?;
             let seeds: Vec<f32> = (0..count).map(|_| (numbers.next() >> 40) as f32 / (1u64 << 24) as f32).collect();
             let drawn = logits.par_iter().zip(seeds).map(|(row, random)| draw(row, random)).collect::<Result<Vec<_>>>()?;
             texts.iter_mut().zip(drawn).for_each(|(text, token)| text.push(token));
-            hear(at + 1)?;
         }
         Ok(texts.concat())
     }
@@ -212,15 +230,40 @@ mod tests {
     fn texts_are_the_same_each_time_and_differ_from_each_other() {
         let directory = tempfile::tempdir().expect("a directory");
         let (stock, config) = tiny(directory.path());
-        let write = || sample(&stock, &config, 70, 12, &|_| true).expect("writes");
-        let tokens = write();
-        assert_eq!(tokens, write());
-        assert_eq!(tokens.len(), 70 * 12);
-        assert!(tokens.iter().all(|&t| (t as usize) < config.vocab_size));
-        let distinct: std::collections::HashSet<&[u32]> = tokens.chunks(12).collect();
-        assert!(distinct.len() > 60, "{}", distinct.len());
-        let stopped = sample(&stock, &config, 70, 12, &|share| share < 0.5).expect_err("stops");
-        assert_eq!(stopped.to_string(), "interrupted");
+        // More than are written side by side, and a part that is left out.
+        let write = || sample(&stock, &config, 130 * WINDOW + 5, &|_| true).expect("writes");
+        let stream = write();
+        assert_eq!(stream.tokens, write().tokens);
+        assert_eq!(stream.tokens.len(), 130 * WINDOW);
+        assert!(stream.tokens.iter().all(|&t| (t as usize) < config.vocab_size));
+        let distinct: std::collections::HashSet<&[u32]> = stream.tokens.chunks(12).collect();
+        assert!(distinct.len() > 130 * WINDOW / 12 - 10, "{}", distinct.len());
+
+        // The stream that it has by then is what the text's own reading finds.
+        let read = Stream::new(&*stock.weights, config.clone(), &stream.tokens, &|_| true).expect("followed");
+        for number in 0..=config.num_hidden_layers {
+            for w in [0, 1, 64, 127, 128, 129] {
+                let of = |stream: &Stream<'_>| -> Vec<f32> {
+                    let x = stream.ahead_of(number).get(w, config.hidden_size).expect("reads");
+                    x.flatten_all().and_then(|x| x.to_vec1()).expect("numbers")
+                };
+                let (written, read) = (of(&stream), of(&read));
+                let (mut most, mut apart) = (0f32, 0f32);
+                written.iter().zip(&read).for_each(|(a, b)| (most, apart) = (most.max(b.abs()), apart.max((a - b).abs())));
+                assert!(most > 0.0 && apart < 1e-4 * most, "{number} {w}: {apart} of {most}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (stock, config) = tiny(directory.path());
+        let refused = |config: &Config, tokens| sample(&stock, config, tokens, &|_| true).err().expect("refused").to_string();
+        assert!(refused(&config, 255).contains("255 tokens"));
+        let mut other = config.clone();
+        other.num_hidden_layers = 3;
+        assert!(refused(&other, 512).contains("lacks 9 of"), "{}", refused(&other, 512));
     }
 
     #[test]

@@ -31,15 +31,10 @@ impl<'a> Stream<'a> {
         tokens: &[u32],
         progress: &(dyn Fn(f64) -> bool + Sync),
     ) -> Result<Self> {
-        if tokens.len() < WINDOW {
-            return Err(format!("a text of {} tokens: at least {WINDOW} are needed to follow a model by", tokens.len()).into());
-        }
+        check(weights, &config, tokens.len())?;
         if let Some(token) = tokens.iter().find(|&&token| token as usize >= config.vocab_size) {
             return Err(format!("the text has token {token}, the model {} tokens", config.vocab_size).into());
         }
-        let shapes = config.tensors().into_iter().filter_map(|(name, _)| weights.shape(&name).map(|shape| (name, shape)));
-        let shapes: HashMap<_, _> = shapes.collect();
-        config.check(|name| shapes.get(name).map(Vec::as_slice))?;
         let tokens = tokens[..tokens.len() / WINDOW * WINDOW].to_vec();
         let (hidden, layers, windows) = (config.hidden_size, config.num_hidden_layers, tokens.len() / WINDOW);
         let positions = Positions::new(&config, WINDOW)?;
@@ -56,6 +51,12 @@ impl<'a> Stream<'a> {
         Ok(Self { weights, config, positions, tokens, layers: found })
     }
 
+    /// Of a text of whole windows that went through the model already: `layers` are what went into each, and what came out of the last.
+    pub(crate) fn known(weights: &'a dyn Weights, config: Config, tokens: Vec<u32>, layers: Vec<Activations>) -> Result<Self> {
+        let positions = Positions::new(&config, WINDOW)?;
+        Ok(Self { weights, config, positions, tokens, layers })
+    }
+
     pub(crate) fn windows(&self) -> usize {
         self.tokens.len() / WINDOW
     }
@@ -64,6 +65,16 @@ impl<'a> Stream<'a> {
     pub(crate) fn ahead_of(&self, number: usize) -> &Activations {
         &self.layers[number]
     }
+}
+
+/// Refuses a text without a whole window, and weights that are not the configuration's.
+pub(crate) fn check(weights: &dyn Weights, config: &Config, tokens: usize) -> Result<()> {
+    if tokens < WINDOW {
+        return Err(format!("a text of {tokens} tokens: at least {WINDOW} are needed to follow a model by").into());
+    }
+    let shapes = config.tensors().into_iter().filter_map(|(name, _)| weights.shape(&name).map(|shape| (name, shape)));
+    let shapes: HashMap<_, _> = shapes.collect();
+    config.check(|name| shapes.get(name).map(Vec::as_slice))
 }
 
 /// What a text's whole windows are looked up as.
@@ -79,8 +90,10 @@ pub(crate) fn embedded(weights: &dyn Weights, config: &Config, tokens: &[u32]) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Stock, SyntheticModel, calibrate};
+    use crate::{Stock, SyntheticModel, calibrate, sample};
     use std::sync::Mutex;
+
+    type Hear<'a> = &'a (dyn Fn(f64) -> bool + Sync);
 
     struct Case {
         _held: tempfile::TempDir,
@@ -103,8 +116,10 @@ mod tests {
     #[test]
     fn measuring_leaves_the_stream_alone() {
         let Case { stock, config, tokens, .. } = &case();
-        let alone = Stream::new(&*stock.weights, config.clone(), tokens, &|_| true).expect("followed");
-        let (_, measured) = calibrate(stock, config, tokens, &|_| true).expect("measured");
+        let follow = |progress: Hear<'_>| Stream::new(&*stock.weights, config.clone(), tokens, progress);
+        let alone = follow(&|_| true).expect("followed");
+        let measured = follow(&|_| true).expect("followed");
+        calibrate(&measured, &|_| true).expect("measured");
         assert_eq!((alone.windows(), measured.windows(), &alone.tokens), (8, 8, &measured.tokens));
         let mut seen = Vec::new();
         for number in 0..=config.num_hidden_layers {
@@ -124,10 +139,13 @@ mod tests {
     #[test]
     fn progress_rises_to_the_end_and_may_stop_it() {
         let Case { stock, config, tokens, .. } = &case();
-        type Run<'r> = &'r dyn Fn(&(dyn Fn(f64) -> bool + Sync)) -> Result<()>;
-        let stream: Run<'_> = &|progress| Stream::new(&*stock.weights, config.clone(), tokens, progress).map(|_| ());
-        let measure: Run<'_> = &|progress| calibrate(stock, config, tokens, progress).map(|_| ());
-        for run in [stream, measure] {
+        type Run<'r> = &'r dyn Fn(Hear<'_>) -> Result<()>;
+        let follow = |progress: Hear<'_>| Stream::new(&*stock.weights, config.clone(), tokens, progress);
+        let whole = follow(&|_| true).expect("followed");
+        let stream: Run<'_> = &|progress| follow(progress).map(|_| ());
+        let measure: Run<'_> = &|progress| calibrate(&whole, progress).map(|_| ());
+        let write: Run<'_> = &|progress| sample(stock, config, 2048, progress).map(|_| ());
+        for run in [stream, measure, write] {
             let heard = Mutex::new(Vec::new());
             run(&|share| {
                 heard.lock().expect("unpoisoned").push(share);
@@ -136,7 +154,7 @@ mod tests {
             .expect("runs");
             let heard = heard.into_inner().expect("unpoisoned");
             assert!(heard.windows(2).all(|two| two[0] < two[1]) && heard.last() == Some(&1.0), "{heard:?}");
-            for &last in &heard {
+            for &last in heard.iter().step_by(heard.len().div_ceil(12)) {
                 let stopped = run(&|share| share < last).expect_err("stopped");
                 assert_eq!(stopped.to_string(), "interrupted");
             }

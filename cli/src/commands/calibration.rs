@@ -6,12 +6,9 @@ use crate::output;
 use crate::progress::Progress;
 use clap::ValueHint;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use wcodec::quantize::Quantizer;
-use wcodec_eval::{Calibration, Compensator, Config, Stock};
-
-/// Tokens of each text that a model writes: as many as are measured together.
-const LENGTH: usize = 256;
+use wcodec_eval::{Calibration, Compensator, Config, Stock, Stream};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct CalibrationArgs {
@@ -62,60 +59,73 @@ impl CalibrationArgs {
         !self.uncalibrated
     }
 
-    /// Measures a model; `None` where it is not to be, or cannot be and need not. With `spare` a quarter of the text is left over.
+    /// Measures a model; `None` where it is not to be, or cannot be and need not. With `spare` a quarter of a text that is given is left over.
     pub(crate) fn measure<'a>(&self, stock: &'a Stock, spare: bool, quiet: bool) -> Result<Option<Measured<'a>>> {
         if !self.wanted() {
             return Ok(None);
         }
-        let (config, mut tokens) = match &self.calibration {
+        let (config, stream, rest) = match &self.calibration {
             Some(path) => {
                 let hint = "with --uncalibrated any model can be quantized";
                 let config = stock.llama().map_err(|e| failed(e).with_hint(hint))?;
-                let text = text(path)?;
-                let tokens = stock.tokenizer(&config).and_then(|t| t.encode(&text)).map_err(failed)?;
-                if tokens.len() < wcodec_eval::LEAST_TOKENS {
-                    let least = wcodec_eval::LEAST_TOKENS;
-                    let (path, n) = (path.display(), tokens.len());
-                    let why = format!("{path} has {n} tokens: at least {least} are needed to measure anything by");
-                    return Err(Failure::new(Exit::BadSource, why));
-                }
-                (config, tokens)
+                let (stream, rest) = self.followed(stock, &config, path, spare, quiet)?;
+                (config, stream, rest)
             }
-            None => match stock.llama() {
-                Ok(config) => {
-                    let (takes, available) = (wcodec_eval::sample_bytes(&config, LENGTH), available());
-                    if available.is_some_and(|available| takes > available) {
-                        let takes = output::bytes(takes);
-                        let why = format!(
-                            "to write a text itself the model takes {takes} of memory, which there is not; --calibration TEXT takes a layer at a time"
-                        );
-                        note_unmeasured(quiet, why);
+            None => {
+                let config = match stock.llama() {
+                    Ok(config) => config,
+                    Err(e) => {
+                        note_unmeasured(quiet, e);
                         return Ok(None);
                     }
-                    let tokens = self.written(stock, &config, quiet)?;
-                    (config, tokens)
-                }
-                Err(e) => {
-                    note_unmeasured(quiet, e);
+                };
+                let (takes, available) = (wcodec_eval::sample_bytes(&config), available());
+                if available.is_some_and(|available| takes > available) {
+                    let takes = output::bytes(takes);
+                    let why = format!(
+                        "to write a text itself the model takes {takes} of memory, which there is not; --calibration TEXT takes a layer at a time"
+                    );
+                    note_unmeasured(quiet, why);
                     return Ok(None);
                 }
-            },
+                let stream = self.written(stock, &config, quiet)?;
+                (config, stream, Vec::new())
+            }
         };
-        let most = if spare { tokens.len() / 4 * 3 } else { tokens.len() };
-        let rest = tokens.split_off(self.calibration_tokens.min(most));
         let progress = Progress::new("measuring", quiet);
-        let callback = progress.callback();
-        let go_on = parts(&config, callback);
-        let (statistics, stream) = wcodec_eval::calibrate(stock, &config, &tokens, &go_on).map_err(unmeasured)?;
+        let statistics = wcodec_eval::calibrate(&stream, &parts(&config, progress.callback())).map_err(unmeasured)?;
         Ok(Some(Measured { statistics, compensator: Compensator::new(stream), rest }))
     }
 
-    /// A text by the model itself.
-    fn written(&self, stock: &Stock, config: &Config, quiet: bool) -> Result<Vec<u32>> {
+    /// A text's stream, and what the text has beside.
+    fn followed<'a>(
+        &self,
+        stock: &'a Stock,
+        config: &Config,
+        path: &Path,
+        spare: bool,
+        quiet: bool,
+    ) -> Result<(Stream<'a>, Vec<u32>)> {
+        let text = text(path)?;
+        let mut tokens = stock.tokenizer(config).and_then(|t| t.encode(&text)).map_err(failed)?;
+        let least = wcodec_eval::LEAST_TOKENS;
+        if tokens.len() < least {
+            let (path, n) = (path.display(), tokens.len());
+            let why = format!("{path} has {n} tokens: at least {least} are needed to measure anything by");
+            return Err(Failure::new(Exit::BadSource, why));
+        }
+        let most = if spare { tokens.len() / 4 * 3 } else { tokens.len() };
+        let rest = tokens.split_off(self.calibration_tokens.min(most));
+        let progress = Progress::new("reading a text to measure by", quiet);
+        let go_on = parts(config, progress.callback());
+        Ok((Stream::new(&*stock.weights, config.clone(), &tokens, &go_on).map_err(unmeasured)?, rest))
+    }
+
+    /// The stream of a text by the model itself.
+    fn written<'a>(&self, stock: &'a Stock, config: &Config, quiet: bool) -> Result<Stream<'a>> {
         let progress = Progress::new("writing a text to measure by", quiet);
-        let callback = progress.callback();
-        let go_on = parts(config, callback);
-        wcodec_eval::sample(stock, config, self.calibration_tokens / LENGTH, LENGTH, &go_on).map_err(unmeasured)
+        let go_on = parts(config, progress.callback());
+        wcodec_eval::sample(stock, config, self.calibration_tokens, &go_on).map_err(unmeasured)
     }
 }
 
