@@ -1,7 +1,7 @@
 //! Statistics of a model's matrices on a text: second moments of what goes in, and how much the loss depends on what comes out.
 //!
-//! A layer at a time, there and back. What lies between layers goes to temporary files, and so do the moments; in memory are the weights and the moments of
-//! one layer. The loss is that of labels drawn from the model's own predictions, so that its curvature is that of the divergence from the model as it is.
+//! A layer at a time, back along the text's stream. What lies between layers goes to temporary files, and so do the moments; in memory are the weights and the moments
+//! of one layer. The loss is that of labels drawn from the model's own predictions, so that its curvature is that of the divergence from the model as it is.
 
 use crate::Result;
 use crate::activations::{Activations, WINDOW, in_order};

@@ -10,8 +10,8 @@
 //! | open a model whatever its weights are stored as | [`Stock`] |
 //! | perplexity, accuracy, divergence from another model | [`read`], [`Evaluation`], [`Comparison`] |
 //! | how near a sentence encoder's vectors are to another's | [`Stock::bert`], [`sentences`] |
-//! | a text by the model itself, where there is no other | [`sample`] |
-//! | statistics by which the model is then quantized | [`calibrate`] |
+//! | take a model through a text, or through one that it writes itself | [`Stream::new`], [`sample`] |
+//! | statistics on that, by which the model is then quantized | [`calibrate`] |
 //! | what layers can make good of what those before them lost | [`Compensator`], of the model's [`Stream`] |
 //! | what a model loses at which size, by the quantizer and in others' formats | [`curve`], [`Peer`] |
 //!

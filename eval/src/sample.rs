@@ -8,15 +8,16 @@ use crate::activations::{Activations, WINDOW};
 use crate::fused::exp;
 use crate::layer::{Layer, norm, times};
 use crate::random::SplitMix64;
-use crate::stream::{Stream, check};
+use crate::stream::{self, Stream};
 use crate::{Config, Result, Stock, Weights};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 /// Texts that are written side by side: weights are read once for all of them.
 const BATCH: usize = 128;
-/// Tokens of each that go to a file together: for one it would be a million pieces.
+/// Tokens of each that go to a file together: one by one they would be a million pieces.
 const TOGETHER: usize = 16;
+const _: () = assert!(WINDOW.is_multiple_of(TOGETHER), "none is left over");
 
 /// Keys and values of a layer: texts × heads × tokens × elements, of which the tokens so far are there.
 struct Past {
@@ -27,10 +28,11 @@ struct Past {
 /// What [`Model::write`] hands out: the number of a layer, that of a token, and what goes into that layer, texts × hidden.
 type Keep<'a> = dyn FnMut(usize, usize, &Tensor) -> Result<()> + 'a;
 
-/// Bytes of memory that [`sample`] takes: all weights, what heads have seen, and what is not in a file yet.
-pub fn sample_bytes(config: &Config) -> u64 {
-    let past = (2 * BATCH * WINDOW) as u64 * (config.kv_heads() * config.head_dim() * config.num_hidden_layers) as u64;
-    let stream = (BATCH * TOGETHER) as u64 * (config.hidden_size * (config.num_hidden_layers + 1)) as u64;
+/// Bytes of memory that [`sample`] takes for so many tokens: all weights, what heads have seen, and what is not in a file yet.
+pub fn sample_bytes(config: &Config, tokens: usize) -> u64 {
+    let texts = BATCH.min(tokens / WINDOW);
+    let past = (2 * texts * WINDOW) as u64 * (config.kv_heads() * config.head_dim() * config.num_hidden_layers) as u64;
+    let stream = (texts * TOGETHER) as u64 * (config.hidden_size * (config.num_hidden_layers + 1)) as u64;
     4 * (config.weights() + past + stream)
 }
 
@@ -46,7 +48,7 @@ pub fn sample<'a>(
     tokens: usize,
     progress: &(dyn Fn(f64) -> bool + Sync),
 ) -> Result<Stream<'a>> {
-    check(&*stock.weights, config, tokens)?;
+    stream::check(&*stock.weights, config, tokens)?;
     let texts = tokens / WINDOW;
     let model = Model::read(&*stock.weights, config)?;
     let mut numbers = SplitMix64(1);
@@ -55,14 +57,14 @@ pub fn sample<'a>(
     let layers: Vec<_> = layers.collect::<Result<_>>()?;
     for first in (0..texts).step_by(BATCH) {
         let count = BATCH.min(texts - first);
-        let mut together = vec![Vec::with_capacity(TOGETHER); layers.len()];
+        let mut together = vec![Vec::new(); layers.len()];
         let mut keep = |number: usize, at: usize, x: &Tensor| {
             together[number].push(x.clone());
             if (at + 1).is_multiple_of(TOGETHER) {
                 let part = Tensor::stack(&std::mem::take(&mut together[number]), 1)?;
                 layers[number].put_part(first, at + 1 - TOGETHER, &part)?;
             }
-            // A token's last.
+            // Told once a token of all texts has been through the last layer.
             let done = (first * WINDOW + count * (at + 1)) as f64 / (texts * WINDOW) as f64;
             if number < config.num_hidden_layers || progress(done) { Ok(()) } else { Err("interrupted".into()) }
         };
@@ -191,6 +193,7 @@ fn draw(logits: &[f32], random: f32) -> Result<u32> {
 mod tests {
     use super::*;
     use crate::{Cache, SyntheticModel};
+    use std::sync::Mutex;
 
     fn tiny(directory: &std::path::Path) -> (Stock, Config) {
         SyntheticModel::SMALL.write(directory).expect("written");
@@ -231,13 +234,21 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let (stock, config) = tiny(directory.path());
         // More than are written side by side, and a part that is left out.
-        let write = || sample(&stock, &config, 130 * WINDOW + 5, &|_| true).expect("writes");
-        let stream = write();
-        assert_eq!(stream.tokens, write().tokens);
+        let write =
+            |progress: &(dyn Fn(f64) -> bool + Sync)| sample(&stock, &config, 130 * WINDOW + 5, progress).expect("writes");
+        let stream = write(&|_| true);
+        let heard = Mutex::new(Vec::new());
+        let again = write(&|share| {
+            heard.lock().expect("unpoisoned").push(share);
+            true
+        });
+        assert_eq!(stream.tokens, again.tokens);
+        let heard = heard.into_inner().expect("unpoisoned");
+        assert!(heard.windows(2).all(|two| two[0] < two[1]) && heard.last() == Some(&1.0), "{heard:?}");
         assert_eq!(stream.tokens.len(), 130 * WINDOW);
         assert!(stream.tokens.iter().all(|&t| (t as usize) < config.vocab_size));
-        let distinct: std::collections::HashSet<&[u32]> = stream.tokens.chunks(12).collect();
-        assert!(distinct.len() > 130 * WINDOW / 12 - 10, "{}", distinct.len());
+        let distinct: std::collections::HashSet<&[u32]> = stream.tokens.chunks(WINDOW).map(|text| &text[1..]).collect();
+        assert_eq!(distinct.len(), 130);
 
         // The stream that it has by then is what the text's own reading finds.
         let read = Stream::new(&*stock.weights, config.clone(), &stream.tokens, &|_| true).expect("followed");

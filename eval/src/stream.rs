@@ -9,19 +9,19 @@ use std::collections::HashMap;
 
 pub(crate) const EMBEDDING: &str = "model.embed_tokens.weight";
 
-/// A model and its residual stream on a text's whole windows of 256 tokens. In memory is one layer; the stream is in temporary files, with 4 bytes for each
-/// token and element before each layer and after the last.
+/// A model and its residual stream on a text's whole windows of 256 tokens, read ([`new`](Self::new)) or written ([`sample`](crate::sample)). It is in temporary files,
+/// with 4 bytes for each token and element before each layer and after the last.
 pub struct Stream<'a> {
     pub(crate) weights: &'a dyn Weights,
     pub(crate) config: Config,
     pub(crate) positions: Positions,
-    /// Those that were read.
+    /// Those of whole windows.
     pub(crate) tokens: Vec<u32>,
     layers: Vec<Activations>,
 }
 
 impl<'a> Stream<'a> {
-    /// Takes a text of `tokens` through the model of `weights`. `progress` hears how much of the work is done, from 0 to 1, and may stop it by answering `false`.
+    /// Takes a text of `tokens` through the model of `weights`, of which one layer is in memory. `progress` hears how much of the work is done, from 0 to 1, and may stop it by answering `false`.
     ///
     /// # Errors
     /// Too few tokens; tokens that the model does not have; weights that are not the configuration's; weights and temporary files that cannot be read.

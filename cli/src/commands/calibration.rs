@@ -1,6 +1,7 @@
 //! What a model is measured by before it is quantized: a text, or one that it writes itself.
 
 use super::eval::{failed, text};
+use super::within;
 use crate::failure::{Exit, Failure, Result};
 use crate::output;
 use crate::progress::Progress;
@@ -79,7 +80,7 @@ impl CalibrationArgs {
                         return Ok(None);
                     }
                 };
-                let (takes, available) = (wcodec_eval::sample_bytes(&config), available());
+                let (takes, available) = (wcodec_eval::sample_bytes(&config, self.calibration_tokens), available());
                 if available.is_some_and(|available| takes > available) {
                     let takes = output::bytes(takes);
                     let why = format!(
@@ -116,6 +117,9 @@ impl CalibrationArgs {
         }
         let most = if spare { tokens.len() / 4 * 3 } else { tokens.len() };
         let rest = tokens.split_off(self.calibration_tokens.min(most));
+        if spare {
+            within::enough(rest.len())?;
+        }
         let progress = Progress::new("reading a text to measure by", quiet);
         let go_on = parts(config, progress.callback());
         Ok((Stream::new(&*stock.weights, config.clone(), &tokens, &go_on).map_err(unmeasured)?, rest))

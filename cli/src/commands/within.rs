@@ -21,23 +21,27 @@ pub(super) struct Within<'a> {
     pub source: &'a Checkpoint,
     /// With statistics.
     pub quantizer: Quantizer<'a>,
-    /// Tokens that the model was not measured by.
+    /// Tokens that the model was not measured by: [`enough`] of them.
     pub rest: &'a [u32],
     /// Per cent.
     pub most: f64,
     pub quiet: bool,
 }
 
+/// Refuses a text that has so many tokens left which the model is not measured by.
+pub(super) fn enough(rest: usize) -> Result<()> {
+    if rest >= LEAST {
+        return Ok(());
+    }
+    let why = format!(
+        "the calibration text leaves {rest} tokens to measure perplexity by, and at least {LEAST} are needed: a longer text, or a smaller --calibration-tokens"
+    );
+    Err(Failure::new(Exit::BadSource, why))
+}
+
 impl Within<'_> {
     /// Quantizes until it is found, and gives it its name: the report, by which share perplexity rose, and half of the 95 % interval of that.
     pub(super) fn run(&self, output: &Path, overwrite: bool) -> Result<(QuantizeReport, [f64; 2])> {
-        if self.rest.len() < LEAST {
-            let why = format!(
-                "the calibration text leaves {} tokens to measure perplexity by, and at least {LEAST} are needed: a longer text, or a smaller --calibration-tokens",
-                self.rest.len()
-            );
-            return Err(Failure::new(Exit::BadSource, why));
-        }
         let tokens = &self.rest[..self.rest.len().min(MOST)];
         let config = self.stock.llama().map_err(failed)?;
         let reference = self.windows(&self.stock.load(&config).map_err(failed)?, tokens).map_err(failed)?;
