@@ -101,8 +101,7 @@ pub fn calibrate(stream: &Stream<'_>, progress: &(dyn Fn(f64) -> bool + Sync)) -
         if progress(done / total) { Ok(()) } else { Err("interrupted".into()) }
     };
     let (windows, count) = (stream.windows(), tokens as f32);
-    let moments = Moments { file: tempfile::tempfile()?, places: Vec::new(), end: 0 };
-    let mut found = Calibration { moments: Mutex::new(moments), tensors: HashMap::new() };
+    let mut found = Calibration::new()?;
     let head = if config.tie_word_embeddings { EMBEDDING } else { "lm_head.weight" };
     // In what comes out of the layer that the way back is at.
     let gradients = Activations::new(WINDOW * hidden)?;
@@ -146,24 +145,32 @@ pub fn calibrate(stream: &Stream<'_>, progress: &(dyn Fn(f64) -> bool + Sync)) -
         }
         step(3.0)?;
     }
-    let mut lookups = vec![Lookups::default(); config.vocab_size];
-    // Tokens count by the length of their gradients, as elsewhere: `Sums`.
+    let mut rows = vec![Lookups::default(); config.vocab_size];
     let mut products = vec![0f32; hidden * hidden];
-    let squares = |w: usize| -> Result<(Vec<f32>, Vec<f32>)> {
-        let gradients = gradients.get(w, hidden)?;
-        let squares = gradients.sqr()?.sum_keepdim(1)?;
-        let weighted = gradients.broadcast_div(&squares.affine(1.0, f64::from(f32::MIN_POSITIVE))?.sqrt()?)?;
-        Ok((squares.flatten_all()?.to_vec1()?, weighted.t()?.matmul(&gradients)?.flatten_all()?.to_vec1()?))
-    };
     let mut read = stream.tokens.iter();
-    in_order(windows, squares, |(squares, product)| {
-        products.iter_mut().zip(product).for_each(|(sum, p)| *sum += p);
-        squares.iter().zip(&mut read).for_each(|(square, &token)| lookups[token as usize].add(square / hidden as f32));
-        Ok(())
-    })?;
+    in_order(
+        windows,
+        |w| lookups(&gradients.get(w, hidden)?),
+        |(squares, product)| {
+            products.iter_mut().zip(product).for_each(|(sum, p)| *sum += p);
+            squares.iter().zip(&mut read).for_each(|(square, &token)| rows[token as usize].add(*square));
+            Ok(())
+        },
+    )?;
     let unseen = rows::unseen(&stream.tokens, config.vocab_size);
-    found.look_up(&lookups, &products, head, count, unseen)?;
+    found.look_up(&rows, &products, head, count, unseen)?;
     Ok(found)
+}
+
+/// Of the gradients in what is looked up (tokens × columns), by the token the mean square of an element; and their products, in which tokens count by the length of
+/// their gradients, as elsewhere: [`Sums`].
+pub(crate) fn lookups(gradients: &Tensor) -> Result<(Vec<f32>, Vec<f32>)> {
+    let squares = gradients.sqr()?.sum_keepdim(1)?;
+    let weighted = gradients.broadcast_div(&squares.affine(1.0, f64::from(f32::MIN_POSITIVE))?.sqrt()?)?;
+    let products = weighted.t()?.matmul(gradients)?.flatten_all()?.to_vec1()?;
+    let mut squares = squares.flatten_all()?.to_vec1::<f32>()?;
+    squares.iter_mut().for_each(|square| *square /= gradients.dim(1).unwrap_or(1) as f32);
+    Ok((squares, products))
 }
 
 /// From the last layer's outputs to the means of what the head has of them, all tokens alike; `gradients` become those in the outputs.
@@ -218,11 +225,27 @@ fn draw(chances: &[f32], columns: usize, seed: u64) -> Result<Tensor> {
 }
 
 impl Calibration {
+    pub(crate) fn new() -> Result<Self> {
+        let moments = Moments { file: tempfile::tempfile()?, places: Vec::new(), end: 0 };
+        Ok(Self { moments: Mutex::new(moments), tensors: HashMap::new() })
+    }
+
     /// Keeps the moments of a matrix's inputs and the mean squares of the gradients in its outputs.
-    fn keep(&mut self, (inputs, outputs): (Vec<f32>, Vec<f32>), name: &str) -> Result<()> {
+    pub(crate) fn keep(&mut self, (inputs, outputs): (Vec<f32>, Vec<f32>), name: &str) -> Result<()> {
         let moments = self.moments.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
         let inputs = moments.add(&inputs)?;
         self.tensors.insert(name.to_owned(), Known { inputs, outputs, lookups: Vec::new(), gradients: None });
+        Ok(())
+    }
+
+    /// Keeps what is looked up of tables, and is summed up: `products` are those of gradients there.
+    pub(crate) fn keep_tables(&mut self, products: &[f32], tables: impl IntoIterator<Item = (String, Vec<f32>)>) -> Result<()> {
+        let moments = self.moments.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let gradients = moments.add(products)?;
+        for (name, lookups) in tables {
+            let outputs = vec![0.0; lookups.len()];
+            self.tensors.insert(name, Known { inputs: gradients, outputs, lookups, gradients: Some(gradients) });
+        }
         Ok(())
     }
 

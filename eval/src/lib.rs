@@ -11,7 +11,7 @@
 //! | perplexity, accuracy, divergence from another model | [`read`], [`Evaluation`], [`Comparison`] |
 //! | how near a sentence encoder's vectors are to another's | [`Stock::bert`], [`sentences`] |
 //! | take a model through a text, or through one that it writes itself | [`Stream::new`], [`sample`] |
-//! | statistics on that, by which the model is then quantized | [`calibrate`] |
+//! | statistics on that, by which the model is then quantized | [`calibrate`]; of sentence encoders [`calibrate_sentences`] |
 //! | what layers can make good of what those before them lost | [`Compensator`], of the model's [`Stream`] |
 //! | what a model loses at which size, by the quantizer and in others' formats | [`curve`], [`Peer`] |
 //!
@@ -47,7 +47,7 @@ mod tests;
 mod tokenizer;
 mod weights;
 
-pub use bert::{Bert, BertConfig, SyntheticBert};
+pub use bert::{Bert, BertConfig, SyntheticBert, calibrate_sentences};
 pub use buffer::Buffer;
 pub use calibrate::{Calibration, LEAST_TOKENS, calibrate};
 pub use checkpoint::{Checkpoint, scratch};

@@ -17,6 +17,11 @@ impl Lookups {
         self.squares += square;
     }
 
+    /// How often.
+    pub(crate) fn times(&self) -> f32 {
+        self.times
+    }
+
     fn is_seen(&self) -> bool {
         self.times > 0.0
     }

@@ -82,7 +82,7 @@ pub fn compare(
 }
 
 /// Numbers of sentences of equal length, about [`TOGETHER`] tokens at a time, the longest first.
-fn batches(sentences: &[Vec<u32>]) -> Vec<Vec<usize>> {
+pub(crate) fn batches(sentences: &[Vec<u32>]) -> Vec<Vec<usize>> {
     let mut lengths: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     sentences.iter().enumerate().for_each(|(i, s)| lengths.entry(s.len()).or_default().push(i));
     let parts = |(length, all): (&usize, &Vec<usize>)| -> Vec<Vec<usize>> {

@@ -176,17 +176,21 @@ impl Stock {
             return Err(format!("{} is a {architecture:?}, not a bert", self.path.display()).into());
         }
         let config = BertConfig::from_json(&self.file("config.json")?).map_err(|e| self.named(e))?;
-        // Where the encoder is a part of a larger model its tensors' names begin so.
-        let prefix =
-            ["", "bert."].into_iter().find(|p| self.weights.shape(&format!("{p}embeddings.word_embeddings.weight")).is_some());
+        let prefix = self.bert_prefix();
         let read = |(name, _): (String, Vec<usize>)| {
-            let tensor = self.weights.tensor(&format!("{}{name}", prefix.unwrap_or_default()))?;
+            let tensor = self.weights.tensor(&format!("{prefix}{name}"))?;
             Ok((name, tensor))
         };
         let tensors = config.tensors().into_par_iter().map(read).collect::<Result<Tensors>>().map_err(|e| self.named(e))?;
         let model = Bert::from_tensors(&config, tensors).map_err(|e| self.named(e))?;
         let tokenizer = self.tokenizer_of(config.vocab_size)?.of_sentences(config.max_position_embeddings);
         Ok((model, tokenizer.map_err(|e| self.named(e))?))
+    }
+
+    /// What the names of a sentence encoder's tensors begin with, where it is a part of a larger model.
+    pub(crate) fn bert_prefix(&self) -> &'static str {
+        let there = |prefix: &&str| self.weights.shape(&format!("{prefix}embeddings.word_embeddings.weight")).is_some();
+        ["", "bert."].into_iter().find(there).unwrap_or_default()
     }
 }
 

@@ -9,7 +9,8 @@ use clap::ValueHint;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use wcodec::quantize::Quantizer;
-use wcodec_eval::{Calibration, Compensator, Config, Stock, Stream};
+use wcodec_eval::sentences::{encode, sentences};
+use wcodec_eval::{Calibration, Compensator, Config, Stock, Stream, calibrate_sentences};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct CalibrationArgs {
@@ -42,7 +43,7 @@ fn available() -> Option<u64> {
 /// What a model was measured by.
 pub(crate) struct Measured<'a> {
     statistics: Calibration,
-    compensator: Compensator<'a>,
+    compensator: Option<Compensator<'a>>,
     /// What the text has after the tokens that were measured by.
     pub rest: Vec<u32>,
 }
@@ -50,7 +51,11 @@ pub(crate) struct Measured<'a> {
 impl Measured<'_> {
     /// A quantizer that knows it.
     pub(crate) fn inform<'a>(&'a self, quantizer: Quantizer<'a>) -> Quantizer<'a> {
-        quantizer.statistics(&self.statistics).compensation(&self.compensator)
+        let quantizer = quantizer.statistics(&self.statistics);
+        match &self.compensator {
+            Some(compensator) => quantizer.compensation(compensator),
+            None => quantizer,
+        }
     }
 }
 
@@ -64,6 +69,12 @@ impl CalibrationArgs {
     pub(crate) fn measure<'a>(&self, stock: &'a Stock, spare: bool, quiet: bool) -> Result<Option<Measured<'a>>> {
         if !self.wanted() {
             return Ok(None);
+        }
+        // A sentence encoder has no perplexity: where that is asked for, the message is a language model's.
+        if let Some(path) = self.calibration.as_ref().filter(|_| !spare && stock.architecture().is_ok_and(|name| name == "bert"))
+        {
+            let statistics = self.encoder(stock, path, quiet)?;
+            return Ok(Some(Measured { statistics, compensator: None, rest: Vec::new() }));
         }
         let (config, stream, rest) = match &self.calibration {
             Some(path) => {
@@ -95,7 +106,25 @@ impl CalibrationArgs {
         };
         let progress = Progress::new("measuring", quiet);
         let statistics = wcodec_eval::calibrate(&stream, &parts(&config, progress.callback())).map_err(unmeasured)?;
-        Ok(Some(Measured { statistics, compensator: Compensator::new(stream), rest }))
+        Ok(Some(Measured { statistics, compensator: Some(Compensator::new(stream)), rest }))
+    }
+
+    /// What sentences tell of an encoder of them.
+    fn encoder(&self, stock: &Stock, path: &Path, quiet: bool) -> Result<Calibration> {
+        let text = text(path)?;
+        let (_, tokenizer) = stock.bert().map_err(failed)?;
+        let of_text = |e| Failure::new(Exit::BadSource, format!("{}: {e}", path.display()));
+        let mut sentences = encode(&sentences(&text), &tokenizer, None).map_err(of_text)?;
+        let mut tokens = 0;
+        let enough = sentences.iter().take_while(|sentence| {
+            tokens += sentence.len();
+            tokens <= self.calibration_tokens
+        });
+        sentences.truncate(enough.count());
+        let progress = Progress::new("measuring", quiet);
+        let callback = progress.callback();
+        let go_on = |share: f64| callback((share * tokens as f64) as u64, tokens as u64).is_continue();
+        calibrate_sentences(stock, &sentences, &go_on).map_err(unmeasured)
     }
 
     /// A text's stream, and what the text has beside.
