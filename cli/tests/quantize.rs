@@ -177,6 +177,38 @@ fn what_cannot_be_read_for_measuring_is_told() {
 }
 
 #[test]
+fn sentence_encoders_are_measured_by_sentences() {
+    let directory = model();
+    let at = directory.path();
+    SyntheticBert::SMALL.write(&at.join("encoder")).expect("written");
+    let words = ["walls", "of", "old", "houses", "stood", "where", "grass", "grew", "by", "rivers", "that", "nobody", "named"];
+    let sentence = |s: usize| -> String {
+        let word = |w: usize| words[(s * s + 5 * w * s + w * w * 3) % words.len()];
+        (0..4 + s % 5).map(word).collect::<Vec<_>>().join(" ") + ".\n"
+    };
+    std::fs::write(at.join("text"), (0..200).map(sentence).collect::<String>()).expect("written");
+    std::fs::write(at.join("others"), (300..360).map(sentence).collect::<String>()).expect("written");
+    let cosine = |measured: &[&str]| -> f64 {
+        let arguments = [&["quantize", "encoder", "e.wcodec", "--target-bpw", "6", "-f", "--json"], measured].concat();
+        let report = json(wcodec(at, &arguments));
+        assert_eq!(report["calibrated"], measured.contains(&"--calibration"));
+        let report = json(wcodec(at, &["eval", "e.wcodec", "--reference", "encoder", "--text", "others", "--json"]));
+        report["models"][0]["mean_cosine"].as_f64().expect("a number")
+    };
+    let [alone, unasked, measured] = [&["--uncalibrated"][..], &[], &["--calibration", "text"]].map(cosine);
+    cosine(&["--calibration", "text", "--calibration-tokens", "2048"]);
+    assert!(alone == unasked && 1.0 - measured < 0.7 * (1.0 - alone), "{alone} {measured}");
+    let fails = |arguments: &[&str], code, words| {
+        fails(at, &[&["quantize", "encoder", "a.wcodec", "--calibration"], arguments].concat(), code, words);
+        assert!(!at.join("a.wcodec").exists());
+    };
+    std::fs::write(at.join("short"), sentence(1)).expect("written");
+    fails(&["short"], 4, "tokens in 1 sentences: at least 2048");
+    fails(&["text", "--max-ppl-increase", "1"], 2, "has no perplexity");
+    fails(&["missing"], 3, "missing");
+}
+
+#[test]
 fn sentence_encoders_are_compared_by_their_vectors() {
     let directory = model();
     let at = directory.path();

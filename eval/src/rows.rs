@@ -17,11 +17,6 @@ impl Lookups {
         self.squares += square;
     }
 
-    /// How often.
-    pub(crate) fn times(&self) -> f32 {
-        self.times
-    }
-
     fn is_seen(&self) -> bool {
         self.times > 0.0
     }
@@ -52,6 +47,13 @@ fn factors(lookups: &[Lookups], chances: &[f32], unseen: f32) -> [f32; 2] {
     }
     let all = new + old;
     [(unseen as f64 * all / new) as f32, ((1.0 - unseen as f64) * all / old) as f32]
+}
+
+/// How likely rows are in a text, where there is no model to say it: those that did not occur as if they had once.
+pub(crate) fn counted(lookups: &[Lookups]) -> Vec<f32> {
+    let times = |l: &Lookups| l.times.max(1.0);
+    let all: f32 = lookups.iter().map(times).sum();
+    lookups.iter().map(|l| times(l) / all).collect()
 }
 
 /// Makes of how likely rows are on average in a text how likely they are in others.
@@ -90,6 +92,17 @@ mod tests {
         lookups[2].add(4.0);
         lookups[3].add(2.0);
         lookups
+    }
+
+    #[test]
+    fn counted_rows_are_one_in_all_elsewhere() {
+        let mut all = lookups();
+        all.resize(500, Lookups::default());
+        let mut chances = counted(&all);
+        assert!((chances.iter().sum::<f32>() - 1.0).abs() < 1e-5 && chances[0] > 80.0 * chances[4]);
+        elsewhere(&mut chances, &all, 0.25);
+        let unseen: f32 = chances[4..].iter().sum();
+        assert!((unseen - 0.25).abs() < 1e-5 && (chances.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{unseen}");
     }
 
     #[test]

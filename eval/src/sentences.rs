@@ -70,7 +70,7 @@ pub fn compare(
         let near = |model: &&Bert| embed(model, &tokens)?.iter().zip(&expected).map(|(a, b)| cosine(a, b)).collect();
         models.iter().map(near).collect()
     };
-    let batches = batches(sentences);
+    let batches = batches(sentences, TOGETHER);
     let found: Vec<_> = batches.par_iter().map(each).collect::<Result<_>>()?;
     let mut cosines = vec![vec![0.0; sentences.len()]; models.len()];
     for (batch, found) in batches.iter().zip(found) {
@@ -81,12 +81,12 @@ pub fn compare(
     Ok(cosines)
 }
 
-/// Numbers of sentences of equal length, about [`TOGETHER`] tokens at a time, the longest first.
-pub(crate) fn batches(sentences: &[Vec<u32>]) -> Vec<Vec<usize>> {
+/// Numbers of sentences of equal length, about `tokens` tokens at a time, the longest first.
+pub(crate) fn batches(sentences: &[Vec<u32>], tokens: usize) -> Vec<Vec<usize>> {
     let mut lengths: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     sentences.iter().enumerate().for_each(|(i, s)| lengths.entry(s.len()).or_default().push(i));
     let parts = |(length, all): (&usize, &Vec<usize>)| -> Vec<Vec<usize>> {
-        all.chunks((TOGETHER / (*length).max(1)).max(1)).map(<[usize]>::to_vec).collect()
+        all.chunks((tokens / (*length).max(1)).max(1)).map(<[usize]>::to_vec).collect()
     };
     lengths.iter().rev().flat_map(parts).collect()
 }
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn batches_are_of_one_length_and_have_each_sentence_once() {
         let sentences: Vec<Vec<u32>> = (0..500).map(|i| vec![0; 1 + i * 7 % 90 + i / 499 * 3000]).collect();
-        let found = batches(&sentences);
+        let found = batches(&sentences, TOGETHER);
         assert!(found.iter().all(|b| b.iter().all(|&i| sentences[i].len() == sentences[b[0]].len())));
         assert!(found.iter().all(|b| b.len() == 1 || b.len() * sentences[b[0]].len() <= TOGETHER));
         let mut all = found.concat();

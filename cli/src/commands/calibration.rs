@@ -14,7 +14,7 @@ use wcodec_eval::{Calibration, Compensator, Config, Stock, Stream, calibrate_sen
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct CalibrationArgs {
-    /// A text to measure by what depends on which weights; of language models that `wcodec eval` knows. Without it they write one themselves
+    /// A text to measure by what depends on which weights; of models that `wcodec eval` knows. Without it language models write one themselves
     #[arg(long, value_name = "TEXT", value_hint = ValueHint::FilePath)]
     pub calibration: Option<PathBuf>,
     /// Tokens of that text that are used, at most
@@ -46,6 +46,8 @@ pub(crate) struct Measured<'a> {
     compensator: Option<Compensator<'a>>,
     /// What the text has after the tokens that were measured by.
     pub rest: Vec<u32>,
+    /// What losses are in.
+    pub unit: &'static str,
 }
 
 impl Measured<'_> {
@@ -70,11 +72,19 @@ impl CalibrationArgs {
         if !self.wanted() {
             return Ok(None);
         }
-        // A sentence encoder has no perplexity: where that is asked for, the message is a language model's.
-        if let Some(path) = self.calibration.as_ref().filter(|_| !spare && stock.architecture().is_ok_and(|name| name == "bert"))
-        {
+        if stock.architecture().is_ok_and(|name| name == "bert") {
+            if spare {
+                let why = format!("{} is a sentence encoder, which has no perplexity", stock.path.display());
+                return Err(
+                    Failure::new(Exit::Usage, why).with_hint("--target-ratio, --target-bpw and --lambda are for any model")
+                );
+            }
+            let Some(path) = &self.calibration else {
+                note_unmeasured(quiet, "a sentence encoder writes no text; --calibration TEXT measures it by one");
+                return Ok(None);
+            };
             let statistics = self.encoder(stock, path, quiet)?;
-            return Ok(Some(Measured { statistics, compensator: None, rest: Vec::new() }));
+            return Ok(Some(Measured { statistics, compensator: None, rest: Vec::new(), unit: "of a sentence's cosine" }));
         }
         let (config, stream, rest) = match &self.calibration {
             Some(path) => {
@@ -106,25 +116,26 @@ impl CalibrationArgs {
         };
         let progress = Progress::new("measuring", quiet);
         let statistics = wcodec_eval::calibrate(&stream, &parts(&config, progress.callback())).map_err(unmeasured)?;
-        Ok(Some(Measured { statistics, compensator: Some(Compensator::new(stream)), rest }))
+        Ok(Some(Measured { statistics, compensator: Some(Compensator::new(stream)), rest, unit: "nats a token" }))
     }
 
     /// What sentences tell of an encoder of them.
     fn encoder(&self, stock: &Stock, path: &Path, quiet: bool) -> Result<Calibration> {
         let text = text(path)?;
-        let (_, tokenizer) = stock.bert().map_err(failed)?;
-        let of_text = |e| Failure::new(Exit::BadSource, format!("{}: {e}", path.display()));
-        let mut sentences = encode(&sentences(&text), &tokenizer, None).map_err(of_text)?;
+        let hint = "with --uncalibrated any model can be quantized";
+        let (model, tokenizer) = stock.bert().map_err(|e| failed(e).with_hint(hint))?;
+        let mut sentences = encode(&sentences(&text), &tokenizer, None).map_err(failed)?;
         let mut tokens = 0;
-        let enough = sentences.iter().take_while(|sentence| {
-            tokens += sentence.len();
-            tokens <= self.calibration_tokens
+        let reached = sentences.iter().take_while(|sentence| {
+            let reached = tokens < self.calibration_tokens;
+            tokens += if reached { sentence.len() } else { 0 };
+            reached
         });
-        sentences.truncate(enough.count());
+        sentences.truncate(reached.count());
         let progress = Progress::new("measuring", quiet);
         let callback = progress.callback();
         let go_on = |share: f64| callback((share * tokens as f64) as u64, tokens as u64).is_continue();
-        calibrate_sentences(stock, &sentences, &go_on).map_err(unmeasured)
+        calibrate_sentences(stock, &model, &sentences, &go_on).map_err(unmeasured)
     }
 
     /// A text's stream, and what the text has beside.

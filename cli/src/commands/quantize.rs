@@ -167,14 +167,18 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     if let (Some(most), Some(measured), Ok(stock)) = (args.max_ppl_increase, &measured, &stock) {
         let within = Within { stock, source: &source, quantizer, rest: &measured.rest, most, quiet };
         let (report, increase) = within.run(&args.output, args.force)?;
-        return print(args, &report, Some(increase), start, quiet);
+        return print(args, &report, (Some(increase), Some(measured.unit)), start, quiet);
     }
     let progress = Progress::new("quantizing", quiet);
     let callback = progress.callback();
     let quantizer = quantizer.on_progress(move |_: &str, done, total| callback(done, total));
     let report = quantizer.run(&source, target, &args.output)?;
     drop(progress);
-    print(args, &report, None, start, quiet)
+    #[cfg(feature = "eval")]
+    let unit = measured.as_ref().map(|measured| measured.unit);
+    #[cfg(not(feature = "eval"))]
+    let unit = None;
+    print(args, &report, (None, unit), start, quiet)
 }
 
 /// Whether there is a tensor to quantize.
@@ -185,8 +189,14 @@ fn quantizes(rules: &Rules, source: &Checkpoint) -> Result<bool> {
     Ok(found.iter().any(|rule| matches!(rule, Rule::Quantize(_))))
 }
 
-/// With `increase`, by which share perplexity rose, and half of its 95 % interval.
-fn print(args: &Args, report: &QuantizeReport, increase: Option<[f64; 2]>, start: Instant, quiet: bool) -> Result<()> {
+/// With `increase`, by which share perplexity rose, and half of its 95 % interval; `unit` is that of losses, where they were measured.
+fn print(
+    args: &Args,
+    report: &QuantizeReport,
+    (increase, unit): (Option<[f64; 2]>, Option<&str>),
+    start: Instant,
+    quiet: bool,
+) -> Result<()> {
     if args.json {
         return output::print_json(&Report { report, perplexity_increase: increase });
     }
@@ -212,7 +222,7 @@ fn print(args: &Args, report: &QuantizeReport, increase: Option<[f64; 2]>, start
         output::percent(report.ratio()),
         output::count(report.kept, "tensor"),
         report.loss,
-        if report.calibrated { "nats a token" } else { "of the squared weights" },
+        unit.unwrap_or("of the squared weights"),
         report.lambda,
         output::time(start.elapsed())
     );
