@@ -23,11 +23,9 @@ impl Activations {
         Ok(Self { file: Mutex::new(tempfile::tempfile()?), size })
     }
 
+    /// A window, tokens × columns.
     pub(crate) fn put(&self, number: usize, x: &Tensor) -> Result<()> {
-        let values = x.flatten_all()?.to_vec1::<f32>()?;
-        let mut file = self.file.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        file.seek(SeekFrom::Start(4 * (number * self.size) as u64))?;
-        Ok(file.write_all(bytemuck::cast_slice(&values))?)
+        self.put_part(number, 0, &x.unsqueeze(0)?)
     }
 
     /// Some tokens of several windows: `x`, windows × tokens × columns, from window `first` and token `at` on.

@@ -238,29 +238,25 @@ impl Calibration {
         Ok(())
     }
 
-    /// Keeps what is looked up of tables, and is summed up: `products` are those of gradients there.
+    /// Keeps what is looked up of tables, and is summed up: `products` are those of gradients there. A table may be a matrix that was measured.
     pub(crate) fn keep_tables(&mut self, products: &[f32], tables: impl IntoIterator<Item = (String, Vec<f32>)>) -> Result<()> {
         let moments = self.moments.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
         let gradients = moments.add(products)?;
         for (name, lookups) in tables {
-            let outputs = vec![0.0; lookups.len()];
-            self.tensors.insert(name, Known { inputs: gradients, outputs, lookups, gradients: Some(gradients) });
+            let rows = lookups.len();
+            let new = || Known { inputs: gradients, outputs: vec![0.0; rows], lookups: Vec::new(), gradients: None };
+            let known = self.tensors.entry(name).or_insert_with(new);
+            (known.lookups, known.gradients) = (lookups, Some(gradients));
         }
         Ok(())
     }
 
     /// What is looked up of the embedding, which may be the head as well; `products` are those of gradients there.
     fn look_up(&mut self, lookups: &[Lookups], products: &[f32], head: &str, count: f32, unseen: f32) -> Result<()> {
-        let moments = self.moments.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let gradients = moments.add(products)?;
         let head = self.tensors.get_mut(head).ok_or("the head was not measured")?;
         // How likely a token is, less its square.
         rows::elsewhere(&mut head.outputs, lookups, unseen);
         let lookups = rows::expected(lookups, &head.outputs, count, unseen);
-        let rows = lookups.len();
-        let new = || Known { inputs: gradients, outputs: vec![0.0; rows], lookups: Vec::new(), gradients: None };
-        let known = self.tensors.entry(EMBEDDING.to_owned()).or_insert_with(new);
-        (known.lookups, known.gradients) = (lookups, Some(gradients));
-        Ok(())
+        self.keep_tables(products, [(EMBEDDING.to_owned(), lookups)])
     }
 }

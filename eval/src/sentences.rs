@@ -33,16 +33,21 @@ pub fn encode(sentences: &[&str], tokenizer: &Tokenizer, tokens: Option<usize>) 
                 format!("the text has {total} tokens in {count} sentences, fewer than the {tokens} that were asked for").into()
             );
         }
-        let mut before = 0;
-        let reached = |sentence: &Vec<u32>| {
-            let reached = before < tokens;
-            before += sentence.len();
-            reached
-        };
-        let reached = all.iter().map(reached).take_while(|&r| r).count();
-        all.truncate(reached);
+        keep_reached(&mut all, tokens);
     }
     Ok(all)
+}
+
+/// Keeps as many sentences as the first `tokens` tokens reach.
+pub fn keep_reached(sentences: &mut Vec<Vec<u32>>, tokens: usize) {
+    let mut before = 0;
+    let reached = |sentence: &Vec<u32>| {
+        let reached = before < tokens;
+        before += sentence.len();
+        reached
+    };
+    let reached = sentences.iter().map(reached).take_while(|&r| r).count();
+    sentences.truncate(reached);
 }
 
 /// Reads sentences to a reference and to other models: for each of the others, the cosine of the angle between its vector of each sentence and the reference's.

@@ -2,10 +2,9 @@
 
 use crate::activations::{Activations, WINDOW};
 use crate::layer::{Layer, Positions};
-use crate::{Config, Result, Weights};
+use crate::{Config, Result, Weights, weights};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
-use std::collections::HashMap;
 
 pub(crate) const EMBEDDING: &str = "model.embed_tokens.weight";
 
@@ -21,7 +20,8 @@ pub struct Stream<'a> {
 }
 
 impl<'a> Stream<'a> {
-    /// Takes a text of `tokens` through the model of `weights`, of which one layer is in memory. `progress` hears how much of the work is done, from 0 to 1, and may stop it by answering `false`.
+    /// Takes a text of `tokens` through the model of `weights`, of which one layer is in memory. `progress` hears how much of the work is done, from 0 to 1, and may stop it by
+    /// answering `false`.
     ///
     /// # Errors
     /// Too few tokens; tokens that the model does not have; weights that are not the configuration's; weights and temporary files that cannot be read.
@@ -72,9 +72,7 @@ pub(crate) fn check(weights: &dyn Weights, config: &Config, tokens: usize) -> Re
     if tokens < WINDOW {
         return Err(format!("a text of {tokens} tokens: at least {WINDOW} are needed to follow a model by").into());
     }
-    let shapes = config.tensors().into_iter().filter_map(|(name, _)| weights.shape(&name).map(|shape| (name, shape)));
-    let shapes: HashMap<_, _> = shapes.collect();
-    config.check(|name| shapes.get(name).map(Vec::as_slice))
+    weights::check(weights, config)
 }
 
 /// What a text's whole windows are looked up as.

@@ -133,9 +133,7 @@ impl Stock {
             .into());
         }
         let config = Config::from_json(&self.file("config.json")?).map_err(|e| self.named(e))?;
-        let shape = |(name, _): (String, Vec<usize>)| self.weights.shape(&name).map(|shape| (name, shape));
-        let shapes: HashMap<String, Vec<usize>> = config.tensors().into_iter().filter_map(shape).collect();
-        config.check(|name| shapes.get(name).map(Vec::as_slice)).map_err(|e| self.named(e))?;
+        check(&*self.weights, &config).map_err(|e| self.named(e))?;
         Ok(config)
     }
 
@@ -192,6 +190,13 @@ impl Stock {
         let there = |prefix: &&str| self.weights.shape(&format!("{prefix}embeddings.word_embeddings.weight")).is_some();
         ["", "bert."].into_iter().find(there).unwrap_or_default()
     }
+}
+
+/// Refuses weights that are not the configuration's.
+pub(crate) fn check(weights: &dyn Weights, config: &Config) -> Result<()> {
+    let shape = |(name, _): (String, Vec<usize>)| weights.shape(&name).map(|shape| (name, shape));
+    let shapes: HashMap<String, Vec<usize>> = config.tensors().into_iter().filter_map(shape).collect();
+    config.check(|name| shapes.get(name).map(Vec::as_slice))
 }
 
 /// The name of a file's bytes in the archive of a directory.

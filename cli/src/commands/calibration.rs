@@ -9,7 +9,7 @@ use clap::ValueHint;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use wcodec::quantize::Quantizer;
-use wcodec_eval::sentences::{encode, sentences};
+use wcodec_eval::sentences::{encode, keep_reached, sentences};
 use wcodec_eval::{Calibration, Compensator, Config, Stock, Stream, calibrate_sentences};
 
 #[derive(Debug, clap::Args)]
@@ -88,8 +88,7 @@ impl CalibrationArgs {
         }
         let (config, stream, rest) = match &self.calibration {
             Some(path) => {
-                let hint = "with --uncalibrated any model can be quantized";
-                let config = stock.llama().map_err(|e| failed(e).with_hint(hint))?;
+                let config = stock.llama().map_err(unmeasured)?;
                 let (stream, rest) = self.followed(stock, &config, path, spare, quiet)?;
                 (config, stream, rest)
             }
@@ -115,26 +114,19 @@ impl CalibrationArgs {
             }
         };
         let progress = Progress::new("measuring", quiet);
-        let statistics = wcodec_eval::calibrate(&stream, &parts(&config, progress.callback())).map_err(unmeasured)?;
+        let statistics = wcodec_eval::calibrate(&stream, &parts(config.weights(), progress.callback())).map_err(unmeasured)?;
         Ok(Some(Measured { statistics, compensator: Some(Compensator::new(stream)), rest, unit: "nats a token" }))
     }
 
     /// What sentences tell of an encoder of them.
     fn encoder(&self, stock: &Stock, path: &Path, quiet: bool) -> Result<Calibration> {
         let text = text(path)?;
-        let hint = "with --uncalibrated any model can be quantized";
-        let (model, tokenizer) = stock.bert().map_err(|e| failed(e).with_hint(hint))?;
+        let (model, tokenizer) = stock.bert().map_err(unmeasured)?;
         let mut sentences = encode(&sentences(&text), &tokenizer, None).map_err(failed)?;
-        let mut tokens = 0;
-        let reached = sentences.iter().take_while(|sentence| {
-            let reached = tokens < self.calibration_tokens;
-            tokens += if reached { sentence.len() } else { 0 };
-            reached
-        });
-        sentences.truncate(reached.count());
+        keep_reached(&mut sentences, self.calibration_tokens);
+        let tokens: usize = sentences.iter().map(Vec::len).sum();
         let progress = Progress::new("measuring", quiet);
-        let callback = progress.callback();
-        let go_on = |share: f64| callback((share * tokens as f64) as u64, tokens as u64).is_continue();
+        let go_on = parts(tokens as u64, progress.callback());
         calibrate_sentences(stock, &model, &sentences, &go_on).map_err(unmeasured)
     }
 
@@ -161,14 +153,14 @@ impl CalibrationArgs {
             within::enough(rest.len())?;
         }
         let progress = Progress::new("reading a text to measure by", quiet);
-        let go_on = parts(config, progress.callback());
+        let go_on = parts(config.weights(), progress.callback());
         Ok((Stream::new(&*stock.weights, config.clone(), &tokens, &go_on).map_err(unmeasured)?, rest))
     }
 
     /// The stream of a text by the model itself.
     fn written<'a>(&self, stock: &'a Stock, config: &Config, quiet: bool) -> Result<Stream<'a>> {
         let progress = Progress::new("writing a text to measure by", quiet);
-        let go_on = parts(config, progress.callback());
+        let go_on = parts(config.weights(), progress.callback());
         wcodec_eval::sample(stock, config, self.calibration_tokens, &go_on).map_err(unmeasured)
     }
 }
@@ -186,8 +178,7 @@ fn unmeasured(e: Box<dyn std::error::Error + Send + Sync>) -> Failure {
     if failure.exit == Exit::Interrupted { failure } else { failure.with_hint("with --uncalibrated any model can be quantized") }
 }
 
-/// A bar that counts weights, for what tells a share.
-fn parts(config: &Config, callback: impl Fn(u64, u64) -> ControlFlow<()> + Sync) -> impl Fn(f64) -> bool + Sync {
-    let weights = config.weights();
-    move |share| callback((share * weights as f64) as u64, weights).is_continue()
+/// A bar that counts to `total`, for what tells a share.
+fn parts(total: u64, callback: impl Fn(u64, u64) -> ControlFlow<()> + Sync) -> impl Fn(f64) -> bool + Sync {
+    move |share| callback((share * total as f64) as u64, total).is_continue()
 }

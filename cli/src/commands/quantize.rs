@@ -167,7 +167,7 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     if let (Some(most), Some(measured), Ok(stock)) = (args.max_ppl_increase, &measured, &stock) {
         let within = Within { stock, source: &source, quantizer, rest: &measured.rest, most, quiet };
         let (report, increase) = within.run(&args.output, args.force)?;
-        return print(args, &report, (Some(increase), Some(measured.unit)), start, quiet);
+        return print(args, &report, Some(increase), Some(measured.unit), start, quiet);
     }
     let progress = Progress::new("quantizing", quiet);
     let callback = progress.callback();
@@ -178,7 +178,7 @@ pub(crate) fn run(args: &Args, quiet: bool) -> Result<()> {
     let unit = measured.as_ref().map(|measured| measured.unit);
     #[cfg(not(feature = "eval"))]
     let unit = None;
-    print(args, &report, (None, unit), start, quiet)
+    print(args, &report, None, unit, start, quiet)
 }
 
 /// Whether there is a tensor to quantize.
@@ -193,7 +193,8 @@ fn quantizes(rules: &Rules, source: &Checkpoint) -> Result<bool> {
 fn print(
     args: &Args,
     report: &QuantizeReport,
-    (increase, unit): (Option<[f64; 2]>, Option<&str>),
+    increase: Option<[f64; 2]>,
+    unit: Option<&str>,
     start: Instant,
     quiet: bool,
 ) -> Result<()> {

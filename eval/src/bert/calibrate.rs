@@ -92,9 +92,8 @@ pub fn calibrate_sentences(
     };
     let mut sums: Vec<Option<Sums>> = (0..PARTS.len() * model.layers.len()).map(|_| None).collect();
     let mut products = vec![0f32; model.words.dim(1)?.pow(2)];
-    let longest = sentences.iter().map(Vec::len).max().unwrap_or(0);
     let mut words = vec![Lookups::default(); model.words.dim(0)?];
-    let mut places = vec![0f32; longest];
+    let mut places = vec![0f32; model.places.dim(0)?];
     let (mut number, mut as_one) = (0, 0.0);
     in_order(batches.len(), measure, |batch| {
         // A matrix's at a time and thread, as all of them are as large as the sums.
@@ -131,7 +130,7 @@ pub fn calibrate_sentences(
     let words = rows::expected(&words, &chances, tokens.len() as f32, unseen);
     let tables = [
         ("word", words.into_iter().map(|w| w * each).collect()),
-        ("position", (0..model.places.dim(0)?).map(|p| places.get(p).map_or(0.0, |sum| sum / count)).collect()),
+        ("position", places.into_iter().map(|sum| sum / count).collect()),
         ("token_type", (0..model.kinds).map(|k| if k == 0 { as_one / count } else { 0.0 }).collect()),
     ];
     let names = tables.map(|(part, lookups): (_, Vec<f32>)| (format!("{prefix}embeddings.{part}_embeddings.weight"), lookups));

@@ -26,7 +26,8 @@ pub struct TensorQuantization {
     pub largest_relative_error: f32,
     /// Root mean square of the errors, as a share of that of the weights.
     pub relative_error: f64,
-    /// Predicted loss: with calibration in what was measured (nats a token; of sentence encoders one less the cosine), else the share of the model's squared weights. Where what was lost before is made good, that of rounding alone.
+    /// Predicted loss: with calibration in what was measured (nats a token; of sentence encoders one less the cosine), else the share of the model's squared weights.
+    /// Where what was lost before is made good, that of rounding alone.
     pub loss: f64,
 }
 

@@ -26,8 +26,8 @@ use tempfile::TempPath;
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Target {
-    /// A price: the loss that a bit for each weight of the model may cost, in what these are (nats a token) with statistics, else as a share of the model's squared weights. At zero
-    /// every integer is the nearest.
+    /// A price: the loss that a bit for each weight of the model may cost, in what these are (nats a token) with statistics, else as a share of the model's
+    /// squared weights. At zero every integer is the nearest.
     Lambda(f64),
     /// Bits of the archive for each weight of the model, everything included.
     BitsPerWeight(f64),
